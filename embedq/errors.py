@@ -1,0 +1,205 @@
+"""Every error that embedq raises, in one tree. Each message says what to do.
+
+    EmbedqError
+    ├── ConfigurationError            a setting that cannot work
+    ├── NotStartedError               the app has no workers here, and the call needs them
+    ├── EnqueueError                  refused at enqueue; nothing was written
+    │   ├── UnstorableArgumentError   an argument has no stored form
+    │   ├── SignatureError            the arguments do not fit the function
+    │   ├── PayloadTooLargeError      the arguments (or the pickled function) are too large
+    │   └── UnstorableFunctionError   the function can be stored neither by name nor by value
+    ├── ScheduleError                 a cron expression, interval or time zone that can never work
+    ├── ParkError                     a stored job that cannot run here, and is kept for a process that can
+    │   ├── UnknownTaskError          no function of that name here
+    │   ├── UnknownTypeError          an argument is of a dataclass or enum not imported here
+    │   ├── UntrustedCodeError        the row was altered, or signed with another key
+    │   └── PythonVersionError        a lambda pickled by another Python version
+    ├── JobError
+    │   ├── JobNotFoundError          no such job (it may have been pruned)
+    │   ├── JobStateError             the job is not in a state that allows this
+    │   ├── JobDeadError              `result()` of a job that failed for good
+    │   ├── JobCancelledError         `result()` of a job that was cancelled
+    │   ├── ResultUnavailableError    the job succeeded, but its result could not be stored
+    │   └── WaitTimeoutError          `wait()` or `result()` took longer than asked
+    ├── ScheduleNotFoundError         no such recurring job
+    └── StorageError
+        ├── StorageBusyError          the database stayed locked too long
+        ├── StorageFullError          no space left
+        ├── StorageReadOnlyError      the file or its folder cannot be written
+        ├── StorageMissingError       the folder is not there, or the file cannot be opened
+        ├── StorageCorruptError       not a database, or a damaged one
+        ├── SchemaTooNewError         written by a newer embedq
+        ├── NetworkFilesystemError    a SQLite file on a network disk
+        └── StorageUnavailableError   any other failure of the disk or the server
+
+    Discard                           raised by a job: give up now, do not retry
+    JobInterrupt (BaseException)      raised inside a running job
+    ├── JobTimeout                    it ran longer than its timeout
+    ├── JobCancelled                  somebody cancelled it
+    └── JobStopped                    the process is shutting down; the job goes back to the queue
+"""
+
+from __future__ import annotations
+
+
+class EmbedqError(Exception):
+    """The root of everything embedq raises on purpose."""
+
+
+class ConfigurationError(EmbedqError, ValueError):
+    """A setting that cannot work."""
+
+
+class NotStartedError(EmbedqError, RuntimeError):
+    """The call needs a started app."""
+
+
+class EnqueueError(EmbedqError):
+    """The job was refused and nothing was written."""
+
+
+class UnstorableArgumentError(EnqueueError, TypeError):
+    """An argument has no stored form."""
+
+
+class SignatureError(EnqueueError, TypeError):
+    """The arguments do not fit the function's signature."""
+
+
+class PayloadTooLargeError(EnqueueError, ValueError):
+    """The stored form is larger than `max_payload_bytes`."""
+
+
+class UnstorableFunctionError(EnqueueError, TypeError):
+    """The function can be stored neither by name nor by value."""
+
+
+class ScheduleError(EmbedqError, ValueError):
+    """A cron expression, interval, time zone or misfire policy that can never work."""
+
+
+class ParkError(EmbedqError):
+    """A stored job cannot run in this process; it is kept for one that can.
+
+    Attributes:
+        needs: what a process must have to run it, as one short line, for example ``task shop.mail:send``.
+    """
+
+    def __init__(self, message: str, *, needs: str) -> None:
+        super().__init__(message)
+        self.needs = needs
+
+
+class UnknownTaskError(ParkError, LookupError):
+    """No function of that name in this process."""
+
+
+class UnknownTypeError(ParkError, LookupError):
+    """An argument is of a dataclass or enum that is not imported in this process."""
+
+
+class UntrustedCodeError(ParkError):
+    """The row was altered after it was signed, or signed with another key. It was not unpickled."""
+
+
+class PythonVersionError(ParkError):
+    """A function stored by value needs the Python version that stored it."""
+
+
+class JobError(EmbedqError):
+    """Something about one job."""
+
+
+class JobNotFoundError(JobError, LookupError):
+    """No job with that id; it may have been pruned after its retention."""
+
+
+class JobStateError(JobError):
+    """The job is not in a state that allows this."""
+
+
+class JobDeadError(JobError):
+    """`result()` was asked of a job that failed for good.
+
+    Attributes:
+        traceback: the last attempt's traceback as text, or None where there was none (a crash).
+    """
+
+    def __init__(self, message: str, *, traceback: str | None = None) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class JobCancelledError(JobError):
+    """`result()` was asked of a job that was cancelled."""
+
+
+class ResultUnavailableError(JobError):
+    """The job succeeded, but what it returned has no stored form."""
+
+
+class WaitTimeoutError(JobError, TimeoutError):
+    """The job had not ended when the time was up."""
+
+
+class ScheduleNotFoundError(EmbedqError, LookupError):
+    """No recurring job of that name."""
+
+
+class StorageError(EmbedqError):
+    """The database could not do what was asked. What was not acknowledged was not written."""
+
+
+class StorageBusyError(StorageError):
+    """The database stayed locked too long."""
+
+
+class StorageFullError(StorageError):
+    """There is no space left for the database."""
+
+
+class StorageReadOnlyError(StorageError):
+    """The database, or the folder it is in, cannot be written."""
+
+
+class StorageMissingError(StorageError):
+    """The database cannot be opened where the URL says."""
+
+
+class StorageCorruptError(StorageError):
+    """The file is not a database, or a damaged one."""
+
+
+class SchemaTooNewError(StorageError):
+    """The schema was written by a newer version of embedq."""
+
+
+class NetworkFilesystemError(StorageError):
+    """A SQLite file on a network disk, where its locks cannot be trusted."""
+
+
+class StorageUnavailableError(StorageError):
+    """The disk or the server failed."""
+
+
+class Discard(EmbedqError):  # noqa: N818 - read as a verb at the place where it is raised
+    """Raised by a job to end as `dead` now, whatever its retry policy says."""
+
+
+class JobInterrupt(BaseException):
+    """Raised inside a running job at its next bytecode (or as a cancellation, in an async job).
+
+    A BaseException, so that a job's own `except Exception` does not swallow it. Catch it to clean up, then re-raise.
+    """
+
+
+class JobTimeout(JobInterrupt):
+    """The job ran longer than its timeout."""
+
+
+class JobCancelled(JobInterrupt):
+    """Somebody cancelled the job."""
+
+
+class JobStopped(JobInterrupt):
+    """The process is stopping; the job goes back to the queue and this attempt is not counted."""
