@@ -1,0 +1,195 @@
+"""What can be set, and what it must be.
+
+    embedq.start("sqlite:///app.db", workers=20)       # by keyword
+    EMBEDQ_URL=sqlite:///app.db EMBEDQ_WORKERS=20      # or from the environment; a keyword wins
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from embedq.clock import SECOND
+from embedq.errors import ConfigurationError
+from embedq.job import JobState
+
+DEFAULT_URL = "sqlite:///embedq.db"
+# The year 9999: kept for ever, and still in the index of ended jobs.
+FOR_EVER = 253_402_300_799 * SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long an ended job is kept. None keeps it for ever; zero deletes it at the next pruning."""
+
+    succeeded: timedelta | None = timedelta(days=1)
+    dead: timedelta | None = timedelta(days=30)
+    cancelled: timedelta | None = timedelta(days=1)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and (not isinstance(value, timedelta) or value < timedelta(0)):
+                raise ConfigurationError(
+                    f"retention {item.name}={value!r} must be a timedelta of zero or more, or None to keep for ever"
+                )
+
+    def delete_at(self, state: JobState, ended_at: int) -> int:
+        """When a job that ended in `state` at `ended_at` may be deleted, in microseconds."""
+        kept: timedelta | None = getattr(self, state.value)
+        return FOR_EVER if kept is None else ended_at + int(kept.total_seconds() * SECOND)
+
+    def for_job(self, options: str | None) -> Retention:
+        """With the job's own wishes, which stand in its stored options."""
+        if options is None or '"retention"' not in options:
+            return self
+        own = json.loads(options)["retention"]
+        return Retention(
+            **{
+                item.name: getattr(self, item.name)
+                if item.name not in own
+                else (None if own[item.name] is None else timedelta(seconds=own[item.name]))
+                for item in fields(self)
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set on an app. Durations are seconds.
+
+    Attributes:
+        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
+        workers: threads that run jobs.
+        queues: the queues to work, most urgent first; None works all, by priority.
+        durability: "full" (an acknowledged job survives a power cut) or "normal" (it survives a crash of the process).
+        async_jobs: how many `async def` jobs run at a time, on one event loop.
+        timeout: the longest a job may run unless it says otherwise; None for no limit.
+        interrupt_grace: how long a job that was interrupted (timeout, cancel, stop) has to yield before it is overdue.
+        cancel_grace: how long a cancelled job may watch `current_job().cancelled` before it is interrupted.
+        retention: how long ended jobs are kept.
+        max_crashes: a job whose process died under it this many times is dead.
+        max_payload_bytes: the most that a job's stored arguments, or its pickled function, may take.
+        lease: how long a process is believed alive after its last heartbeat when its file lock cannot be seen.
+        poll: how often other processes' writes are looked for.
+        busy_timeout: how long a write waits for a locked database before StorageBusyError.
+        stop_timeout: how long `stop()` and the interpreter's exit wait for running jobs.
+        secret_key: signs functions that are not registered by name; without it a key file is kept beside the database.
+        sigterm: drain and exit on SIGTERM, if nobody else handles it.
+        allow_network_filesystem: do not refuse a SQLite file on a network disk.
+    """
+
+    url: str = DEFAULT_URL
+    workers: int = 10
+    queues: tuple[str, ...] | None = None
+    durability: str = "full"
+    async_jobs: int = 100
+    timeout: float | None = 30 * 60.0
+    interrupt_grace: float = 5.0
+    cancel_grace: float = 1.0
+    retention: Retention = field(default_factory=Retention)
+    max_crashes: int = 3
+    max_payload_bytes: int = 1_048_576
+    lease: float = 30.0
+    poll: float = 0.02
+    busy_timeout: float = 30.0
+    stop_timeout: float = 30.0
+    secret_key: str | None = field(default=None, repr=False)
+    sigterm: bool = True
+    allow_network_filesystem: bool = False
+
+    def __post_init__(self) -> None:
+        self._require(self.durability in ("full", "normal"), "durability", 'must be "full" or "normal"')
+        self._require(_whole(self.workers) and 1 <= self.workers <= 1000, "workers", "must be a whole number from 1 to 1000")
+        self._require(_whole(self.async_jobs) and self.async_jobs >= 1, "async_jobs", "must be a whole number, 1 or more")
+        self._require(_whole(self.max_crashes) and self.max_crashes >= 1, "max_crashes", "must be a whole number, 1 or more")
+        self._require(
+            _whole(self.max_payload_bytes) and self.max_payload_bytes >= 1024, "max_payload_bytes", "must be 1024 or more"
+        )
+        for name in ("interrupt_grace", "cancel_grace", "busy_timeout", "stop_timeout"):
+            self._require(getattr(self, name) >= 0, name, "must be seconds, 0 or more")
+        self._require(0.001 <= self.poll <= 60, "poll", "must be seconds, from 0.001 to 60")
+        self._require(self.lease >= 1, "lease", "must be seconds, 1 or more")
+        self._require(self.timeout is None or self.timeout > 0, "timeout", "must be seconds above 0, or None for no limit")
+        self._require(isinstance(self.retention, Retention), "retention", "must be an embedq.Retention")
+        queues = self.queues
+        if queues is not None:
+            sound = not isinstance(queues, str) and queues and all(isinstance(q, str) and q for q in queues)
+            self._require(bool(sound), "queues", 'must be a list of names such as ["critical", "default"], or None for all')
+            object.__setattr__(self, "queues", tuple(dict.fromkeys(queues)))
+        sqlite_path(self.url)
+
+    def _require(self, holds: bool, name: str, rule: str) -> None:
+        if not holds:
+            raise ConfigurationError(f"{name}={getattr(self, name)!r} {rule}")
+
+    @classmethod
+    def gather(cls, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+        """The settings from keywords, then from EMBEDQ_… variables, then the defaults.
+
+        Raises:
+            ConfigurationError: an unknown keyword, or a value that cannot work; it names the setting.
+        """
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise ConfigurationError(f"unknown setting {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+        values = {name: value for name, value in given.items() if value is not None or name in ("queues", "timeout")}
+        for name, read in _FROM_ENVIRONMENT.items():
+            text = environment.get(f"EMBEDQ_{name.upper()}")
+            if text and name not in values:
+                try:
+                    values[name] = read(text)
+                except ValueError as error:
+                    raise ConfigurationError(f"EMBEDQ_{name.upper()}={text!r} is not a valid {name}: {error}") from error
+        if isinstance(values.get("url"), Path):
+            values["url"] = f"sqlite:///{values['url']}"
+        if isinstance(values.get("queues"), Sequence) and not isinstance(values["queues"], str):
+            values["queues"] = tuple(values["queues"])
+        for name in _SECONDS:
+            if isinstance(values.get(name), timedelta):
+                values[name] = values[name].total_seconds()
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigurationError(f"a setting has the wrong type: {error}") from error
+
+
+_SECONDS = ("timeout", "interrupt_grace", "cancel_grace", "lease", "poll", "busy_timeout", "stop_timeout")
+_FROM_ENVIRONMENT: Mapping[str, Any] = {
+    "url": str,
+    "workers": int,
+    "queues": lambda text: tuple(name.strip() for name in text.split(",") if name.strip()),
+    "durability": str,
+    "secret_key": str,
+}
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that a SQLite URL names.
+
+    Raises:
+        ConfigurationError: another scheme, or no file.
+    """
+    if not isinstance(url, str) or "://" not in url:
+        raise ConfigurationError(f"url={url!r} is not a database URL; write sqlite:///app.db (relative) or sqlite:////var/app.db")
+    scheme, rest = url.split("://", 1)
+    if scheme != "sqlite":
+        raise ConfigurationError(f"url={url!r}: this version stores jobs in SQLite only; write sqlite:///app.db")
+    if "?" in rest or "#" in rest:
+        raise ConfigurationError(f"url={url!r} takes no parameters; settings are keywords of embedq.start()")
+    if rest in ("", "/") or rest.endswith(":memory:"):
+        raise ConfigurationError(f"url={url!r} names no file; jobs must outlive the process, so write sqlite:///app.db")
+    if not rest.startswith("/"):
+        raise ConfigurationError(f"url={url!r} needs three slashes for a relative path: sqlite:///{rest}")
+    return Path(unquote(rest[1:]))

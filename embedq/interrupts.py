@@ -1,0 +1,115 @@
+"""Raising an exception inside another thread, and the places where none may land.
+
+A job that overruns its timeout gets a `JobInterrupt` at its next bytecode. That must never happen between the `BEGIN`
+and the `COMMIT` of a write the job asked for, nor in the worker's own code after the job: a group of writes would be left
+without a leader, or a finished job without its outcome. So a thread that may be interrupted runs jobs inside
+`Interruptible.armed()`, and whatever must not be torn apart runs inside `shield()`, which holds the exception back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from embedq.errors import JobInterrupt
+
+_set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_set_async_exception.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_set_async_exception.restype = ctypes.c_int
+
+# A null pointer instead of an exception takes back one that was not delivered yet.
+_NOTHING = ctypes.py_object()
+
+_current = threading.local()
+
+
+class Interruptible:
+    """The thread that made it may be interrupted by others while it is armed and not shielded."""
+
+    __slots__ = ("_armed", "_lock", "_pending", "_sent", "_shields", "_thread_id")
+
+    def __init__(self) -> None:
+        self._thread_id = threading.get_ident()
+        self._lock = threading.Lock()
+        self._armed = False
+        self._sent = False
+        self._shields = 0
+        self._pending: type[JobInterrupt] | None = None
+        _current.interruptible = self
+
+    def arm(self) -> None:
+        """From here on `interrupt` reaches this thread. Called by the thread itself."""
+        with self._lock:
+            self._pending = None
+            self._sent = False
+            self._shields = 0
+            self._armed = True
+
+    def disarm(self) -> None:
+        """From here on it does not. An exception already on its way may be raised out of this call."""
+        with self._lock:
+            self._armed = False
+            self._pending = None
+            if self._sent:
+                _set_async_exception(self._thread_id, _NOTHING)
+
+    def disarm_for_good(self) -> None:
+        """`disarm`, and swallow what was on its way. When this returns nothing more will come."""
+        while True:
+            try:
+                self.disarm()
+                return
+            except JobInterrupt:
+                continue
+
+    def interrupt(self, error: type[JobInterrupt]) -> bool:
+        """Raise `error` in the thread: at its next bytecode, or at the end of its shield.
+
+        Returns False when the thread is not armed (any more): its job has ended.
+        """
+        with self._lock:
+            if not self._armed:
+                return False
+            if self._shields:
+                self._pending = error
+            else:
+                self._sent = True
+                _set_async_exception(self._thread_id, error)
+            return True
+
+    def enter_shield(self) -> None:
+        """Hold exceptions back. An exception sent before is raised here, by the evaluation loop, not inside."""
+        with self._lock:
+            self._shields += 1
+
+    def leave_shield(self) -> None:
+        """Raise what was held back."""
+        with self._lock:
+            # Never below zero: an exception that lands at the very end of `enter_shield` leaves a count that `arm` clears.
+            self._shields = max(0, self._shields - 1)
+            pending = None
+            if not self._shields:
+                pending, self._pending = self._pending, None
+        if pending is not None:
+            raise pending
+
+
+@contextmanager
+def shield() -> Iterator[None]:
+    """No `JobInterrupt` is raised in this thread inside the block; one that comes is raised at its end."""
+    interruptible: Interruptible | None = getattr(_current, "interruptible", None)
+    if interruptible is None:
+        yield
+        return
+    interruptible.enter_shield()
+    try:
+        yield
+    finally:
+        interruptible.leave_shield()
+
+
+def shielded() -> Interruptible | None:
+    """This thread's `Interruptible`, for callers that cannot afford a context manager; None in ordinary threads."""
+    return getattr(_current, "interruptible", None)

@@ -1,0 +1,90 @@
+"""The seam between embedq and a database: how a transaction runs, and SQL by name.
+
+A backend supplies a `Database`. What happens to jobs is written once, as plain functions whose first argument is a
+`Transaction` (`storage/jobs.py`, `servers.py`, `schedules.py`, `inspect.py`):
+
+    ids = database.write(jobs.insert, drafts)
+    claimed = database.write(jobs.claim, request)
+
+The one surprise: a function handed to `write` may be called twice. When one member of a group of writes fails, the
+group is rolled back and each member runs again alone; so such a function changes nothing but the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+Params = Sequence[Any]
+
+
+class Transaction(Protocol):
+    """One open transaction. Statements are named as in the backend's SQL files; parameters are positional."""
+
+    def run(self, statement: str, params: Params = ()) -> int:
+        """Execute, and return the number of rows changed."""
+
+    def one(self, statement: str, params: Params = ()) -> Row | None:
+        """The first row, or None."""
+
+    def all(self, statement: str, params: Params = ()) -> list[Row]:
+        """Every row."""
+
+    def insert(self, statement: str, params: Params) -> int | None:
+        """Insert one row and return its id; None when the row was not inserted because of a conflict."""
+
+    def insert_many(self, statement: str, rows: Sequence[Params]) -> list[int]:
+        """Insert rows in order and return their ids."""
+
+    def select(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run a query composed by the read model, with `?` for its parameters."""
+
+
+class Database(Protocol):
+    """One process's access to one database. Safe to share between threads, never across a fork."""
+
+    url: str
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to this version's and return the migrations that were applied.
+
+        Raises:
+            SchemaTooNewError: a newer embedq has been here.
+            StorageError: the database cannot be opened or written; the subclass and message say why.
+        """
+
+    def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function(transaction, *args, **kwargs)` in a transaction; durable when this returns.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+
+    def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` on one consistent snapshot. It must not write."""
+
+    def watch(self) -> ChangeWatch:
+        """A cheap way to notice that somebody wrote; for one thread."""
+
+    def close(self) -> None:
+        """Close every connection. Calls that come later open new ones."""
+
+    def inherited(self) -> Database:
+        """After a fork, in the child: a fresh Database on the same file. This one is kept, untouched, for ever."""
+
+
+class ChangeWatch(Protocol):
+    """Owned by one thread."""
+
+    def changed(self) -> bool:
+        """Whether any connection has committed since the last call. Costs microseconds."""
+
+    def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `Database.read`, on the watch's own connection."""
+
+    def close(self) -> None:
+        """Close the watch's connection."""

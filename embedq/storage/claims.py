@@ -1,0 +1,218 @@
+"""Claiming jobs and recording how they ended. These two carry the engine; each is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from embedq.clock import SECOND
+from embedq.config import Retention
+from embedq.job import Ending, JobState
+from embedq.storage import continuations
+from embedq.storage.base import Transaction
+from embedq.storage.rows import ClaimedJob, Outcome, claimed_jobs, json_ids
+
+# How many due jobs one transaction moves to ready: enough for every claim, short enough to let others write.
+PROMOTE_LIMIT = 1000
+MINUTE = 60 * SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a process wants to claim.
+
+    Attributes:
+        server_id: who claims.
+        limits: how many jobs for each executor.
+        queues: in the order of their urgency, every job of one before any of the next; None for all, by priority.
+        known_needs: what parked jobs wait for and this process has.
+        suspects: whether a job that took its process down twice may be among them (one at a time).
+    """
+
+    server_id: int
+    limits: dict[str, int]
+    queues: tuple[str, ...] | None
+    known_needs: tuple[str, ...] = ()
+    suspects: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a process got.
+
+    Attributes:
+        jobs: to run, most urgent first.
+        full: the limits were reached, so more may be waiting.
+        next_due: when the next scheduled job is due, in microseconds; None if there is none.
+    """
+
+    jobs: list[ClaimedJob]
+    full: bool
+    next_due: int | None
+
+
+def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) -> Claim:
+    """Move due jobs to running, up to the limits, and return them."""
+    promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
+    jobs: list[ClaimedJob] = []
+    full = promoted == PROMOTE_LIMIT
+    for executor, limit in request.limits.items():
+        if limit > 0:
+            found = _candidates(tx, request, executor, limit)
+            full = full or len(found) >= limit
+            jobs += found
+    expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= now]
+    if expired:
+        _expire(tx, expired, now, retention)
+        jobs = [job for job in jobs if job not in expired]
+    if jobs:
+        tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs])))
+    row = tx.one("next_due")
+    return Claim(jobs=jobs, full=full, next_due=row[0] if row else None)
+
+
+def _candidates(tx: Transaction, request: Request, executor: str, limit: int) -> list[ClaimedJob]:
+    queues = request.queues
+    found: list[ClaimedJob] = []
+    if request.suspects:
+        found += _batch(tx, "suspect_jobs", (executor, _json_or_none(queues), 1))
+    if request.known_needs and len(found) < limit:
+        needs = json.dumps(request.known_needs)
+        found += _batch(tx, "parked_jobs", (needs, executor, _json_or_none(queues), limit - len(found)))
+    if queues is not None:
+        for queue in queues:
+            if len(found) >= limit:
+                break
+            found += _batch(tx, "ready_jobs", (executor, queue, limit - len(found)))
+        return found
+    waiting = [queue for (queue,) in tx.all("ready_queues", (executor,))]
+    if len(waiting) == 1:
+        return found + _batch(tx, "ready_jobs", (executor, waiting[0], limit - len(found)))
+    across = [job for queue in waiting for job in _batch(tx, "ready_jobs", (executor, queue, limit - len(found)))]
+    across.sort(key=lambda job: (-job.priority, job.id))
+    return found + across[: limit - len(found)]
+
+
+def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[ClaimedJob]:
+    row = tx.one(statement, params)
+    assert row is not None, "an aggregate always has a row"
+    return claimed_jobs(row[0])
+
+
+def _json_or_none(names: tuple[str, ...] | None) -> str | None:
+    return None if names is None else json.dumps(names)
+
+
+def _expire(tx: Transaction, jobs: list[ClaimedJob], now: int, retention: Retention) -> None:
+    by_delete_at = defaultdict(list)
+    for job in jobs:
+        by_delete_at[retention.for_job(job.options).delete_at(JobState.CANCELLED, now)].append(job.id)
+    for delete_at, ids in by_delete_at.items():
+        tx.run("expired_jobs", (now, delete_at, json_ids(ids)))
+    continuations.advance(tx, dict.fromkeys((job.id for job in jobs), JobState.CANCELLED), now=now, retention=retention)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What became of a batch of outcomes.
+
+    Attributes:
+        refused: outcomes of claims that are no longer this process's: the job was given to another in the meantime.
+        ended: the jobs that are over.
+        woken: a continuation became ready.
+    """
+
+    refused: list[Outcome]
+    ended: list[int]
+    woken: bool
+
+
+def finish(tx: Transaction, outcomes: Sequence[Outcome], *, now: int, retention: Retention) -> Finished:
+    """Record how claims ended, and in the same transaction wake continuations and count.
+
+    The claim number is the fence: an outcome whose job has been claimed again since changes nothing.
+    """
+    succeeded = [outcome for outcome in outcomes if outcome.state is JobState.SUCCEEDED]
+    refused = _succeed(tx, succeeded) if succeeded else []
+    if len(succeeded) < len(outcomes):
+        for outcome in outcomes:
+            if outcome.state is not JobState.SUCCEEDED and not _end(tx, outcome, retention):
+                refused.append(outcome)
+    accepted = outcomes if not refused else [outcome for outcome in outcomes if outcome not in refused]
+    _count(tx, accepted)
+    ended = {outcome.job_id: outcome.state for outcome in accepted if outcome.state.ended}
+    woken = continuations.advance(tx, ended, now=now, retention=retention) if ended else False
+    return Finished(refused=refused, ended=list(ended), woken=woken)
+
+
+def _succeed(tx: Transaction, outcomes: list[Outcome]) -> list[Outcome]:
+    rows = [
+        (out.job_id, out.claim, out.started_at, out.finished_at, out.delete_at, out.result, out.error) for out in outcomes
+    ]
+    if tx.run("succeed_jobs", (json.dumps(rows, separators=(",", ":")),)) == len(outcomes):
+        return []
+    accepted = set(tx.all("succeeded_claims", (json_ids([out.job_id for out in outcomes]),)))
+    return [out for out in outcomes if (out.job_id, out.claim) not in accepted]
+
+
+def _end(tx: Transaction, outcome: Outcome, retention: Retention) -> bool:
+    if not outcome.state.ended and tx.one("cancel_requested", (outcome.job_id, outcome.claim)):
+        # Cancelled while it ran: what would have run again does not.
+        outcome.state = JobState.CANCELLED
+        outcome.delete_at = retention.delete_at(JobState.CANCELLED, outcome.finished_at)
+    ended = outcome.state.ended
+    changed = tx.run(
+        "end_job",
+        (
+            outcome.state,
+            outcome.gives_back,
+            outcome.crashed,
+            outcome.retry_at,
+            outcome.started_at,
+            outcome.finished_at if ended else None,
+            outcome.delete_at if ended else None,
+            outcome.error,
+            outcome.needs,
+            outcome.job_id,
+            outcome.claim,
+        ),
+    )
+    if not changed:
+        return False
+    if outcome.ending is not Ending.RELEASED:
+        record_attempt(tx, outcome)
+    return True
+
+
+def record_attempt(tx: Transaction, outcome: Outcome) -> None:
+    """Keep an attempt that did not succeed in the job's history."""
+    tx.run(
+        "insert_attempt",
+        (
+            outcome.job_id,
+            outcome.claim,
+            outcome.attempt,
+            outcome.ending,
+            outcome.started_at,
+            outcome.finished_at,
+            outcome.server_id,
+            outcome.error,
+            outcome.traceback,
+        ),
+    )
+
+
+def _count(tx: Transaction, outcomes: Iterable[Outcome]) -> None:
+    totals: dict[tuple[int, str, str, str], list[int]] = {}
+    for out in outcomes:
+        key = (out.finished_at // MINUTE, out.name, out.queue, out.ending.value)
+        total = totals.get(key)
+        if total is None:
+            total = totals[key] = [0, 0, 0]
+        total[0] += 1
+        total[1] += out.finished_at - out.started_at
+        total[2] += out.started_at - out.run_at
+    for key, total in totals.items():
+        tx.run("count_minute", (*key, *total))

@@ -1,0 +1,120 @@
+"""Jobs before and after they run: inserting, cancelling, retrying, and what they say while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from embedq.config import Retention
+from embedq.errors import JobNotFoundError, JobStateError
+from embedq.job import ENDED, JobState
+from embedq.storage import continuations
+from embedq.storage.base import Transaction
+from embedq.storage.rows import NewJob
+
+
+class Inserted(NamedTuple):
+    """What became of a job to insert. `created` is False when its idempotency key belongs to an earlier job."""
+
+    id: int
+    created: bool
+
+
+def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> Inserted:
+    """Insert one job; with `claimed_by`, already running on that server: it is handed to an idle worker."""
+    if claimed_by is None:
+        start: tuple[int | None, ...] = (0, 0, None, None, None)
+    else:
+        start = (1, 1, job.created_at, job.created_at, claimed_by)
+    job_id = tx.insert("insert_job", (*job, *start))
+    if job_id is not None:
+        return Inserted(job_id, True)
+    row = tx.one("job_id_by_key", (job.idempotency_key,))
+    assert row is not None, "only a key's conflict stops an insert, and the key's job is in this transaction's sight"
+    return Inserted(row[0], False)
+
+
+def insert_many(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
+    """Insert all, in order."""
+    if len(jobs) > 1 and not any(job.idempotency_key is not None for job in jobs):
+        return [Inserted(job_id, True) for job_id in tx.insert_many("insert_jobs", jobs)]
+    return [insert(tx, job) for job in jobs]
+
+
+def insert_continuation(tx: Transaction, job: NewJob, *, retention: Retention) -> Inserted:
+    """Insert a job whose `parent_id` and `trigger` are set; it starts at once if the parent has ended that way.
+
+    Raises:
+        JobNotFoundError: the parent is not there (any more).
+    """
+    parent = tx.one("job_state", (job.parent_id,))
+    if parent is None:
+        raise JobNotFoundError(
+            f"job {job.parent_id} is not there (any more), so nothing can continue it; "
+            "ended jobs are kept for their retention time"
+        )
+    inserted = insert(tx, job)
+    state = JobState(parent[0])
+    if inserted.created and state in ENDED:
+        assert job.parent_id is not None
+        continuations.advance(tx, {job.parent_id: state}, now=job.created_at, retention=retention)
+    return inserted
+
+
+def cancel(tx: Transaction, job_id: int, *, now: int, retention: Retention, reason: str = "cancelled") -> JobState:
+    """Cancel a job that waits, or ask the process that runs it to stop it; return the state it is in now.
+
+    An ended job stays as it is.
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    row = _state(tx, job_id)
+    state = JobState(row[0])
+    if state in ENDED:
+        return state
+    if state is JobState.RUNNING:
+        tx.run("request_cancel", (now, job_id))
+        return state
+    delete_at = retention.for_job(row[3]).delete_at(JobState.CANCELLED, now)
+    tx.run("cancel_waiting", (now, delete_at, reason, job_id))
+    continuations.advance(tx, {job_id: JobState.CANCELLED}, now=now, retention=retention)
+    return JobState.CANCELLED
+
+
+def retry(tx: Transaction, job_id: int, *, now: int) -> None:
+    """Make a job run now, with a fresh count of attempts; its history is kept.
+
+    Children that were cancelled because it died wait for it again.
+    Raises:
+        JobNotFoundError: there is no such job.
+        JobStateError: it is running, ready, waits for its parent, or succeeded.
+    """
+    row = _state(tx, job_id)
+    if not tx.run("retry_job", (now, job_id)):
+        why = {
+            "succeeded": "it succeeded; enqueue it anew if it must run again",
+            "awaiting": "it waits for its parent",
+            "ready": "it already waits for a worker",
+            "running": "it is running",
+        }[row[0]]
+        raise JobStateError(f"job {job_id} cannot be retried: {why}")
+    continuations.revive(tx, job_id)
+
+
+def add_logs(tx: Transaction, lines: Sequence[tuple[int, int, int, str]]) -> None:
+    """Store lines that jobs wrote: (job id, instant, attempt, message)."""
+    for line in lines:
+        tx.run("insert_log", line)
+
+
+def save_progress(tx: Transaction, reports: Sequence[tuple[float, str | None, int, int]]) -> None:
+    """Store the latest progress of running jobs: (fraction, note, job id, claim)."""
+    for report in reports:
+        tx.run("save_progress", report)
+
+
+def _state(tx: Transaction, job_id: int) -> tuple[str, str, str, str | None]:
+    row = tx.one("job_state", (job_id,))
+    if row is None:
+        raise JobNotFoundError(f"no job {job_id}; it may have been pruned after its retention time")
+    return row[0], row[1], row[2], row[3]

@@ -1,0 +1,96 @@
+"""The rows that cross the seam, as the statements order them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from embedq.job import Ending, JobState
+
+
+class NewJob(NamedTuple):
+    """A job to insert, column by column (`insert_job`). Instants are microseconds."""
+
+    state: str
+    executor: str
+    queue: str
+    priority: int
+    name: str
+    payload: str
+    code: str | None
+    options: str | None
+    tags: str | None
+    idempotency_key: str | None
+    parent_id: int | None
+    trigger: str | None
+    schedule: str | None
+    created_at: int
+    run_at: int
+    expires_at: int | None
+
+
+class ClaimedJob(NamedTuple):
+    """A job that this process now holds (`ready_jobs`). `claim` is its fencing token."""
+
+    id: int
+    claim: int
+    attempt: int
+    name: str
+    payload: str
+    code: str | None
+    options: str | None
+    queue: str
+    priority: int
+    tags: str | None
+    crashes: int
+    run_at: int
+    expires_at: int | None
+    first_started_at: int | None
+    parent_id: int | None
+    executor: str
+
+
+def claimed_jobs(text: str) -> list[ClaimedJob]:
+    """The batch that `ready_jobs` returns as one JSON text."""
+    return [ClaimedJob._make(row) for row in json.loads(text)]
+
+
+def json_ids(ids: Sequence[int]) -> str:
+    """A JSON list, for `IN (SELECT value FROM json_each(?))`."""
+    return f"[{','.join(map(str, ids))}]"
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """How a claim ended, and where the job goes from here.
+
+    Attributes:
+        state: the job's next state; READY gives it back to the queue.
+        delete_at: set when `state` is an end.
+        retry_at: set when it is RETRYING.
+        needs: set when it is PARKED.
+        gives_back: 1 when the attempt is not counted (released, crashed, parked).
+        crashed: 1 when its process died.
+    """
+
+    job_id: int
+    claim: int
+    attempt: int
+    name: str
+    queue: str
+    state: JobState
+    ending: Ending
+    run_at: int
+    started_at: int
+    finished_at: int
+    server_id: int
+    result: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    delete_at: int | None = None
+    retry_at: int | None = None
+    needs: str | None = None
+    gives_back: int = 0
+    crashed: int = 0

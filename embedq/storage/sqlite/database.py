@@ -1,0 +1,344 @@
+"""SQLite: one writing connection per process, a few for reading, and transactions that wait instead of failing.
+
+Every write is `BEGIN IMMEDIATE`: a deferred transaction that writes later fails at once under contention, whatever the
+busy timeout. Waiting for another process is done here rather than by SQLite's busy handler, whose steps grow to 100 ms
+and starve the unlucky: short, jittered sleeps give every process its turn.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from embedq.errors import EmbedqError, StorageError
+from embedq.storage.base import Params, Row, Transaction
+from embedq.storage.sqlite import failures
+from embedq.storage.sqlite.group_commit import GroupCommit, Member
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Readers kept open for the next call; more are opened under load and closed after it.
+IDLE_READERS = 3
+# The longest pause between two attempts at a lock. Short while the lock changes hands quickly, longer when somebody
+# holds it for long, so that waiting costs no CPU.
+SHORT_PAUSE, LONG_PAUSE, LONG_AFTER = 0.0008, 0.01, 0.25
+
+
+@cache
+def statements() -> dict[str, str]:
+    """Every named statement of the SQL files in this folder."""
+    found: dict[str, str] = {}
+    for file in ("jobs.sql", "servers.sql", "schedules.sql", "inspect.sql"):
+        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        for name, body in re.findall(r"^-- name: (\w+)\n(.*?;)\s*$(?=\s*(?:^--|\Z))", text, re.DOTALL | re.MULTILINE):
+            assert name not in found, f"statement {name} is defined twice"
+            # Comments are for readers; the parser need not see them each time a connection prepares the statement.
+            found[name] = re.sub(r"^\s*--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";")
+    return found
+
+
+class SQLiteTransaction:
+    """Named statements on one connection, inside a transaction that the database opened."""
+
+    __slots__ = ("_execute", "_sql")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+        self._sql = statements()
+
+    def run(self, statement: str, params: Params = ()) -> int:
+        return self._execute(self._sql[statement], params).rowcount
+
+    def one(self, statement: str, params: Params = ()) -> Row | None:
+        row: Row | None = self._execute(self._sql[statement], params).fetchone()
+        return row
+
+    def all(self, statement: str, params: Params = ()) -> list[Row]:
+        return self._execute(self._sql[statement], params).fetchall()
+
+    def insert(self, statement: str, params: Params) -> int | None:
+        cursor = self._execute(self._sql[statement], params)
+        return cursor.lastrowid if cursor.rowcount == 1 else None
+
+    def insert_many(self, statement: str, rows: Sequence[Params]) -> list[int]:
+        if not rows:
+            return []
+        self._execute(self._sql[statement], (json.dumps(rows, separators=(",", ":")),))
+        # One statement, one writer, AUTOINCREMENT: the ids are consecutive and end at the last one.
+        (last,) = self._execute("SELECT last_insert_rowid()").fetchone()
+        return list(range(last - len(rows) + 1, last + 1))
+
+    def select(self, sql: str, params: Params = ()) -> list[Row]:
+        return self._execute(sql, params).fetchall()
+
+
+class SQLiteDatabase:
+    """A SQLite file.
+
+    Args:
+        path: the file; its folder must exist.
+        durability: "full" flushes at each commit and survives a power cut; "normal" flushes at checkpoints and survives
+            a crash of the process.
+        busy_timeout: seconds a write waits for a lock before StorageBusyError.
+        allow_network_filesystem: do not refuse a file on a network disk.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: str = "full",
+        busy_timeout: float = 30.0,
+        allow_network_filesystem: bool = False,
+    ) -> None:
+        self.path = path.absolute()
+        self.url = f"sqlite:///{path}"
+        self.folder = self.path.with_name(self.path.name + ".embedq")
+        self._durability = durability
+        self._busy_timeout = busy_timeout
+        self._allow_network_filesystem = allow_network_filesystem
+        self._writer: sqlite3.Connection | None = None
+        self._writer_transaction: SQLiteTransaction | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._commits = GroupCommit(self._run_group)
+
+    # -- schema ----------------------------------------------------------------------------------------------------
+
+    def migrate(self) -> list[str]:
+        if not self._allow_network_filesystem:
+            failures.refuse_network_filesystem(self.path)
+        from embedq.storage.sqlite import migrations
+
+        connection = self._connect()
+        try:
+            return self._patiently(lambda: migrations.migrate(connection, self))
+        finally:
+            connection.close()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = self._commits.write(lambda: function(self._writer_transaction, *args, **kwargs))  # type: ignore[arg-type]
+        return result
+
+    def _run_group(self, group: list[Member]) -> None:
+        try:
+            self._in_one_transaction(group)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error, group[0].done = self._explained(error), True
+                return
+            for member in group:
+                try:
+                    self._in_one_transaction([member])
+                except Exception as own_error:
+                    member.error, member.done = self._explained(own_error), True
+
+    def _in_one_transaction(self, members: list[Member]) -> None:
+        connection = self._begin()
+        committing = False
+        try:
+            for member in members:
+                member.result = member.body()
+            committing = True
+            connection.execute("COMMIT")
+            for member in members:
+                member.done = True
+        except BaseException as error:
+            if committing and not connection.in_transaction and not isinstance(error, sqlite3.Error):
+                # A signal handler raised just after the commit: it happened, and must not be done again.
+                for member in members:
+                    member.done = True
+            else:
+                self._roll_back(connection)
+            raise
+
+    def _begin(self) -> sqlite3.Connection:
+        connection = self._writer
+        if connection is None:
+            connection = self._writer = self._connect()
+            self._writer_transaction = SQLiteTransaction(connection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not failures.is_busy(error):
+                raise
+            self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        return connection
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            # A full disk or an I/O error has rolled back already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # A connection that cannot roll back is of no more use; the next write opens another.
+            self._writer = None
+            connection.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._readers_lock:
+            connection = self._readers.pop() if self._readers else None
+        try:
+            if connection is None:
+                connection = self._connect(read_only=True)
+            return read_on(connection, self._patiently, function, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise failures.explain(error, self.path) from error
+        finally:
+            if connection is not None:
+                self._give_back(connection)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._readers_lock:
+            if len(self._readers) < IDLE_READERS:
+                self._readers.append(connection)
+                return
+        connection.close()
+
+    def watch(self) -> SQLiteWatch:
+        return SQLiteWatch(self)
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+        except sqlite3.Error as error:
+            raise failures.explain(error, self.path) from error
+        try:
+            self._patiently(lambda: self._configure(connection, read_only))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _configure(self, connection: sqlite3.Connection, read_only: bool) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'full' else 'NORMAL'}")
+        # After a long reader has let go, the write-ahead log shrinks back to this.
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Run `action`, and again while somebody holds a lock, for up to `busy_timeout` seconds."""
+        started = time.monotonic()
+        while True:
+            try:
+                return action()
+            except sqlite3.Error as error:
+                if not failures.is_busy(error):
+                    raise failures.explain(error, self.path) from error
+                waited = time.monotonic() - started
+                if waited > self._busy_timeout:
+                    raise failures.busy(self.path, self._busy_timeout) from error
+            time.sleep(random.random() * (SHORT_PAUSE if waited < LONG_AFTER else LONG_PAUSE))
+
+    def _explained(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, EmbedqError):
+            explained: StorageError = failures.explain(error, self.path)
+            explained.__cause__ = error
+            return explained
+        return error
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        def close_writer() -> None:
+            """Runs as a write of its own, so that no other write is in the middle."""
+
+        if self._writer is not None:
+            with_writer = self._writer
+            self._commits.write(close_writer)
+            self._writer = None
+            with_writer.close()
+        with self._readers_lock:
+            readers, self._readers = self._readers, []
+        for connection in readers:
+            connection.close()
+
+    def inherited(self) -> SQLiteDatabase:
+        _INHERITED.append(self)
+        return SQLiteDatabase(
+            self.path,
+            durability=self._durability,
+            busy_timeout=self._busy_timeout,
+            allow_network_filesystem=self._allow_network_filesystem,
+        )
+
+
+# Databases that came across a fork. Closing one, or letting it be collected, could checkpoint or delete the write-ahead
+# log under the parent, so they are kept for as long as the process lives.
+_INHERITED: list[SQLiteDatabase] = []
+
+
+def read_on(
+    connection: sqlite3.Connection,
+    patiently: Callable[[Callable[[], T]], T],
+    function: Callable[Concatenate[Transaction, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `function` on one snapshot of `connection`."""
+
+    def snapshot() -> T:
+        connection.execute("BEGIN")
+        try:
+            return function(SQLiteTransaction(connection), *args, **kwargs)
+        finally:
+            connection.execute("ROLLBACK")
+
+    return patiently(snapshot)
+
+
+class SQLiteWatch:
+    """Reads `PRAGMA data_version`, which changes when another connection commits."""
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+        self._connection: sqlite3.Connection | None = None
+        self._seen = -1
+
+    def changed(self) -> bool:
+        try:
+            (version,) = self._open().execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            # Somebody recovers or checkpoints at this moment: look closely, rather than miss a change.
+            return True
+        if version == self._seen:
+            return False
+        self._seen = version
+        return True
+
+    def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read_on(self._open(), self._database._patiently, function, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise failures.explain(error, self._database.path) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._database._connect(read_only=True)
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+

@@ -1,0 +1,74 @@
+-- Statements of storage/inspect.py: what people look at. Never read by the engine.
+
+-- name: job
+SELECT id, state, name, payload, code ->> 'source', queue, executor, priority, tags, idempotency_key, parent_id, trigger,
+    schedule, created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes,
+    cancel_requested_at IS NOT NULL, overdue_at IS NOT NULL, server_id, error, result, progress, progress_note
+FROM embedq_jobs WHERE id = ?;
+
+-- name: attempts
+SELECT attempt, ending, started_at, finished_at, error, traceback, server_id
+FROM embedq_attempts WHERE job_id = ? ORDER BY claim;
+
+-- name: last_traceback
+SELECT traceback FROM embedq_attempts WHERE job_id = ? ORDER BY claim DESC LIMIT 1;
+
+-- name: outcome
+SELECT state, result, error FROM embedq_jobs WHERE id = ?;
+
+-- name: logs
+SELECT at, attempt, message FROM embedq_logs WHERE job_id = ? ORDER BY id;
+
+-- name: children
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_children WHERE parent_id = ? ORDER BY id;
+
+-- name: servers
+SELECT s.id, s.uuid, s.hostname, s.pid, s.version, s.workers, s.queues, s.started_at, s.heartbeat_at, s.stopping_at,
+    (SELECT count(*) FROM embedq_jobs INDEXED BY embedq_jobs_running WHERE state = 'running' AND server_id = s.id),
+    EXISTS (SELECT 1 FROM embedq_leases WHERE holder = s.id)
+FROM embedq_servers AS s ORDER BY s.id;
+
+-- name: schedules
+SELECT name, spec, misfire, task, template, next_fire_at, last_fire_at, last_job_id, paused_at, error, created_at, updated_at
+FROM embedq_schedules ORDER BY name;
+
+-- name: occurrences
+SELECT fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at
+FROM embedq_occurrences WHERE schedule = ? ORDER BY fire_at DESC LIMIT ?;
+
+-- name: count_ready
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready WHERE state = 'ready' AND crashes < 2 LIMIT ?);
+
+-- name: count_suspect
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_suspect WHERE state = 'ready' AND crashes >= 2 LIMIT ?);
+
+-- name: count_scheduled
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_due
+                      WHERE state IN ('scheduled', 'retrying') AND state = ? LIMIT ?);
+
+-- name: count_running
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_running WHERE state = 'running' LIMIT ?);
+
+-- name: count_parked
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_parked WHERE state = 'parked' LIMIT ?);
+
+-- name: count_awaiting
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_awaiting WHERE state = 'awaiting' LIMIT ?);
+
+-- name: count_ended
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ended
+                      WHERE delete_at IS NOT NULL AND state = ? LIMIT ?);
+
+-- name: parked_needs
+SELECT DISTINCT needs FROM embedq_jobs INDEXED BY embedq_jobs_parked WHERE state = 'parked';
+
+-- name: has_ready
+SELECT EXISTS (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready WHERE state = 'ready' AND crashes < 2)
+    OR EXISTS (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_suspect WHERE state = 'ready' AND crashes >= 2);
+
+-- name: totals
+SELECT ending, sum(jobs), sum(ran_us), sum(waited_us) FROM embedq_counters WHERE minute >= ? GROUP BY ending;
+
+-- name: oldest_ready
+SELECT queue, min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs INDEXED BY embedq_jobs_ready
+    WHERE state = 'ready' AND crashes < 2 LIMIT ?) GROUP BY queue;

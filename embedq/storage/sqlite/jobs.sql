@@ -1,0 +1,183 @@
+-- Statements of storage/jobs.py. Positional parameters: these run thousands of times a second, and binding by name
+-- costs a third of an insert.
+
+-- name: insert_job
+-- An idempotency key that is still kept wins over the new job.
+INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, code, options, tags, idempotency_key,
+    parent_id, trigger, schedule, created_at, run_at, expires_at,
+    attempt, claim, first_started_at, started_at, server_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
+
+-- name: insert_jobs
+-- All rows in one step: stepping row by row gives up the interpreter's lock at each, and waits for it again.
+INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, code, options, tags, idempotency_key,
+    parent_id, trigger, schedule, created_at, run_at, expires_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15
+FROM json_each(?);
+
+-- name: job_id_by_key
+SELECT id FROM embedq_jobs WHERE idempotency_key = ?;
+
+-- name: promote_due
+-- scheduled, retrying -> ready
+UPDATE embedq_jobs SET state = 'ready'
+WHERE id IN (
+    SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_due
+    WHERE state IN ('scheduled', 'retrying') AND run_at <= ? ORDER BY run_at LIMIT ?
+);
+
+-- name: next_due
+SELECT run_at FROM embedq_jobs INDEXED BY embedq_jobs_due
+WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1;
+
+-- name: ready_queues
+-- The queues that have a ready job, by skipping from one to the next in the index: one seek a queue.
+WITH RECURSIVE found (queue) AS (
+    SELECT (SELECT queue FROM embedq_jobs INDEXED BY embedq_jobs_ready
+            WHERE state = 'ready' AND crashes < 2 AND executor = ?1 ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM embedq_jobs INDEXED BY embedq_jobs_ready
+            WHERE state = 'ready' AND crashes < 2 AND executor = ?1 AND queue > found.queue ORDER BY queue LIMIT 1)
+    FROM found WHERE found.queue IS NOT NULL
+)
+SELECT queue FROM found WHERE queue IS NOT NULL;
+
+-- name: ready_jobs
+-- The whole batch as one JSON text, in one step; see insert_jobs.
+SELECT json_group_array(json_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes,
+    run_at, expires_at, first_started_at, parent_id, executor))
+FROM (SELECT * FROM embedq_jobs INDEXED BY embedq_jobs_ready
+      WHERE state = 'ready' AND crashes < 2 AND executor = ? AND queue = ? ORDER BY priority DESC, id LIMIT ?);
+
+-- name: suspect_jobs
+SELECT json_group_array(json_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes,
+    run_at, expires_at, first_started_at, parent_id, executor))
+FROM (SELECT * FROM embedq_jobs INDEXED BY embedq_jobs_suspect
+      WHERE state = 'ready' AND crashes >= 2 AND executor = ?1
+        AND (?2 IS NULL OR queue IN (SELECT value FROM json_each(?2))) ORDER BY id LIMIT ?3);
+
+-- name: parked_jobs
+SELECT json_group_array(json_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes,
+    run_at, expires_at, first_started_at, parent_id, executor))
+FROM (SELECT * FROM embedq_jobs INDEXED BY embedq_jobs_parked
+      WHERE state = 'parked' AND needs IN (SELECT value FROM json_each(?1)) AND executor = ?2
+        AND (?3 IS NULL OR queue IN (SELECT value FROM json_each(?3))) ORDER BY needs, id LIMIT ?4);
+
+-- name: claim_jobs
+-- ready, parked -> running
+UPDATE embedq_jobs
+SET state = 'running', claim = claim + 1, attempt = attempt + 1, server_id = ?1, started_at = ?2,
+    first_started_at = coalesce(first_started_at, ?2), needs = NULL, error = NULL, overdue_at = NULL
+WHERE id IN (SELECT value FROM json_each(?3));
+
+-- name: succeed_jobs
+-- running -> succeeded. The claim keeps a rescued job's late result from ending the new run.
+UPDATE embedq_jobs
+SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
+    delete_at = done.delete_at, result = done.result, error = done.error, server_id = NULL,
+    cancel_requested_at = NULL, overdue_at = NULL
+FROM (SELECT value ->> 0 AS id, value ->> 1 AS claim, value ->> 2 AS started_at, value ->> 3 AS finished_at,
+             value ->> 4 AS delete_at, value ->> 5 AS result, value ->> 6 AS error FROM json_each(?)) AS done
+WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND state = 'running';
+
+-- name: end_job
+-- running -> retrying, dead, cancelled, ready, parked
+UPDATE embedq_jobs
+SET state = ?1, attempt = attempt - ?2, crashes = crashes + ?3, run_at = coalesce(?4, run_at), started_at = ?5,
+    finished_at = ?6, delete_at = ?7, error = ?8, needs = ?9, server_id = NULL, overdue_at = NULL,
+    -- A cancel that came while the job ran counts for its next run too, unless the job is over.
+    cancel_requested_at = CASE WHEN ?6 IS NULL THEN cancel_requested_at END
+WHERE id = ?10 AND claim = ?11 AND state = 'running';
+
+-- name: succeeded_claims
+SELECT id, claim FROM embedq_jobs WHERE state = 'succeeded' AND id IN (SELECT value FROM json_each(?));
+
+-- name: insert_attempt
+INSERT INTO embedq_attempts (job_id, claim, attempt, ending, started_at, finished_at, server_id, error, traceback)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: count_minute
+INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (minute, name, queue, ending) DO UPDATE
+SET jobs = jobs + excluded.jobs, ran_us = ran_us + excluded.ran_us, waited_us = waited_us + excluded.waited_us;
+
+-- name: awaiting_children
+SELECT id, trigger, run_at, parent_id, options FROM embedq_jobs INDEXED BY embedq_jobs_awaiting
+WHERE parent_id IN (SELECT value FROM json_each(?)) AND state = 'awaiting';
+
+-- name: wake_child
+-- awaiting -> ready, scheduled
+UPDATE embedq_jobs SET state = ?, run_at = ? WHERE id = ? AND state = 'awaiting';
+
+-- name: cancel_child
+-- awaiting -> cancelled, because of how its parent ended
+UPDATE embedq_jobs SET state = 'cancelled', finished_at = ?, delete_at = ?, error = ? WHERE id = ? AND state = 'awaiting';
+
+-- name: revive_children
+-- cancelled -> awaiting, for the children that were cancelled because this parent died
+UPDATE embedq_jobs SET state = 'awaiting', finished_at = NULL, delete_at = NULL, error = NULL
+WHERE parent_id = ? AND state = 'cancelled' AND cancel_requested_at IS NULL AND trigger IS NOT NULL
+RETURNING id;
+
+-- name: cancel_waiting
+-- awaiting, scheduled, ready, retrying, parked -> cancelled
+UPDATE embedq_jobs SET state = 'cancelled', finished_at = ?1, delete_at = ?2, error = ?3, needs = NULL,
+    cancel_requested_at = ?1
+WHERE id = ?4 AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parked');
+
+-- name: request_cancel
+UPDATE embedq_jobs SET cancel_requested_at = ? WHERE id = ? AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: cancel_requests
+SELECT id, claim FROM embedq_jobs INDEXED BY embedq_jobs_cancelling
+WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND server_id = ?;
+
+-- name: retry_job
+-- scheduled, retrying, parked, dead, cancelled -> ready: a fresh count of attempts, the history kept
+UPDATE embedq_jobs SET state = 'ready', run_at = ?, attempt = 0, crashes = 0, first_started_at = NULL,
+    finished_at = NULL, delete_at = NULL, expires_at = NULL, cancel_requested_at = NULL, needs = NULL
+WHERE id = ? AND state IN ('scheduled', 'retrying', 'parked', 'dead', 'cancelled');
+
+-- name: job_state
+SELECT state, name, queue, options FROM embedq_jobs WHERE id = ?;
+
+-- name: cancel_requested
+SELECT 1 FROM embedq_jobs WHERE id = ? AND claim = ? AND state = 'running' AND cancel_requested_at IS NOT NULL;
+
+-- name: mark_overdue
+UPDATE embedq_jobs SET overdue_at = ? WHERE id = ? AND claim = ? AND state = 'running';
+
+-- name: save_progress
+UPDATE embedq_jobs SET progress = ?, progress_note = ? WHERE id = ? AND claim = ? AND state = 'running';
+
+-- name: insert_log
+INSERT INTO embedq_logs (job_id, at, attempt, message) VALUES (?, ?, ?, ?);
+
+-- name: running_of_server
+SELECT id, claim, attempt, name, queue, crashes, run_at, started_at, cancel_requested_at, options
+FROM embedq_jobs INDEXED BY embedq_jobs_running
+WHERE state = 'running' AND server_id = ?;
+
+-- name: expired_jobs
+-- ready -> cancelled
+UPDATE embedq_jobs SET state = 'cancelled', finished_at = ?1, delete_at = ?2, error = 'expired before it could start'
+WHERE id IN (SELECT value FROM json_each(?3)) AND state IN ('ready', 'parked');
+
+-- name: prunable_jobs
+-- A parent is kept while a child still waits for it or may read its result.
+SELECT id FROM embedq_jobs AS job INDEXED BY embedq_jobs_ended
+WHERE state = ?1 AND delete_at IS NOT NULL AND delete_at <= ?2 AND NOT EXISTS (
+    SELECT 1 FROM embedq_jobs AS child INDEXED BY embedq_jobs_children
+    WHERE child.parent_id = job.id AND child.parent_id IS NOT NULL AND child.delete_at IS NULL)
+ORDER BY delete_at LIMIT ?3;
+
+-- name: delete_jobs
+DELETE FROM embedq_jobs WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: delete_attempts
+DELETE FROM embedq_attempts WHERE job_id IN (SELECT value FROM json_each(?));
+
+-- name: delete_logs
+DELETE FROM embedq_logs WHERE job_id IN (SELECT value FROM json_each(?));

@@ -1,0 +1,55 @@
+-- Statements of storage/schedules.py: recurring jobs and the ledger of their occurrences.
+
+-- name: schedule
+SELECT name, spec, misfire, task, template, next_fire_at, last_fire_at, last_job_id, paused_at, error, created_at, updated_at
+FROM embedq_schedules WHERE name = ?;
+
+-- name: insert_schedule
+INSERT INTO embedq_schedules (name, spec, misfire, task, template, next_fire_at, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: update_schedule
+UPDATE embedq_schedules SET spec = ?, misfire = ?, task = ?, template = ?, next_fire_at = ?, updated_at = ?, error = NULL
+WHERE name = ?;
+
+-- name: delete_schedule
+DELETE FROM embedq_schedules WHERE name = ?;
+
+-- name: pause_schedule
+UPDATE embedq_schedules SET paused_at = ?, updated_at = ? WHERE name = ? AND paused_at IS NULL;
+
+-- name: resume_schedule
+UPDATE embedq_schedules SET paused_at = NULL, next_fire_at = ?, updated_at = ? WHERE name = ? AND paused_at IS NOT NULL;
+
+-- name: due_schedules
+SELECT name FROM embedq_schedules INDEXED BY embedq_schedules_due
+WHERE paused_at IS NULL AND next_fire_at <= ? ORDER BY next_fire_at LIMIT ?;
+
+-- name: next_fire
+SELECT next_fire_at FROM embedq_schedules INDEXED BY embedq_schedules_due
+WHERE paused_at IS NULL ORDER BY next_fire_at LIMIT 1;
+
+-- name: record_occurrence
+-- The primary key (schedule, fire_at) is promise G5: the second process to record an occurrence records nothing.
+INSERT INTO embedq_occurrences (schedule, fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: set_occurrence_job
+UPDATE embedq_occurrences SET job_id = ? WHERE schedule = ? AND fire_at = ?;
+
+-- name: advance_schedule
+UPDATE embedq_schedules SET next_fire_at = ?, last_fire_at = coalesce(?, last_fire_at), last_job_id = coalesce(?, last_job_id),
+    error = NULL
+WHERE name = ?;
+
+-- name: fail_schedule
+-- Out of the way of the others until the time given.
+UPDATE embedq_schedules SET error = ?, next_fire_at = max(next_fire_at, ?) WHERE name = ?;
+
+-- name: delete_occurrences
+DELETE FROM embedq_occurrences WHERE (schedule, fire_at) IN (
+    SELECT schedule, fire_at FROM embedq_occurrences INDEXED BY embedq_occurrences_recorded
+    WHERE recorded_at < ? ORDER BY recorded_at LIMIT ?);
+
+-- name: delete_counters
+DELETE FROM embedq_counters WHERE minute < ?;
