@@ -17,6 +17,8 @@ from embedq.storage.rows import ClaimedJob, Outcome, claimed_jobs, json_ids
 # How many due jobs one transaction moves to ready: enough for every claim, short enough to let others write.
 PROMOTE_LIMIT = 1000
 MINUTE = 60 * SECOND
+# A job whose process died under it this often may be the cause. The schema's indexes say the same.
+SUSPECT_AFTER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,8 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     full = promoted == PROMOTE_LIMIT
     for executor, limit in request.limits.items():
         if limit > 0:
-            found = _candidates(tx, request, executor, limit)
+            suspects = request.suspects and not any(job.crashes >= SUSPECT_AFTER for job in jobs)
+            found = _candidates(tx, request, executor, limit, suspects=suspects)
             full = full or len(found) >= limit
             jobs += found
     expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= now]
@@ -73,10 +76,10 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     return Claim(jobs=jobs, full=full, next_due=row[0] if row else None)
 
 
-def _candidates(tx: Transaction, request: Request, executor: str, limit: int) -> list[ClaimedJob]:
+def _candidates(tx: Transaction, request: Request, executor: str, limit: int, *, suspects: bool) -> list[ClaimedJob]:
     queues = request.queues
     found: list[ClaimedJob] = []
-    if request.suspects:
+    if suspects:
         found += _batch(tx, "suspect_jobs", (executor, _json_or_none(queues), 1))
     if request.known_needs and len(found) < limit:
         needs = json.dumps(request.known_needs)
@@ -202,6 +205,12 @@ def record_attempt(tx: Transaction, outcome: Outcome) -> None:
             outcome.traceback,
         ),
     )
+
+
+def mark_overdue(tx: Transaction, runs: Sequence[tuple[int, int, int]]) -> None:
+    """Mark running jobs that do not yield: (instant, job id, claim)."""
+    for run in runs:
+        tx.run("mark_overdue", run)
 
 
 def _count(tx: Transaction, outcomes: Iterable[Outcome]) -> None:

@@ -23,10 +23,10 @@ class Inserted(NamedTuple):
 def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> Inserted:
     """Insert one job; with `claimed_by`, already running on that server: it is handed to an idle worker."""
     if claimed_by is None:
-        start: tuple[int | None, ...] = (0, 0, None, None, None)
+        job_id = tx.insert("insert_job", (*job, 0, 0, None, None, None))
     else:
-        start = (1, 1, job.created_at, job.created_at, claimed_by)
-    job_id = tx.insert("insert_job", (*job, *start))
+        started = (JobState.RUNNING, *job[1:], 1, 1, job.created_at, job.created_at, claimed_by)
+        job_id = tx.insert("insert_job", started)
     if job_id is not None:
         return Inserted(job_id, True)
     row = tx.one("job_id_by_key", (job.idempotency_key,))
@@ -99,6 +99,16 @@ def retry(tx: Transaction, job_id: int, *, now: int) -> None:
         }[row[0]]
         raise JobStateError(f"job {job_id} cannot be retried: {why}")
     continuations.revive(tx, job_id)
+
+
+def retry_many(tx: Transaction, job_ids: Sequence[int], *, now: int) -> int:
+    """Retry those of these jobs that can be; return how many."""
+    done = 0
+    for job_id in job_ids:
+        if tx.run("retry_job", (now, job_id)):
+            continuations.revive(tx, job_id)
+            done += 1
+    return done
 
 
 def add_logs(tx: Transaction, lines: Sequence[tuple[int, int, int, str]]) -> None:

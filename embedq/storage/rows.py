@@ -73,6 +73,7 @@ class Outcome:
         needs: set when it is PARKED.
         gives_back: 1 when the attempt is not counted (released, crashed, parked).
         crashed: 1 when its process died.
+        note: why the job is retried or dead, for the log.
     """
 
     job_id: int
@@ -94,3 +95,4 @@ class Outcome:
     needs: str | None = None
     gives_back: int = 0
     crashed: int = 0
+    note: str | None = None

@@ -1,0 +1,177 @@
+"""From a call to a row: options, middleware, storing the function and its arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from embedq.clock import SECOND, Clock
+from embedq.config import Settings
+from embedq.errors import ConfigurationError, EnqueueError, UnstorableFunctionError
+from embedq.functions import PackedFunction, name_of, pack
+from embedq.job import Trigger
+from embedq.middleware import Draft, EnqueueMiddleware
+from embedq.options import Options
+from embedq.serializers import dumps_call
+from embedq.signing import Key
+from embedq.storage.rows import NewJob
+from embedq.task import Call, Enqueuer, Registry, Task
+
+DEFAULT_QUEUE = "default"
+# Further than any clock goes, and still 64 bits.
+MAX_MICROS = 2**62
+
+
+class Desk(Protocol):
+    """What drafting needs of an app."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def key(self) -> Key: ...
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def enqueue_middleware(self) -> Sequence[EnqueueMiddleware]: ...
+
+
+class Drafting:
+    """Turns calls into rows, for one app."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def register_for(
+        self, app: Callable[[], Enqueuer], function: Callable[..., Any] | None, options: Mapping[str, Any]
+    ) -> Any:
+        """The body of `embedq.job`, whose tasks belong to whichever app is the default when they are enqueued."""
+        plain = {name: value for name, value in options.items() if name not in ("name", "aliases")}
+        return self.register(
+            function, options.get("name"), tuple(options.get("aliases", ())), plain, enqueuer=app
+        )
+
+    def register(
+        self,
+        function: Callable[..., Any] | None,
+        name: str | None,
+        aliases: tuple[str, ...],
+        options: Mapping[str, Any],
+        *,
+        enqueuer: Callable[[], Enqueuer],
+    ) -> Any:
+        """The body of `@job`: a task, or the decorator that makes one."""
+        defaults = Options.parse(**options)
+        if defaults.idempotency_key is not None:
+            raise ConfigurationError(
+                "an idempotency_key belongs to one enqueue, not to a function: use .options(idempotency_key=…).enqueue(…)"
+            )
+
+        def decorate(target: Callable[..., Any]) -> Task[..., Any]:
+            if isinstance(target, Task):
+                raise ConfigurationError(f"{target.name} is a job already; decorate it once")
+            own = name or name_of_definition(target)
+            task: Task[..., Any] = Task(target, name=own, registered=True, defaults=defaults, enqueuer=enqueuer)
+            self._desk.registry.add(task, aliases)
+            return task
+
+        return decorate if function is None else decorate(function)
+
+    def row(
+        self,
+        call: Call,
+        *,
+        run_at: int | None = None,
+        parent_id: int | None = None,
+        trigger: Trigger | None = None,
+    ) -> NewJob:
+        """The row of a call.
+
+        Args:
+            run_at: microseconds; now when None.
+        Raises:
+            EnqueueError: it cannot be stored.
+        """
+        task, wanted = call.task, call.task.wanted
+        now = self._desk.clock.now()
+        due = now if run_at is None else run_at
+        args, kwargs = call.args, call.kwargs
+        queue = wanted.queue or DEFAULT_QUEUE
+        priority = wanted.priority or 0
+        tags, key, meta = wanted.tags, wanted.idempotency_key, None
+        expires_at = None if wanted.expires_in is None else max(due, now) + int(wanted.expires_in * SECOND)
+        if self._desk.enqueue_middleware:
+            draft = self._through_middleware(
+                Draft(
+                    name=task.name, args=args, kwargs=kwargs, queue=queue, priority=priority, run_at=due,
+                    tags=tags or (), idempotency_key=key, expires_at=expires_at, timeout=wanted.timeout,
+                    parent_id=parent_id, trigger=trigger,
+                )
+            )  # fmt: skip
+            task.check(draft.args, draft.kwargs)
+            args, kwargs, queue, priority, due = draft.args, draft.kwargs, draft.queue, draft.priority, draft.run_at
+            tags, key, expires_at, meta = draft.tags, draft.idempotency_key, draft.expires_at, draft.meta
+            overrides = task.overrides if draft.timeout == wanted.timeout else replace(task.overrides, timeout=draft.timeout)
+        else:
+            overrides = task.overrides
+        if not -MAX_MICROS < due < MAX_MICROS:
+            raise EnqueueError(f"{task.name} cannot be due at {due} microseconds since 1970; that is beyond any calendar")
+        payload = dumps_call(args, kwargs, limit=self._desk.settings.max_payload_bytes, name=task.name)
+        if wanted.retention is not None and overrides.retention is None:
+            # Needed where no code of the app runs, as when a waiting job is cancelled from the command line.
+            overrides = replace(overrides, retention=wanted.retention)
+        return NewJob(
+            state="awaiting" if parent_id is not None else "ready" if due <= now else "scheduled",
+            executor=task.executor,
+            queue=queue,
+            priority=priority,
+            name=task.name,
+            payload=payload,
+            code=None if task.registered else self._signed_code(task, payload),
+            options=overrides.stored(meta or {}),
+            tags=json.dumps(tags, ensure_ascii=False) if tags else None,
+            idempotency_key=key,
+            parent_id=parent_id,
+            trigger=trigger,
+            schedule=None,
+            created_at=now,
+            run_at=max(due, now),
+            expires_at=expires_at,
+        )
+
+    def _through_middleware(self, draft: Draft) -> Draft:
+        for middleware in self._desk.enqueue_middleware:
+            draft = middleware(draft)
+            if not isinstance(draft, Draft):
+                raise ConfigurationError(
+                    f"the enqueue middleware {middleware!r} returned {draft!r}; it must return the draft, or raise to refuse"
+                )
+        return draft
+
+    def _signed_code(self, task: Task[..., Any], payload: str) -> str:
+        """The column `code` of a function that is not registered: what is signed is what decides what runs."""
+        limit = self._desk.settings.max_payload_bytes
+        code = pack(task.function, limit=limit) if task.by_value else PackedFunction()
+        key = self._desk.key
+        signature = key.sign(*code.signed_parts(task.name, payload))
+        return replace(code, sig=signature, key=key.id).to_text()
+
+
+def name_of_definition(function: Callable[..., Any]) -> str:
+    """The name of a function that is being defined: it cannot be looked up yet, but will be found there.
+
+    Raises:
+        UnstorableFunctionError: it is nested or a lambda, so that no other process will find it under any name.
+    """
+    from embedq.functions import display_name
+
+    qualname = getattr(function, "__qualname__", "<")
+    if "<" in qualname:
+        raise UnstorableFunctionError(
+            f"{display_name(function)} cannot be registered by its own name, because no other process finds it there; "
+            "move it to the module's top level, or give it a name: @embedq.job(name=…)"
+        )
+    return name_of(function) or display_name(function)

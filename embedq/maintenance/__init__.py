@@ -1,0 +1,1 @@
+"""What looks after the rest: heartbeats, rescue of the dead, leadership, recurring jobs, pruning."""

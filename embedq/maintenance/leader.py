@@ -1,0 +1,133 @@
+"""Lease-based leadership. At most one process, most of the time, fires schedules and prunes.
+
+Correctness never rests on it: an occurrence is unique by (schedule, fire_at), and pruning twice is pruning once. A
+leader that dies on this host frees its lease when it is rescued, so another takes over within a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from embedq.clock import SECOND, Clock
+from embedq.config import Settings
+from embedq.errors import StorageError
+from embedq.maintenance import recurring
+from embedq.storage import schedules, servers, upkeep
+from embedq.storage.base import Database
+from embedq.storage.servers import Lease
+from embedq.wakeup import WakeUp
+
+logger = logging.getLogger("embedq")
+
+LEASE_NAME = "leader"
+# The longest sleep: a schedule that another process added is seen after this at the latest.
+LOOK_SECONDS = 1.0
+PRUNE_SECONDS = 10.0
+PRUNE_BATCH = 500
+# Between two batches, so that others get to write.
+PRUNE_PAUSE = 0.01
+
+
+class Leader:
+    """One process's bid for leadership, and what it does with it.
+
+    Args:
+        server_id: gives this process's number.
+        fired: called when a recurring job was enqueued.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        database: Database,
+        server_id: Callable[[], int],
+        fired: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._database = database
+        self._server_id = server_id
+        self._fired = fired
+        self._wake = WakeUp()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._lease: Lease | None = None
+        self._bid_at = 0.0
+        self._prune_at = 0.0
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process holds the lease, as far as it knows."""
+        return self._lease is not None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._loop, name="embedq-leader", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. The lease is freed when the process deregisters."""
+        self._stopping = True
+        self._wake.call()
+        if self._thread is not None:
+            self._thread.join()
+
+    def look_again(self) -> None:
+        """A schedule changed, or the leader may be gone."""
+        self._bid_at = 0.0
+        self._wake.call()
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            try:
+                pause = self.step()
+            except Exception as error:
+                log = logger.warning if isinstance(error, StorageError) else logger.exception
+                log("leadership: %s", error)
+                pause = LOOK_SECONDS
+            self._wake.sleep(pause)
+
+    def step(self) -> float:
+        """One round: bid or renew, fire what is due, prune; return how many seconds there is nothing to do."""
+        self._bid()
+        if self._lease is None:
+            return LOOK_SECONDS
+        if recurring.fire_due(self._database, self._clock):
+            self._fired()
+        if self._prune():
+            return PRUNE_PAUSE
+        next_fire = self._database.read(schedules.next_fire)
+        if next_fire is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.0, (next_fire - self._clock.now()) / SECOND))
+
+    def _bid(self) -> None:
+        now = time.monotonic()
+        # The wall clock may have moved under a lease that the monotonic one still thinks fresh.
+        expired = self._lease is not None and self._lease.expires_at <= self._clock.now()
+        if now < self._bid_at and not expired:
+            return
+        self._bid_at = now + self._settings.lease / 3
+        had = self._lease
+        length = int(self._settings.lease * SECOND)
+        self._lease = self._database.write(
+            servers.take_lease, LEASE_NAME, self._server_id(), now=self._clock.now(), length=length
+        )
+        if (had is None) is not (self._lease is None):
+            logger.info("this process %s", "leads now" if self._lease else "no longer leads")
+
+    def _prune(self) -> bool:
+        """Delete one batch of what has been kept long enough, when it is time; True when there is more."""
+        if time.monotonic() < self._prune_at:
+            return False
+        now = self._clock.now()
+        if self._database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH) == PRUNE_BATCH:
+            return True
+        self._database.write(upkeep.prune_history, now=now)
+        self._prune_at = time.monotonic() + PRUNE_SECONDS
+        return False

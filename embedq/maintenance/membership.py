@@ -1,0 +1,149 @@
+"""This process among the others: its registration, its heartbeat, and the rescue of those that died.
+
+On one host a death is seen by the file lock that the kernel freed, within `LOOK_SECONDS`. Across hosts it is seen by a
+heartbeat that stayed away for the lease. A process that is merely slow keeps its lock, and so its jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from embedq.clock import SECOND, Clock
+from embedq.config import Settings
+from embedq.errors import StorageError
+from embedq.job import Ending
+from embedq.liveness import Presence, died, host_identity, notes_of, remove_files, sweep
+from embedq.storage import servers
+from embedq.storage.base import Database
+from embedq.storage.servers import Identity, ServerRow
+
+logger = logging.getLogger("embedq")
+
+LOOK_SECONDS = 0.4
+
+
+class Membership:
+    """Registers this process and keeps an eye on its neighbours.
+
+    Args:
+        folder: where the processes of this database keep their lock files.
+        rescued: called when jobs were taken back, or leadership may be free.
+    Attributes:
+        server_id: this process's number; it changes if others gave it up and it had to register anew.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        database: Database,
+        folder: Path,
+        version: str,
+        rescued: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._database = database
+        self._folder = folder
+        self._rescued = rescued
+        # A slot for each worker and async job, and some for the workers that replace stuck ones.
+        self.presence = Presence(folder, slots=settings.workers * 4 + settings.async_jobs)
+        self._host = host_identity(folder)
+        self._identity = Identity(
+            uuid=self.presence.uuid,
+            host=self._host,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            version=version,
+            workers=settings.workers,
+            queues=settings.queues,
+        )
+        self.server_id = database.write(servers.register, self._identity, now=clock.now())
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Rescue what earlier processes left, then keep looking on a thread of its own."""
+        self.rescue_the_dead()
+        sweep(self._folder, {self.presence.uuid, *(row.uuid for row in self._others())})
+        self._thread = threading.Thread(target=self._watch, name="embedq-heartbeat", daemon=True)
+        self._thread.start()
+
+    def announce_stop(self) -> None:
+        """Let it be known that this process ends on purpose: what it may leave behind is no crash."""
+        self._database.write(servers.mark_stopping, self.server_id, now=self._clock.now())
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def leave(self) -> None:
+        """Deregister and let go of the lock. Only once no job of this process can still be running."""
+        try:
+            self._database.write(servers.remove, self.server_id)
+        except StorageError as error:
+            logger.warning("could not deregister; the next process to look will clean up: %s", error)
+        self.presence.leave()
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        beat_at = time.monotonic() + self._settings.lease / 3
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                if time.monotonic() >= beat_at:
+                    beat_at = time.monotonic() + self._settings.lease / 3
+                    self._beat()
+                self.rescue_the_dead()
+            except Exception as error:
+                log = logger.warning if isinstance(error, StorageError) else logger.exception
+                log("heartbeat: %s", error)
+
+    def _beat(self) -> None:
+        if self._database.write(servers.beat, self.server_id, now=self._clock.now()):
+            return
+        # Others gave this process up (it slept past its lease on another host). Its claims are gone and their outcomes
+        # will be refused; it goes on under a new number.
+        logger.error("this process had been given up on and registers anew; the jobs it was running run elsewhere")
+        self.server_id = self._database.write(servers.register, self._identity, now=self._clock.now())
+
+    def _others(self) -> list[ServerRow]:
+        return self._database.read(servers.others, self.server_id)
+
+    def rescue_the_dead(self) -> int:
+        """Take back the jobs of every process that is known to be gone; return how many processes."""
+        gone = [row for row in self._others() if self._is_gone(row)]
+        for row in gone:
+            outcomes = self._database.write(
+                servers.rescue,
+                row.id,
+                started=notes_of(self._folder, row.uuid) if row.host == self._host else None,
+                now=self._clock.now(),
+                max_crashes=self._settings.max_crashes,
+                retention=self._settings.retention,
+            )
+            crashed = sum(outcome.ending is Ending.CRASHED for outcome in outcomes)
+            logger.warning(
+                "process %s on %s is gone; %d of its jobs were running, %d had not begun; they are back in the queue",
+                row.pid, row.hostname, crashed, len(outcomes) - crashed,
+            )  # fmt: skip
+            if row.host == self._host:
+                remove_files(self._folder, row.uuid)
+        if gone:
+            self._rescued()
+        return len(gone)
+
+    def _is_gone(self, row: ServerRow) -> bool:
+        gone = died(self._folder, row.uuid) if row.host == self._host else None
+        if gone is None:
+            return row.heartbeat_at + self._settings.lease * SECOND < self._clock.now()
+        return gone

@@ -1,0 +1,151 @@
+"""Recurring jobs as the app's verbs see them: put, trigger, pause, resume, remove, list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from embedq.clock import SECOND, Clock, to_datetime
+from embedq.drafting import Drafting
+from embedq.errors import ConfigurationError, NotStartedError
+from embedq.job import JobId
+from embedq.maintenance import recurring as firing
+from embedq.misfire import Misfire, misfire_from_text, misfire_to_text, parse_misfire
+from embedq.schedule import Cron, Every, parse_schedule, schedule_from_text, schedule_to_text
+from embedq.storage import inspect, schedules
+from embedq.storage.base import Database
+from embedq.storage.schedules import ScheduleRow
+from embedq.task import Call
+
+
+class RecurringDesk(Protocol):
+    """What this needs of an app."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def database(self) -> Database: ...
+    drafting: Drafting
+    def schedules_changed(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A recurring job as stored.
+
+    Attributes:
+        when: its cron expression or interval.
+        task: the name of the function it runs.
+        error: why its last turn could not fire; None when it could.
+    """
+
+    name: str
+    when: Cron | Every
+    misfire: Misfire
+    task: str
+    queue: str
+    next_fire_at: datetime
+    last_fire_at: datetime | None
+    last_job_id: JobId | None
+    paused: bool
+    error: str | None
+
+
+class RecurringJobs:
+    """The recurring jobs of one app."""
+
+    def __init__(self, desk: RecurringDesk) -> None:
+        self._desk = desk
+        self._pending: list[Callable[[], None]] = []
+
+    def put(
+        self,
+        name: str,
+        when: str | Cron | Every | timedelta,
+        call: Call,
+        *,
+        timezone: str | None,
+        misfire: str | Misfire,
+        grace: timedelta | None,
+    ) -> None:
+        """Add or update; before the app is connected, when it is. Mistakes are reported at once."""
+        if not isinstance(name, str) or not 0 < len(name) <= 255:
+            raise ConfigurationError(f"a recurring job's name must be a string of 1 to 255 characters, not {name!r}")
+        if call.task.wanted.idempotency_key is not None:
+            raise ConfigurationError(f"recurring job {name!r} cannot have an idempotency_key: each occurrence is a new job")
+        schedule = parse_schedule(when, timezone=timezone, name=name)
+        policy = parse_misfire(misfire, grace)
+
+        def write() -> None:
+            row = self._desk.drafting.row(call)
+            expires_in = call.task.wanted.expires_in
+            now = self._desk.clock.now()
+            changed = self._desk.database.write(
+                schedules.put,
+                name=name,
+                spec=schedule_to_text(schedule),
+                misfire=misfire_to_text(policy),
+                task=call.task.name,
+                template=firing.to_template(row, expires_in=None if expires_in is None else int(expires_in * SECOND)),
+                first_fire=schedule.next_micros(now),
+                now=now,
+            )
+            if changed:
+                self._desk.schedules_changed()
+
+        try:
+            self._desk.database  # noqa: B018 - asks whether the app is connected
+        except NotStartedError:
+            self._pending.append(write)
+        else:
+            write()
+
+    def write_pending(self) -> None:
+        """Write what was put before the app was connected."""
+        pending, self._pending = self._pending, []
+        for write in pending:
+            write()
+
+    def trigger(self, name: str) -> int:
+        """Enqueue a run now."""
+        return self._desk.database.write(schedules.trigger, name, firing.make_job, now=self._desk.clock.now())
+
+    def pause(self, name: str) -> None:
+        """Fire no more until resumed."""
+        self._desk.database.write(schedules.pause, name, now=self._desk.clock.now())
+
+    def resume(self, name: str) -> None:
+        """Fire again, from the next occurrence on."""
+        now = self._desk.clock.now()
+
+        def next_fire(row: ScheduleRow) -> int:
+            return schedule_from_text(row.spec).next_micros(now)
+
+        self._desk.database.write(schedules.resume, name, next_fire=next_fire, now=now)
+        self._desk.schedules_changed()
+
+    def remove(self, name: str) -> None:
+        """Forget it."""
+        self._desk.database.write(schedules.remove, name)
+
+    def all(self) -> list[Schedule]:
+        """Every recurring job, by name."""
+        return [_schedule(row) for row in self._desk.database.read(inspect.schedules)]
+
+
+def _schedule(row: ScheduleRow) -> Schedule:
+    return Schedule(
+        name=row.name,
+        when=schedule_from_text(row.spec),
+        misfire=misfire_from_text(row.misfire),
+        task=row.task,
+        queue=json.loads(row.template)["queue"],
+        next_fire_at=to_datetime(row.next_fire_at),
+        last_fire_at=None if row.last_fire_at is None else to_datetime(row.last_fire_at),
+        last_job_id=None if row.last_job_id is None else JobId(row.last_job_id),
+        paused=row.paused_at is not None,
+        error=row.error,
+    )

@@ -1,0 +1,210 @@
+"""A function that can be enqueued, and the registry that finds it again by name.
+
+`@embedq.job` registers a function: its stored jobs carry its name and nothing else, so it may be renamed in the code
+(`name=`, `aliases=`), and any process may enqueue it. Any other function is wrapped at its first enqueue: one that can
+be imported goes by its name, a lambda or nested function by value; both are signed, because their rows decide what runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack
+from weakref import WeakKeyDictionary
+
+from embedq.errors import ConfigurationError, UnstorableFunctionError
+from embedq.functions import Binder, check_signature, display_name, is_async, name_of
+from embedq.handle import JobHandle
+from embedq.options import NO_OPTIONS, OptionKeywords, Options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Enqueuer(Protocol):
+    """What a task needs of an app."""
+
+    def submit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
+        """Enqueue the call; durable when this returns."""
+
+    async def asubmit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
+        """The same, without blocking the event loop."""
+
+    def due_in(self, delay: timedelta | float) -> datetime:
+        """The moment that is `delay` from now."""
+
+
+class Task(Generic[P, R]):
+    """A function with a name under which its jobs are stored. Calling it is calling the function.
+
+    Attributes:
+        name: as stored; for a function stored by value, for people only.
+        by_value: it is a lambda or nested function, stored with the job.
+        registered: declared with `@embedq.job`, so its rows need no signature.
+        defaults: the decorator's options.
+        overrides: the options of `.options(...)`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str,
+        registered: bool,
+        by_value: bool = False,
+        defaults: Options = NO_OPTIONS,
+        overrides: Options = NO_OPTIONS,
+        enqueuer: Callable[[], Enqueuer] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.function = function
+        self.name = name
+        self.registered = registered
+        self.by_value = by_value
+        self.defaults = defaults
+        self.overrides = overrides
+        self.wanted = overrides.over(defaults)
+        self.executor = "async" if is_async(function) else "thread"
+        self.check: Binder = check_signature(function)
+        self._enqueuer = enqueuer
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def options(self, **given: Unpack[OptionKeywords]) -> Task[P, R]:
+        """This task with other options, for one enqueue or many: `send.options(queue="low").enqueue(1)`."""
+        return self.with_options(Options.parse(**given))
+
+    def with_options(self, options: Options) -> Task[P, R]:
+        """As `options`, from parsed ones."""
+        bound = Task.__new__(Task)
+        bound.__dict__.update(self.__dict__)
+        bound.overrides = options.over(self.overrides)
+        bound.wanted = bound.overrides.over(self.defaults)
+        return bound
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """A call to hand to `enqueue_many`.
+
+        Raises:
+            SignatureError: the arguments do not fit the function.
+        """
+        self.check(args, kwargs)
+        return Call(self, args, kwargs)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Run it in the background as soon as a worker is free.
+
+        Raises:
+            EnqueueError: the arguments were refused.
+            StorageError: the database could not take it. In both cases nothing was written.
+        """
+        return self._app().submit(self.call(*args, **kwargs))
+
+    def enqueue_in(self, delay: timedelta | float, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Run it `delay` (a timedelta, or seconds) from now."""
+        app = self._app()
+        return app.submit(self.call(*args, **kwargs), run_at=app.due_in(delay))
+
+    def enqueue_at(self, moment: datetime, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Run it at `moment`, an aware datetime; ValueError if naive. One that has passed means now."""
+        return self._app().submit(self.call(*args, **kwargs), run_at=moment)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """`enqueue` for `async def` request handlers: the event loop is not blocked by the disk."""
+        return await self._app().asubmit(self.call(*args, **kwargs))
+
+    def _app(self) -> Enqueuer:
+        if self._enqueuer is None:
+            raise ConfigurationError(f"{self.name} is not registered; enqueue it with embedq.enqueue({self.__name__}, …)")
+        return self._enqueuer()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A task and the arguments to run it with; made by `call`, enqueued by `enqueue_many`."""
+
+    task: Task[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Registry:
+    """The tasks of this process by name. One for the process: its functions are the process's too."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Task[..., Any]] = {}
+        self._wrapped: WeakKeyDictionary[Any, Task[..., Any]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self.version = 0
+
+    def add(self, task: Task[..., Any], aliases: tuple[str, ...] = ()) -> None:
+        """Register a task under its name and its former names.
+
+        Raises:
+            ConfigurationError: another function already has one of them.
+        """
+        with self._lock:
+            for name in (task.name, *aliases):
+                other = self._by_name.get(name)
+                if other is not None and not _same_source(other.function, task.function):
+                    raise ConfigurationError(
+                        f"two functions are registered as {name!r}: {display_name(other.function)} and "
+                        f"{display_name(task.function)}; give one of them another name: @embedq.job(name=…)"
+                    )
+            for name in (task.name, *aliases):
+                self._by_name[name] = task
+            self.version += 1
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the lock may have been held by a thread that is not here."""
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Task[..., Any] | None:
+        """The registered task of that name."""
+        return self._by_name.get(name)
+
+    def names(self) -> list[str]:
+        """Every name, aliases included."""
+        return sorted(self._by_name)
+
+    def wrap(self, function: Callable[P, R] | Task[P, R]) -> Task[P, R]:
+        """The task of a function: itself, the registered one, or an unregistered one made here.
+
+        Raises:
+            UnstorableFunctionError: it is not a function.
+        """
+        if isinstance(function, Task):
+            return function
+        try:
+            known = self._wrapped.get(function)
+        except TypeError:  # not hashable, or takes no weak reference
+            return self._wrap(function)
+        if known is None:
+            known = self._wrap(function)
+            # A by-value function is held by its own task, which would keep the weak key alive for ever.
+            if not known.by_value:
+                self._wrapped[function] = known
+        return known
+
+    def _wrap(self, function: Callable[P, R]) -> Task[P, R]:
+        if not callable(function):
+            raise UnstorableFunctionError(
+                f"{function!r} is not a function; write enqueue(function, argument), not enqueue(function(argument))"
+            )
+        name = name_of(function)
+        return Task(function, name=name or display_name(function), registered=False, by_value=name is None)
+
+
+def _same_source(one: Any, other: Any) -> bool:
+    """Whether two function objects come from one definition, as after a module's reload."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__) and "<lambda>" not in one.__qualname__
+
+
+REGISTRY = Registry()

@@ -1,0 +1,441 @@
+"""The one thread that claims jobs and records outcomes; everybody else is spared the database.
+
+A *turn* is one transaction: outcomes go in, claims come out. How much it claims follows from what is free: a job for
+each idle worker, and beyond that about as many as the workers got through in the last moments (`HORIZON_SECONDS`), so
+that short jobs come in batches of a thousand and long ones never wait here while another process has time for them.
+
+Between turns it sleeps until the next due time, a wake-up from this process (an enqueue, an outcome), or the next look
+at whether another process has written, every `poll` seconds.
+
+When the database fails the outcomes are kept and the turn is tried again, for as long as it takes (promise G9).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from embedq.clock import SECOND, Clock
+from embedq.config import Settings
+from embedq.context import JobContext
+from embedq.errors import StorageError
+from embedq.job import Ending, JobState
+from embedq.liveness import RunningNotes
+from embedq.storage import claims, inspect, jobs
+from embedq.storage.base import ChangeWatch, Database, Transaction
+from embedq.storage.claims import Claim, Finished, Request
+from embedq.storage.rows import ClaimedJob, Outcome
+from embedq.wakeup import WakeUp
+from embedq.worker.event_runner import LazyAsyncRunner
+from embedq.worker.execution import Execution
+from embedq.worker.pool import WorkerPool
+from embedq.worker.resolving import Resolver
+from embedq.worker.runs import Run, Watchdog
+
+logger = logging.getLogger("embedq")
+
+# How much work may lie in the buffer, as time, and the most jobs that may.
+HORIZON_SECONDS = 0.04
+BUFFER_LIMIT = 2000
+# Outcomes that come close together share a transaction.
+LINGER_SECONDS = 0.002
+# Buffered jobs are given back when no worker has become free for this long.
+STALE_SECONDS = 0.25
+# How often log lines, progress and the needs of parked jobs are looked after.
+CHORES_SECONDS = 0.5
+LONGEST_BACKOFF = 5.0
+
+
+class Dispatcher:
+    """Feeds the workers of one process.
+
+    Args:
+        server_id: gives this process's number.
+        ended: told which jobs have ended, once that is durable; called in this thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        database: Database,
+        resolver: Resolver,
+        watchdog: Watchdog,
+        notes: RunningNotes,
+        make_execution: Callable[[Dispatcher], Execution],
+        server_id: Callable[[], int],
+        ended: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._database = database
+        self._resolver = resolver
+        self._watchdog = watchdog
+        self._server_id = server_id
+        self._ended = ended
+        self._execution = make_execution(self)
+        self._pool = WorkerPool(settings.workers, execution=self._execution, report=self.report, notes=notes)
+        self._async = LazyAsyncRunner(
+            settings.async_jobs, execution=self._execution, report=self.report, notes=notes
+        )
+        self._wake = WakeUp()
+        self._asleep = False
+        self._thread: threading.Thread | None = None
+        self._watch: ChangeWatch | None = None
+        self._claiming = True
+        self._closing = False
+
+        self._outcomes: deque[Outcome] = deque()
+        self._unwritten: list[Outcome] = []
+        self._logs: deque[tuple[int, int, int, str]] = deque()
+        self._progress: dict[tuple[int, int], tuple[float, str | None, int, int]] = {}
+        self._overdue: deque[tuple[int, int, int]] = deque()
+        # What this process is known to lack; see `_look_after_parked`.
+        self._unmet: set[str] = set()
+        self._known_needs: tuple[str, ...] = ()
+        self._suspect: tuple[int, int] | None = None
+
+        self._more = True
+        self._next_due: float = math.inf
+        self._rate = 0.0
+        self._turned_at = self._looked_at = self._chores_at = self._progressed_at = 0.0
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the workers and the thread."""
+        self._pool.start()
+        self._thread = threading.Thread(target=self._loop, name="embedq-dispatcher", daemon=True)
+        self._thread.start()
+
+    def stop_claiming(self) -> None:
+        """Claim no more, and give back what no worker has begun."""
+        self._claiming = False
+        self._wake.call()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is running, or an outcome is not yet recorded."""
+        return bool(
+            self._pool.buffer or self._pool.busy or self._async.busy or self._outcomes or self._unwritten
+        )
+
+    def close(self, timeout: float) -> None:
+        """End the threads, once nothing is `busy`."""
+        self._pool.stop()
+        self._closing = True
+        self._wake.call()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        self._pool.join(timeout)
+        self._async.stop(timeout)
+
+    # -- what others say -----------------------------------------------------------------------------------------------
+
+    def notify(self, run_at: int) -> None:
+        """A job was inserted that is due at `run_at`."""
+        if run_at <= self._clock.now():
+            self._more = True
+            self._wake.call()
+        elif run_at < self._next_due:
+            self._next_due = run_at
+            self._wake.call()
+
+    def look_again(self) -> None:
+        """Something changed that may matter here: a rescue, a new task."""
+        self._unmet.clear()
+        self._chores_at = 0.0
+        self._more = True
+        self._wake.call()
+
+    def report(self, outcome: Outcome) -> None:
+        """Take an outcome from a worker."""
+        self._outcomes.append(outcome)
+        if self._asleep and len(self._pool.buffer) <= self._low_water:
+            self._wake.call()
+
+    def save_log(self, context: JobContext, message: str) -> None:
+        """Take a log line from a job."""
+        self._logs.append((context.id, self._clock.now(), context.attempt, message))
+
+    def save_progress(self, context: JobContext, fraction: float, note: str | None) -> None:
+        """Take a progress report from a job."""
+        self._progress[context.id, context.claim] = (fraction, note, context.id, context.claim)
+
+    def overdue(self, run: Run) -> None:
+        """Take note, from the watchdog, of a run that does not yield."""
+        job = run.job
+        logger.error(
+            "job %s (%s) does not yield %s s after it was interrupted; its worker is replaced, and what it may yet "
+            "return is refused", job.id, job.name, self._settings.interrupt_grace,
+        )  # fmt: skip
+        if not self._pool.replace(job.id, job.claim):
+            self._async.replace(job.id, job.claim)
+        self._overdue.append((self._clock.now(), job.id, job.claim))
+        self._wake.call()
+
+    # -- handing over without the queue --------------------------------------------------------------------------------
+
+    def reserve(self) -> bool:
+        """Promise an idle worker to a job that is about to be inserted as running; False to queue it as usual.
+
+        Only while nothing waits: a job must not overtake those before it.
+        """
+        return self._claiming and not self._more and self._pool.reserve()
+
+    def cancel_reservation(self) -> None:
+        """The insert did not happen, or found an earlier job."""
+        self._pool.cancel_reservation()
+
+    def hand_over(self, job: ClaimedJob) -> None:
+        """Start the job that was inserted as running."""
+        self._pool.hand_over(job)
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        failures = 0
+        while not (self._closing and not self.busy):
+            try:
+                self._look()
+                self._turn()
+                failures = 0
+            except Exception as error:
+                failures += 1
+                pause = min(LONGEST_BACKOFF, 0.05 * 2**failures)
+                log = logger.error if isinstance(error, StorageError) else logger.exception
+                log("the queue cannot be reached; trying again in %.1f s, nothing is lost: %s", pause, error)
+                self._more = True
+                time.sleep(pause)
+                continue
+            pause = self._pause()
+            if pause > 0:
+                self._asleep = True
+                self._wake.sleep(pause)
+                self._asleep = False
+        if self._watch is not None:
+            self._watch.close()
+
+    def _pause(self) -> float:
+        """How long there is nothing to do, in seconds."""
+        if self._wants_jobs():
+            return 0.0
+        now = time.monotonic()
+        if self._outcomes or self._unwritten:
+            return self._turned_at + LINGER_SECONDS - now
+        until_poll = self._looked_at + self._settings.poll - now
+        if self._next_due != math.inf and self._claiming:
+            until_poll = min(until_poll, (self._next_due - self._clock.now()) / SECOND)
+        return until_poll
+
+    def _look(self) -> None:
+        """See whether another process has written, and look after small things now and then."""
+        now = time.monotonic()
+        if now - self._looked_at < self._settings.poll:
+            return
+        self._looked_at = now
+        watch = self._watch = self._watch or self._database.watch()
+        if watch.changed():
+            waiting = watch.read(inspect.waiting, self._server_id(), self._settings.queues)
+            self._more = self._more or waiting.ready
+            self._next_due = math.inf if waiting.next_due is None else waiting.next_due
+            for job_id, claim in waiting.cancels:
+                self._cancel(job_id, claim)
+        if now - self._chores_at >= CHORES_SECONDS:
+            self._chores_at = now
+            self._look_after_parked(watch)
+        if self._pool.buffer and now - self._progressed_at > STALE_SECONDS:
+            self._give_back()
+
+    def _look_after_parked(self, watch: ChangeWatch) -> None:
+        """Parked jobs whose need this process can meet are claimed like ready ones."""
+        waiting = watch.read(inspect.parked_needs)
+        known = tuple(needs for needs in waiting if needs not in self._unmet and self._resolver.has(needs))
+        if known != self._known_needs:
+            self._known_needs = known
+        self._more = self._more or bool(known)
+
+    def _cancel(self, job_id: int, claim: int) -> None:
+        withdrawn = self._pool.withdraw(job_id, claim)
+        if withdrawn is not None:
+            self.report(self._execution.cancelled(withdrawn))
+        else:
+            self._watchdog.cancel(job_id, claim)
+
+    def _give_back(self) -> None:
+        for job in self._pool.take_back():
+            self._outcomes.append(self._execution.released(job))
+
+    # -- a turn --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _prefetch(self) -> int:
+        return min(BUFFER_LIMIT, int(self._rate * HORIZON_SECONDS))
+
+    @property
+    def _low_water(self) -> int:
+        return self._prefetch // 2
+
+    def _limits(self) -> dict[str, int]:
+        if not self._claiming:
+            return {}
+        waiting = len(self._pool.buffer)
+        threads = self._pool.idle + self._prefetch - waiting if waiting <= self._low_water else 0
+        return {"thread": max(0, threads), "async": max(0, self._async.room)}
+
+    def _wants_jobs(self) -> bool:
+        due = self._more or self._next_due <= self._clock.now()
+        return due and any(self._limits().values())
+
+    def _turn(self) -> None:
+        if not self._claiming and self._pool.buffer:
+            self._give_back()
+        outcomes = self._take_outcomes()
+        request = self._request() if self._wants_jobs() else None
+        if not (outcomes or request or self._logs or self._progress or self._overdue):
+            return
+        if request is not None:
+            # Lowered before the claim, so that who enqueues meanwhile can raise it again.
+            self._more = False
+            self._next_due = math.inf
+        logs, progress, overdue = self._take_notes()
+        try:
+            claim, finished = self._database.write(
+                turn, outcomes, request, logs, progress, overdue,
+                now=self._clock.now(), settings=self._settings,
+            )  # fmt: skip
+        except BaseException:
+            self._unwritten = outcomes
+            self._logs.extendleft(reversed(logs))
+            self._overdue.extendleft(reversed(overdue))
+            raise
+        self._unwritten = []
+        self._after(outcomes, finished, claim)
+
+    def _take_outcomes(self) -> list[Outcome]:
+        outcomes = self._unwritten
+        if self._outcomes:
+            fresh = self._outcomes
+            outcomes = [*outcomes, *(fresh.popleft() for _ in range(len(fresh)))]
+        return outcomes
+
+    def _take_notes(
+        self,
+    ) -> tuple[list[tuple[int, int, int, str]], list[tuple[float, str | None, int, int]], list[tuple[int, int, int]]]:
+        logs = [self._logs.popleft() for _ in range(len(self._logs))]
+        overdue = [self._overdue.popleft() for _ in range(len(self._overdue))]
+        progress, self._progress = self._progress, {}
+        return logs, list(progress.values()), overdue
+
+    def _request(self) -> Request:
+        return Request(
+            server_id=self._server_id(),
+            limits=self._limits(),
+            queues=self._settings.queues,
+            known_needs=self._known_needs,
+            suspects=self._suspect is None,
+        )
+
+    def _after(self, outcomes: list[Outcome], finished: Finished, claim: Claim | None) -> None:
+        now = time.monotonic()
+        if outcomes:
+            self._measure(len(outcomes), now)
+            self._settle(outcomes, finished)
+        self._turned_at = now
+        if claim is None:
+            self._more = self._more or finished.woken
+            return
+        self._more = self._more or claim.full or finished.woken
+        if claim.next_due is not None:
+            self._next_due = min(self._next_due, claim.next_due)
+        self._start(claim.jobs)
+
+    def _measure(self, count: int, now: float) -> None:
+        """Jobs per second of late. Idle time is left out: it says nothing about how fast the workers are."""
+        elapsed = min(max(now - self._turned_at, 1e-4), 1.0)
+        weight = min(1.0, elapsed / HORIZON_SECONDS + 0.2)
+        self._rate += (count / elapsed - self._rate) * weight
+        self._progressed_at = now
+
+    def _settle(self, outcomes: list[Outcome], finished: Finished) -> None:
+        if self._suspect is not None and any((out.job_id, out.claim) == self._suspect for out in outcomes):
+            self._suspect = None
+            self._more = True
+        for outcome in finished.refused:
+            logger.warning(
+                "job %s (%s): a late outcome (%s) was refused; the job had been taken from this process",
+                outcome.job_id, outcome.name, outcome.ending,
+            )  # fmt: skip
+        for outcome in outcomes:
+            if outcome.state is JobState.PARKED and outcome.needs is not None:
+                self._unmet.add(outcome.needs)
+                self._known_needs = tuple(needs for needs in self._known_needs if needs != outcome.needs)
+        log_outcomes(outcomes if not finished.refused else [out for out in outcomes if out not in finished.refused])
+        self._ended(finished.ended)
+
+    def _start(self, claimed: list[ClaimedJob]) -> None:
+        if not claimed:
+            return
+        if not self._pool.buffer:
+            self._progressed_at = time.monotonic()
+        for job in claimed:
+            if job.crashes >= claims.SUSPECT_AFTER:
+                self._suspect = (job.id, job.claim)
+        threads = [job for job in claimed if job.executor == "thread"]
+        if threads:
+            self._pool.submit(threads)
+        if len(threads) < len(claimed):
+            self._async.submit([job for job in claimed if job.executor != "thread"])
+
+
+def turn(
+    tx: Transaction,
+    outcomes: Sequence[Outcome],
+    request: Request | None,
+    logs: Sequence[tuple[int, int, int, str]],
+    progress: Sequence[tuple[float, str | None, int, int]],
+    overdue: Sequence[tuple[int, int, int]],
+    *,
+    now: int,
+    settings: Settings,
+) -> tuple[Claim | None, Finished]:
+    """One turn's transaction: what jobs said, how they ended, and the next ones."""
+    jobs.add_logs(tx, logs)
+    jobs.save_progress(tx, progress)
+    claims.mark_overdue(tx, overdue)
+    finished = claims.finish(tx, outcomes, now=now, retention=settings.retention)
+    claim = None if request is None else claims.claim(tx, request, now=now, retention=settings.retention)
+    return claim, finished
+
+
+def log_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """One structured record for each outcome: fields as attributes of the record, and in its message."""
+    if not logger.isEnabledFor(logging.WARNING):
+        return
+    fine = logger.isEnabledFor(logging.INFO)
+    for outcome in outcomes:
+        bad = outcome.ending in (Ending.FAILED, Ending.TIMED_OUT, Ending.CRASHED)
+        if not (fine or bad):
+            continue
+        seconds = (outcome.finished_at - outcome.started_at) / SECOND
+        logger.log(
+            logging.ERROR if outcome.state is JobState.DEAD else logging.WARNING if bad else logging.INFO,
+            "job %s (%s) attempt %s %s in %.3f s%s%s",
+            outcome.job_id, outcome.name, outcome.attempt, outcome.ending.value, seconds,
+            f": {outcome.error}" if outcome.error else "",
+            f" ({outcome.note})" if outcome.note else "",
+            extra={
+                "job_id": outcome.job_id,
+                "job_name": outcome.name,
+                "job_queue": outcome.queue,
+                "job_attempt": outcome.attempt,
+                "job_duration": seconds,
+                "job_outcome": outcome.ending.value,
+                "job_state": outcome.state.value,
+            },
+        )  # fmt: skip

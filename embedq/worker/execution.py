@@ -1,0 +1,325 @@
+"""Running one job: resolve the call, run it in its context, and classify how it went.
+
+    prepare     resolve the function and its arguments; may find that it cannot run here (parked) or ever (dead)
+    watch       set its deadline
+    run         the function, in its context, inside the middleware (`event_loop.py` has the async twin)
+    classify    what was returned or raised, as an Outcome
+
+Nothing here touches the database, and nothing here raises: every way a job can end is an `Outcome`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback as tracebacks
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from embedq.clock import SECOND, Clock
+from embedq.config import Settings
+from embedq.context import JobContext, enter_job, leave_job
+from embedq.errors import (
+    JobCancelled,
+    JobInterrupt,
+    JobStopped,
+    JobTimeout,
+    ParkError,
+    PayloadTooLargeError,
+    UnstorableArgumentError,
+)
+from embedq.interrupts import Interruptible
+from embedq.job import Ending, JobId, JobState
+from embedq.middleware import Middleware
+from embedq.options import StoredOptions
+from embedq.retry import Retry, decide
+from embedq.serializers import dumps_value, loads_call
+from embedq.storage.rows import ClaimedJob, Outcome
+from embedq.worker.resolving import Resolved, Resolver
+from embedq.worker.runs import Interrupter, Run, Watchdog
+
+logger = logging.getLogger("embedq")
+
+MAX_TRACEBACK = 20_000
+MISSING: Any = object()
+DEFAULT_RETRY = Retry()
+
+
+class PreparedCall:
+    """A claimed job with everything that is needed to run it."""
+
+    __slots__ = ("args", "context", "job", "kwargs", "options", "resolved")
+
+    def __init__(
+        self,
+        job: ClaimedJob,
+        resolved: Resolved,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        options: StoredOptions,
+        context: JobContext,
+    ) -> None:
+        self.job = job
+        self.resolved = resolved
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
+        self.context = context
+
+
+class Execution:
+    """Runs jobs.
+
+    Args:
+        server_id: gives this process's number.
+        save_log, save_progress, load_parent: what the job's context calls.
+        on_overdue: called by the watchdog with a run that does not yield.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        resolver: Resolver,
+        middleware: Sequence[Middleware],
+        watchdog: Watchdog,
+        server_id: Callable[[], int],
+        save_log: Callable[[JobContext, str], None],
+        save_progress: Callable[[JobContext, float, str | None], None],
+        load_parent: Callable[[int], Any],
+        on_overdue: Callable[[Run], None],
+    ) -> None:
+        self._settings = settings
+        self.clock = clock
+        self._resolver = resolver
+        self.middleware = tuple(middleware)
+        self.watchdog = watchdog
+        self._server_id = server_id
+        self._save_log = save_log
+        self._save_progress = save_progress
+        self._load_parent = load_parent
+        self._on_overdue = on_overdue
+
+    # -- on a thread -----------------------------------------------------------------------------------------------
+
+    def run(self, job: ClaimedJob, interruptible: Interruptible) -> Outcome:
+        """Run a job in this thread."""
+        started = self.clock.now()
+        call = self.prepare(job, started)
+        if isinstance(call, Outcome):
+            return call
+        run = self.watch(call, interruptible.interrupt)
+        try:
+            result, error = self._guarded(call, interruptible)
+        finally:
+            self.watchdog.remove(run)
+        return self.classify(call, run, started, result, error)
+
+    def _guarded(self, call: PreparedCall, interruptible: Interruptible) -> tuple[Any, BaseException | None]:
+        """Call the function where it may be interrupted. What it returned is kept even if an interrupt came too late."""
+        result: Any = MISSING
+        error: BaseException | None = None
+        try:
+            try:
+                interruptible.arm()
+                result = self._call(call)
+            except BaseException as raised:
+                error = raised
+            interruptible.disarm()
+        except JobInterrupt as late:
+            interruptible.disarm_for_good()
+            error = error or late
+        return result, None if result is not MISSING else error
+
+    def _call(self, call: PreparedCall) -> Any:
+        token = enter_job(call.context)
+        try:
+            if not self.middleware:
+                return self._invoke(call)
+            with ExitStack() as stack:
+                for middleware in self.middleware:
+                    stack.enter_context(middleware(call.context))
+                return self._invoke(call)
+        finally:
+            leave_job(token)
+
+    def _invoke(self, call: PreparedCall) -> Any:
+        result = call.resolved.function(*call.args, **call.kwargs)
+        if call.resolved.is_async:
+            # It became a coroutine function after it was enqueued; it still runs.
+            import asyncio
+
+            return asyncio.run(result)
+        return result
+
+    # -- before ----------------------------------------------------------------------------------------------------
+
+    def prepare(self, job: ClaimedJob, started: int) -> PreparedCall | Outcome:
+        """What to call, or why it cannot be called."""
+        try:
+            resolved = self._resolver.resolve(job)
+            args, kwargs = loads_call(job.payload, parent_result=lambda: self._parent_result(job))
+            options = StoredOptions.read(job.options)
+            tags = tuple(json.loads(job.tags)) if job.tags else ()
+        except ParkError as error:
+            logger.warning("job %s (%s) is parked: %s", job.id, job.name, error)
+            return self._outcome(
+                job, JobState.PARKED, Ending.PARKED, started, error=str(error), needs=error.needs, gives_back=1
+            )
+        except BaseException as error:
+            logger.exception("job %s (%s) cannot be read", job.id, job.name)
+            return self._failed(job, started, error, Ending.FAILED, DEFAULT_RETRY, StoredOptions(meta={}))
+        context = JobContext(
+            id=JobId(job.id),
+            claim=job.claim,
+            attempt=job.attempt,
+            name=job.name,
+            queue=job.queue,
+            tags=tags,
+            meta=options.meta,
+            save_log=self._save_log,
+            save_progress=self._save_progress,
+            load_parent=lambda _: self._parent_result(job),
+        )
+        return PreparedCall(job, resolved, args, kwargs, options, context)
+
+    def _parent_result(self, job: ClaimedJob) -> Any:
+        if job.parent_id is None:
+            raise LookupError(f"job {job.id} continues no other job, so it has no parent's result")
+        return self._load_parent(job.parent_id)
+
+    def watch(self, call: PreparedCall, interrupter: Interrupter) -> Run:
+        """Start the job's clock."""
+        timeout = call.options.timeout
+        if timeout is None:
+            timeout = call.resolved.defaults.timeout
+        if timeout is None:
+            timeout = self._settings.timeout
+        run = Run(
+            call.job, call.context, timeout=timeout or None, interrupter=interrupter, on_overdue=self._on_overdue
+        )
+        self.watchdog.add(run)
+        return run
+
+    # -- after -----------------------------------------------------------------------------------------------------
+
+    def classify(
+        self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None
+    ) -> Outcome:
+        """How the job ended. `result` counts when `error` is None."""
+        job, context = call.job, call.context
+        if run.overdue and not isinstance(error, JobInterrupt):
+            # It outran its interrupt: what it returned or raised since is refused.
+            assert run.interrupted is not None
+            error = run.interrupted()
+        if error is None:
+            if not context.saw_stop:
+                return self._succeeded(job, started, result)
+            # It looked, saw that it should stop, and returned: it did stop.
+            error = JobCancelled() if context.cancel_requested else JobStopped()
+        if isinstance(error, JobCancelled):
+            return self._outcome(job, JobState.CANCELLED, Ending.CANCELLED, started, error="cancelled while it ran")
+        if isinstance(error, JobStopped):
+            return self._outcome(job, JobState.READY, Ending.RELEASED, started, gives_back=1)
+        policy = call.options.retry or call.resolved.defaults.retry or DEFAULT_RETRY
+        if isinstance(error, JobTimeout):
+            limit = call.options.timeout or call.resolved.defaults.timeout or self._settings.timeout
+            named = TimeoutError(f"the job ran longer than its timeout of {limit:g} s").with_traceback(error.__traceback__)
+            return self._failed(job, started, named, Ending.TIMED_OUT, policy, call.options)
+        return self._failed(job, started, error, Ending.FAILED, policy, call.options)
+
+    def _succeeded(self, job: ClaimedJob, started: int, result: Any) -> Outcome:
+        outcome = self._outcome(job, JobState.SUCCEEDED, Ending.SUCCEEDED, started)
+        if result is not None:
+            try:
+                outcome.result = dumps_value(result, limit=self._settings.max_payload_bytes)
+            except (UnstorableArgumentError, PayloadTooLargeError) as error:
+                # The work is done; only its result is of no use to anybody else.
+                outcome.error = f"the result was not stored: {error}"
+        return outcome
+
+    def _failed(
+        self,
+        job: ClaimedJob,
+        started: int,
+        error: BaseException,
+        ending: Ending,
+        policy: Retry,
+        options: StoredOptions,
+    ) -> Outcome:
+        now = self.clock.now()
+        first = job.first_started_at or started
+        decision = decide(
+            policy,
+            attempt=job.attempt,
+            first_started_at=first,
+            started_at=started,
+            now=now,
+            error=error,
+            slept=max(0.0, (started - first) / SECOND),
+        )
+        state = JobState.DEAD if decision.retry_at is None else JobState.RETRYING
+        outcome = self._outcome(job, state, ending, started, error=_headline(error))
+        outcome.retry_at = decision.retry_at
+        outcome.traceback = _traceback(error)
+        outcome.note = decision.reason
+        return outcome
+
+    def _outcome(
+        self,
+        job: ClaimedJob,
+        state: JobState,
+        ending: Ending,
+        started: int,
+        *,
+        error: str | None = None,
+        needs: str | None = None,
+        gives_back: int = 0,
+    ) -> Outcome:
+        # Never before it started, whatever the clock did meanwhile.
+        finished = max(started, self.clock.now())
+        return Outcome(
+            job_id=job.id,
+            claim=job.claim,
+            attempt=job.attempt,
+            name=job.name,
+            queue=job.queue,
+            state=state,
+            ending=ending,
+            run_at=job.run_at,
+            started_at=started,
+            finished_at=finished,
+            server_id=self._server_id(),
+            error=error,
+            delete_at=self._settings.retention.for_job(job.options).delete_at(state, finished) if state.ended else None,
+            needs=needs,
+            gives_back=gives_back,
+        )
+
+    def released(self, job: ClaimedJob) -> Outcome:
+        """The outcome of a claim that is given back before it began."""
+        return self._outcome(job, JobState.READY, Ending.RELEASED, self.clock.now(), gives_back=1)
+
+    def cancelled(self, job: ClaimedJob) -> Outcome:
+        """The outcome of a claim that was cancelled before it began."""
+        return self._outcome(job, JobState.CANCELLED, Ending.CANCELLED, self.clock.now(), error="cancelled")
+
+
+def _headline(error: BaseException) -> str:
+    text = str(error)
+    name = type(error).__qualname__
+    return f"{name}: {text}"[:2000] if text else name
+
+
+def _traceback(error: BaseException) -> str:
+    # From the job's own function on: embedq's frames above it tell the reader nothing.
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+        frames = frames.tb_next
+    text = "".join(tracebacks.format_exception(type(error), error, frames or error.__traceback__))
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    half = MAX_TRACEBACK // 2
+    return f"{text[:half]}\n… {len(text) - MAX_TRACEBACK:,} characters left out …\n{text[-half:]}"

@@ -1,0 +1,227 @@
+"""The threads that run jobs, and the short buffer of claimed jobs that they take from.
+
+A worker that runs dry adds itself to the idle list and sleeps on a lock of its own; who brings work wakes as many as
+there is work for. Workers hold no database connection: a finished job's outcome goes to `report`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from embedq.interrupts import Interruptible
+from embedq.liveness import RunningNotes
+from embedq.storage.rows import ClaimedJob, Outcome
+from embedq.worker.execution import Execution
+
+logger = logging.getLogger("embedq")
+
+# Threads that were given up on are replaced, up to this many for each configured worker; then the process is beyond
+# help, and says so.
+REPLACEMENTS = 10
+
+
+class Worker:
+    """One thread. `retired` tells it to end after the job it is in."""
+
+    __slots__ = ("gate", "job", "retired", "thread")
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.retired = False
+        self.job: ClaimedJob | None = None
+        self.thread: threading.Thread | None = None
+
+
+class WorkerPool:
+    """`size` threads that run what is submitted.
+
+    Args:
+        report: takes each outcome; called in the worker's thread, and must not raise or block.
+        notes: where each worker notes what it runs.
+    """
+
+    def __init__(
+        self, size: int, *, execution: Execution, report: Callable[[Outcome], None], notes: RunningNotes
+    ) -> None:
+        self.size = size
+        self.buffer: deque[ClaimedJob] = deque()
+        self._execution = execution
+        self._report = report
+        self._notes = notes
+        self._mutex = threading.Lock()
+        self._idle: list[Worker] = []
+        self._workers: set[Worker] = set()
+        self._overdue: set[Worker] = set()
+        self._reserved = 0
+        self._stopping = False
+        self._threads_made = 0
+
+    def start(self) -> None:
+        """Start the threads."""
+        for _ in range(self.size):
+            self._hire()
+
+    def _hire(self) -> None:
+        worker = Worker()
+        self._threads_made += 1
+        worker.thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"embedq-worker-{self._threads_made}", daemon=True
+        )
+        with self._mutex:
+            self._workers.add(worker)
+        worker.thread.start()
+
+    # -- bringing work -------------------------------------------------------------------------------------------------
+
+    def submit(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Queue jobs for the workers, most urgent first."""
+        self.buffer.extend(jobs)
+        for _ in jobs:
+            if not self._wake_one():
+                break
+
+    def _wake_one(self) -> bool:
+        with self._mutex:
+            if not self._idle:
+                return False
+            worker = self._idle.pop()
+        worker.gate.release()
+        return True
+
+    def reserve(self) -> bool:
+        """Promise an idle worker to a job that is about to be inserted as running here; False if there is none."""
+        if self.buffer or len(self._idle) <= self._reserved:
+            return False
+        with self._mutex:
+            if self._stopping or self.buffer or len(self._idle) <= self._reserved:
+                return False
+            self._reserved += 1
+            return True
+
+    def cancel_reservation(self) -> None:
+        """The insert did not happen."""
+        with self._mutex:
+            self._reserved -= 1
+
+    def hand_over(self, job: ClaimedJob) -> None:
+        """Give the job to the worker that was reserved for it."""
+        self.buffer.append(job)
+        with self._mutex:
+            self._reserved -= 1
+            worker = self._idle.pop() if self._idle else None
+        if worker is not None:
+            worker.gate.release()
+
+    def take_back(self) -> list[ClaimedJob]:
+        """Remove and return the jobs that no worker has begun."""
+        taken = []
+        while self.buffer:
+            try:
+                taken.append(self.buffer.pop())
+            except IndexError:
+                break
+        return taken
+
+    def withdraw(self, job_id: int, claim: int) -> ClaimedJob | None:
+        """Remove and return one job that no worker has begun; None if it is not in the buffer."""
+        for job in list(self.buffer):
+            if job.id == job_id and job.claim == claim:
+                try:
+                    self.buffer.remove(job)
+                except ValueError:
+                    return None
+                return job
+        return None
+
+    # -- what the dispatcher asks --------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> int:
+        """Workers that wait for work and are promised to nobody."""
+        return max(0, len(self._idle) - self._reserved)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is in a worker's hands, overdue ones included."""
+        return any(worker.job is not None for worker in list(self._workers) + list(self._overdue))
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _work(self, worker: Worker) -> None:
+        interruptible = Interruptible()
+        slot = self._notes.take_slot()
+        execution, report, note = self._execution, self._report, self._notes.note
+        try:
+            while not worker.retired:
+                job = self._next(worker)
+                if job is None:
+                    break
+                worker.job = job
+                note(slot, job.id)
+                outcome = execution.run(job, interruptible)
+                # Reported before it is un-noted: a crash between the two then counts as one, which is the safe side.
+                report(outcome)
+                note(slot, 0)
+                worker.job = None
+        except BaseException:
+            # Not a job's error: those are outcomes. Without its thread the pool would shrink in silence.
+            logger.critical("a worker thread failed; it is replaced", exc_info=True)
+            if not self._stopping:
+                self._hire()
+        finally:
+            self._notes.free_slot(slot)
+            with self._mutex:
+                worker.job = None
+                self._workers.discard(worker)
+                self._overdue.discard(worker)
+
+    def _next(self, worker: Worker) -> ClaimedJob | None:
+        while True:
+            try:
+                return self.buffer.popleft()
+            except IndexError:
+                pass
+            with self._mutex:
+                if self._stopping:
+                    return None
+                if self.buffer:
+                    continue
+                self._idle.append(worker)
+            worker.gate.acquire()
+
+    # -- trouble and the end -------------------------------------------------------------------------------------------
+
+    def replace(self, job_id: int, claim: int) -> bool:
+        """Hire another worker for the one that does not give up this job; that one ends when the job does."""
+        with self._mutex:
+            stuck = next((w for w in self._workers if w.job and w.job.id == job_id and w.job.claim == claim), None)
+            if stuck is None:
+                return False
+            if len(self._overdue) >= REPLACEMENTS * self.size:
+                logger.critical("%d threads are stuck in overdue jobs; no more are started", len(self._overdue))
+                return False
+            stuck.retired = True
+            self._workers.discard(stuck)
+            self._overdue.add(stuck)
+        if not self._stopping:
+            self._hire()
+        return True
+
+    def stop(self) -> None:
+        """Let every worker end after the job it is in."""
+        with self._mutex:
+            self._stopping = True
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.gate.release()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the threads to end; False when some have not by then."""
+        for worker in list(self._workers):
+            if worker.thread is not None and worker.thread is not threading.current_thread():
+                worker.thread.join(timeout)
+        return not self._workers

@@ -1,0 +1,79 @@
+"""From a stored row to a function that may be called: by registered name, by signed name, or by signed value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from embedq.errors import UnknownTaskError, UntrustedCodeError
+from embedq.functions import PYTHON, PackedFunction, find_imported, is_async, resolve, unpack
+from embedq.options import NO_OPTIONS, Options
+from embedq.signing import Key
+from embedq.storage.rows import ClaimedJob
+from embedq.task import Registry
+
+
+class Resolved(NamedTuple):
+    """A function to call, and what its decorator said."""
+
+    function: Callable[..., Any]
+    defaults: Options
+    is_async: bool
+
+
+class Resolver:
+    """Finds functions for rows.
+
+    Args:
+        key: gives the signing key; called only for rows that are signed.
+    """
+
+    def __init__(self, registry: Registry, key: Callable[[], Key]) -> None:
+        self._registry = registry
+        self._key = key
+
+    def resolve(self, job: ClaimedJob) -> Resolved:
+        """The function of a row.
+
+        Raises:
+            ParkError: it cannot run here; the subclass says why. Nothing was imported or unpickled for a row whose
+                signature does not hold.
+        """
+        task = self._registry.get(job.name)
+        if task is not None and (job.code is None or '"pickle"' not in job.code):
+            return Resolved(task.function, task.defaults, task.executor == "async")
+        if job.code is None:
+            raise UnknownTaskError(
+                f"no task is registered as {job.name!r} in this process; import the module that defines it before "
+                "embedq.start(), or, if it was renamed, add the old name: @embedq.job(aliases=[…])",
+                needs=f"task {job.name}",
+            )
+        code = PackedFunction.from_text(job.code)
+        self._verify(job, code)
+        function = resolve(job.name) if code.pickle is None else unpack(code)
+        return Resolved(function, NO_OPTIONS, is_async(function))
+
+    def _verify(self, job: ClaimedJob, code: PackedFunction) -> None:
+        key = self._key()
+        if code.key != key.id:
+            raise UntrustedCodeError(
+                f"the row of {job.name} is signed with key {code.key}, and this process has key {key.id}; give every "
+                "process the same secret_key (or the same key file)",
+                needs=f"key {code.key}",
+            )
+        if code.sig is None or not key.verify(code.sig, *code.signed_parts(job.name, job.payload)):
+            raise UntrustedCodeError(
+                f"the row of {job.name} was altered after it was signed, so it was not run; enqueue it again",
+                needs="an unaltered row",
+            )
+
+    def has(self, needs: str) -> bool:
+        """Whether this process has what a parked job needs, as far as can be told without importing anything."""
+        kind, _, what = needs.partition(" ")
+        if kind == "task":
+            return self._registry.get(what) is not None or find_imported(what) is not None
+        if kind == "type":
+            return find_imported(what) is not None
+        if kind == "python":
+            return what == PYTHON
+        return kind == "key" and what == self._key().id
