@@ -1,0 +1,411 @@
+"""Whether a failed job runs again, and when.
+
+A `Retry` says it in tenacity's own strategies. `decide` evaluates them between processes: it builds tenacity's
+`RetryCallState` from what the row knows, asks in tenacity's order (retry, wait, stop), and touches nothing.
+`retry_to_text` and `retry_from_text` keep a policy that was given for one job only.
+
+The surprise: `attempts` and `stop` both apply, and whichever comes first ends the job. Give `attempts=None` for a
+`stop` that should rule alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from embedq.clock import SECOND, to_seconds
+from embedq.errors import ConfigurationError, Discard, JobTimeout
+from embedq.functions import find_imported, module_name, name_of
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+    from tenacity.retry import RetryBaseT
+    from tenacity.stop import StopBaseT
+    from tenacity.wait import WaitBaseT
+
+FIRST_WAIT_SECONDS = 15.0
+LAST_WAIT_SECONDS = 3600.0
+LONGEST_WAIT_SECONDS = 366 * 24 * 3600.0
+
+_JITTER = 1.25
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When a failed job runs again.
+
+    Attributes:
+        attempts: the most runs there may be, the first included; None for no limit.
+        wait: a tenacity wait strategy, such as `wait_exponential(min=1, max=600)`. None: `default_wait_seconds`.
+        stop: a tenacity stop strategy, such as `stop_after_delay(timedelta(days=2))`, counted from the first start.
+        retry: a tenacity retry strategy, such as `retry_if_exception_message(match="busy")`. Instead of `retry_on`.
+        retry_on: the exceptions that are worth another run. Empty: every `Exception`, and a timeout.
+        discard_on: the exceptions that end the job at once; they win over `retry_on` and `retry`.
+    Raises:
+        ConfigurationError: a setting that cannot work.
+    """
+
+    attempts: int | None = 10
+    wait: WaitBaseT | None = None
+    stop: StopBaseT | None = None
+    retry: RetryBaseT | None = None
+    retry_on: tuple[type[BaseException], ...] = ()
+    discard_on: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and (type(self.attempts) is not int or self.attempts < 1):
+            raise ConfigurationError(
+                f"attempts={self.attempts!r}: it counts runs, so it must be 1 or more, or None for no limit"
+            )
+        _require_strategy("wait", self.wait, "tenacity.wait_fixed(60)")
+        _require_strategy("stop", self.stop, "tenacity.stop_after_delay(3600)")
+        _require_strategy("retry", self.retry, "tenacity.retry_if_exception_type(OSError)")
+        _require_exceptions("retry_on", self.retry_on)
+        _require_exceptions("discard_on", self.discard_on)
+        if self.retry is not None and self.retry_on:
+            raise ConfigurationError("retry and retry_on answer the same question; give one of them")
+        for kind in self.retry_on:
+            if kind in self.discard_on:
+                raise ConfigurationError(f"{kind.__qualname__} is in both retry_on and discard_on; keep one")
+        most = getattr(self.stop, "max_attempt_number", None)
+        if self.attempts is not None and isinstance(most, int) and most > self.attempts:
+            raise ConfigurationError(
+                f"stop_after_attempt({most}) is never reached with attempts={self.attempts}; "
+                f"give attempts={most}, and no stop"
+            )
+
+
+def _require_strategy(name: str, value: Any, example: str) -> None:
+    if value is not None and (isinstance(value, type) or not callable(value)):
+        raise ConfigurationError(f"{name}={value!r} is not a tenacity strategy; give one such as {example}, or None")
+
+
+def _require_exceptions(name: str, kinds: Any) -> None:
+    sound = isinstance(kinds, tuple) and all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+    )
+    if not sound:
+        raise ConfigurationError(f"{name}={kinds!r} must be a tuple of exception types, such as (ValueError,)")
+
+
+NO_RETRY = Retry(attempts=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDecision:
+    """What comes after a failed run.
+
+    Attributes:
+        retry_at: when the next run is due, in microseconds since the epoch; None when the job is dead.
+        wait_seconds: from the failure to the next run; 0.0 when the job is dead.
+        reason: one line for people.
+    """
+
+    retry_at: int | None
+    wait_seconds: float
+    reason: str
+
+
+def default_wait_seconds(attempt: int) -> float:
+    """The wait after a failed run: min(15 · 2^(attempt - 1), 2880) seconds, times a random number from 1 to 1.25.
+
+    So the first is from 15 s to 19 s, each is about twice the one before, and none is longer than an hour. The random
+    part keeps jobs that failed together from coming back together.
+    """
+    # Beyond the ninth the cap rules; the power need not be computed.
+    steady = FIRST_WAIT_SECONDS * 2.0 ** min(attempt - 1, 8)
+    return min(steady, LAST_WAIT_SECONDS / _JITTER) * random.uniform(1.0, _JITTER)
+
+
+def decide(
+    policy: Retry,
+    *,
+    attempt: int,
+    first_started_at: int,
+    started_at: int,
+    now: int,
+    error: BaseException,
+    slept: float,
+) -> RetryDecision:
+    """What becomes of a job whose run number `attempt` has just ended with `error`.
+
+    `Discard` is dead at once, and `tenacity.TryAgain` is tried again whatever `retry` says, as in tenacity. A strategy
+    that raises, or answers with something that is no number of seconds, does not lose the job: the default takes its
+    place, and the reason says so. Waits are cut to a year.
+
+    Args:
+        first_started_at: when run 1 began; `stop_after_delay` counts from here to `now`.
+        started_at: when this run began.
+        now: when it ended; all three in microseconds since the epoch.
+        slept: the seconds between runs so far (tenacity's `idle_for`).
+    """
+    refusal = _refusal(policy, error)
+    if refusal:
+        return _dead(refusal)
+    strategies = _Strategies(
+        policy, attempt=attempt, elapsed=(now - first_started_at) / SECOND, error=error, slept=slept
+    )
+    if not strategies.want_retry():
+        return _dead(f"{type(error).__qualname__} is not retried by this policy")
+    wait = strategies.wait_seconds()
+    if policy.attempts is not None and attempt >= policy.attempts:
+        return _dead(f"attempts spent ({policy.attempts}){strategies.faults}")
+    if strategies.stop():
+        return _dead(f"the policy's stop ended it after attempt {attempt}{strategies.faults}")
+    of = "" if policy.attempts is None else f" of {policy.attempts}"
+    took = _brief((now - started_at) / SECOND)
+    return RetryDecision(
+        retry_at=now + round(wait * SECOND),
+        wait_seconds=wait,
+        reason=f"attempt {attempt}{of} failed after {took}; next in {_brief(wait)}{strategies.faults}",
+    )
+
+
+def _dead(reason: str) -> RetryDecision:
+    return RetryDecision(retry_at=None, wait_seconds=0.0, reason=reason)
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{max(seconds, 0.0):.1f} s"
+
+
+def _said(error: BaseException) -> str:
+    """Type and message, also of an error whose `__str__` fails."""
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _refusal(policy: Retry, error: BaseException) -> str | None:
+    """Why this error ends the job before any strategy is asked; None if it does not."""
+    name = type(error).__qualname__
+    if isinstance(error, Discard):
+        return f"discarded by the job: {_said(error)}"
+    if _is_try_again(error):
+        return None
+    if isinstance(error, policy.discard_on):
+        return f"{name} is in discard_on"
+    if policy.retry is None and not isinstance(error, policy.retry_on or (Exception, JobTimeout)):
+        return f"{name} is not in retry_on" if policy.retry_on else f"{name} is not an Exception"
+    return None
+
+
+def _is_try_again(error: BaseException) -> bool:
+    # Whoever raised it has imported tenacity; nobody else need pay for it.
+    tenacity = sys.modules.get("tenacity")
+    return isinstance(error, getattr(tenacity, "TryAgain", ()))
+
+
+class _Strategies:
+    """A policy's strategies, asked about one failure. One that fails is replaced, and mentioned in `faults`."""
+
+    def __init__(self, policy: Retry, *, attempt: int, elapsed: float, error: BaseException, slept: float) -> None:
+        self._policy = policy
+        self._attempt = attempt
+        self._error = error
+        self.faults = ""
+        if any(strategy is not None for strategy in (policy.wait, policy.stop, policy.retry)):
+            self._state = _call_state(policy, attempt, max(elapsed, 0.0), error, slept)
+
+    def want_retry(self) -> bool:
+        if self._policy.retry is None or _is_try_again(self._error):
+            return True
+        return self._ask("retry", self._policy.retry, read=bool, otherwise=True)
+
+    def wait_seconds(self) -> float:
+        wait = None
+        if self._policy.wait is not None:
+            wait = self._ask("wait", self._policy.wait, read=_readable_wait, otherwise=None)
+        if wait is None:
+            wait = default_wait_seconds(self._attempt)
+        if self._policy.stop is not None:
+            # stop_before_delay reads it.
+            self._state.upcoming_sleep = wait
+        return wait
+
+    def stop(self) -> bool:
+        if self._policy.stop is None:
+            return False
+        return self._ask("stop", self._policy.stop, read=bool, otherwise=False)
+
+    def _ask(self, name: str, strategy: Callable[..., Any], *, read: Callable[[Any], T], otherwise: D) -> T | D:
+        try:
+            return read(strategy(self._state))
+        except Exception as error:
+            self.faults += f" (the policy's {name} failed, the default was used: {_said(error)})"
+            return otherwise
+
+
+def _call_state(policy: Retry, attempt: int, elapsed: float, error: BaseException, slept: float) -> RetryCallState:
+    """What tenacity's own loop would hold now, had it slept in one process all along."""
+    from tenacity import Future, RetryCallState, Retrying
+
+    given = {"wait": policy.wait, "stop": policy.stop, "retry": policy.retry}
+    retrying = Retrying(**{name: strategy for name, strategy in given.items() if strategy is not None})  # type: ignore[arg-type]
+    state = RetryCallState(retrying, fn=None, args=(), kwargs={})
+    state.attempt_number = attempt
+    # Only their difference has a meaning. From zero, it is exact.
+    state.start_time = 0.0
+    state.outcome_timestamp = elapsed
+    state.idle_for = slept
+    state.outcome = Future.construct(attempt, error, has_exception=True)
+    return state
+
+
+def _readable_wait(answer: Any) -> float:
+    seconds = to_seconds(answer)
+    if math.isnan(seconds):
+        raise ValueError("it answered nan")
+    return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
+
+
+# --- policies of one job, in its row ----------------------------------------------------------------------------------
+
+# For each strategy of tenacity that is numbers only: its constructor's arguments, and the attributes that hold them.
+_SAME_NAMES = {
+    name: name for name in ("start", "increment", "multiplier", "initial", "exp_base", "jitter", "min", "max")
+}
+_PLAIN: Mapping[str, Mapping[str, str]] = {
+    "wait_none": {},
+    "wait_fixed": {"wait": "wait_fixed"},
+    "wait_random": {"min": "wait_random_min", "max": "wait_random_max"},
+    "wait_incrementing": _SAME_NAMES,
+    "wait_exponential": _SAME_NAMES,
+    "wait_random_exponential": _SAME_NAMES,
+    "wait_exponential_jitter": _SAME_NAMES,
+    "stop_after_attempt": {"max_attempt_number": "max_attempt_number"},
+    "stop_after_delay": {"max_delay": "max_delay"},
+    "stop_before_delay": {"max_delay": "max_delay"},
+}
+# Those made of other strategies, and the attribute that holds these.
+_NESTED = {"wait_combine": "wait_funcs", "wait_chain": "strategies", "stop_any": "stops", "stop_all": "stops"}
+
+
+class _ByName(type):
+    """Tells instances by the name of their class: what is not imported now may be by the time it is raised."""
+
+    def __instancecheck__(cls, error: object) -> bool:
+        wanted = (cls.__module__, cls.__qualname__)
+        return any((module_name(base), base.__qualname__) == wanted for base in type(error).__mro__)
+
+
+class _NotImported(BaseException, metaclass=_ByName):
+    """Stands in for an exception class that was not imported here when a policy was read."""
+
+
+def retry_to_text(policy: Retry) -> str:
+    """A policy as JSON text.
+
+    Raises:
+        ConfigurationError: it holds a function or a strategy of the user's own, or an exception class that has no
+            name to be found by. Such a policy is declared on the job, in code.
+    """
+    stored: dict[str, Any] = {"attempts": policy.attempts}
+    if policy.retry is not None:
+        raise _undeclared("retry", policy.retry)
+    for role, strategy in (("wait", policy.wait), ("stop", policy.stop)):
+        if strategy is not None:
+            stored[role] = _strategy_to_json(role, strategy)
+    for role, kinds in (("retry_on", policy.retry_on), ("discard_on", policy.discard_on)):
+        if kinds:
+            stored[role] = [_class_to_name(role, kind) for kind in kinds]
+    return json.dumps(stored, separators=(",", ":"))
+
+
+def retry_from_text(text: str) -> Retry:
+    """The policy that `retry_to_text` wrote.
+
+    Exception classes are looked up among the imported modules. One that is not there keeps its name, and matches an
+    error only by that.
+
+    Raises:
+        ConfigurationError: the text is not what `retry_to_text` writes.
+    """
+    try:
+        stored = json.loads(text)
+        return Retry(
+            attempts=stored["attempts"],
+            wait=_strategy_from_json("wait", stored["wait"]) if "wait" in stored else None,
+            stop=_strategy_from_json("stop", stored["stop"]) if "stop" in stored else None,
+            retry_on=tuple(_class_from_name(name) for name in stored.get("retry_on", ())),
+            discard_on=tuple(_class_from_name(name) for name in stored.get("discard_on", ())),
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ConfigurationError(
+            f"the stored retry policy is not readable ({type(error).__qualname__}: {error}); enqueue the job again"
+        ) from error
+
+
+def _undeclared(role: str, value: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"{role}={value!r} has no stored form, so it cannot be given for one job; "
+        f"declare it on @embedq.job(retry=Retry({role}=...)) instead"
+    )
+
+
+def _strategy_to_json(role: str, strategy: Any) -> Any:
+    import tenacity
+
+    if strategy is tenacity.stop_never:
+        return ["stop_never", {}]
+    name = type(strategy).__name__
+    if type(strategy) is getattr(tenacity, name, None) and name.startswith(f"{role}_"):
+        if name in _NESTED:
+            return [name, [_strategy_to_json(role, part) for part in getattr(strategy, _NESTED[name])]]
+        if name in _PLAIN:
+            state = vars(strategy)
+            numbers = {argument: state[held] for argument, held in _PLAIN[name].items() if held in state}
+            if all(type(number) in (int, float) for number in numbers.values()):
+                return [name, {argument: _number_to_json(number) for argument, number in numbers.items()}]
+    raise _undeclared(role, strategy)
+
+
+def _strategy_from_json(role: str, stored: Any) -> Any:
+    import tenacity
+
+    name, body = stored
+    # Only names of the tables reach getattr.
+    if name.startswith(f"{role}_"):
+        if name == "stop_never":
+            return tenacity.stop_never
+        if name in _NESTED:
+            return getattr(tenacity, name)(*[_strategy_from_json(role, part) for part in body])
+        if name in _PLAIN:
+            numbers = {argument: _number_from_json(body[argument]) for argument in _PLAIN[name] if argument in body}
+            return getattr(tenacity, name)(**numbers)
+    raise ValueError(f"no {role} strategy {name!r}")
+
+
+def _number_to_json(number: float) -> float | str:
+    # JSON has no infinity.
+    return number if math.isfinite(number) else repr(number)
+
+
+def _number_from_json(stored: Any) -> float:
+    if stored in ("inf", "-inf", "nan"):
+        return float(stored)
+    if type(stored) not in (int, float):
+        raise ValueError(f"{stored!r} is not a number")
+    return stored  # type: ignore[no-any-return]
+
+
+def _class_to_name(role: str, kind: type[BaseException]) -> str:
+    name = f"{module_name(kind)}:{kind.__qualname__}" if issubclass(kind, _NotImported) else name_of(kind)
+    if name is None:
+        raise _undeclared(role, kind)
+    return name
+
+
+def _class_from_name(name: str) -> type[BaseException]:
+    found = find_imported(name)
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return found
+    module, _, qualname = name.partition(":")
+    return type(qualname, (_NotImported,), {"__module__": module, "__qualname__": qualname})

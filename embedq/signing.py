@@ -1,0 +1,169 @@
+"""Signatures for the rows that become code, so that reaching the database is not reaching the process.
+
+A function stored by value is a pickle, and a function stored by an unregistered name could be `os:system`. Both are
+signed at enqueue and verified before anything is unpickled or imported. The key never goes into the database: it comes
+from the configuration (`Key.from_text`), or from a file of mode 0600 beside a SQLite database (`load_or_create_key`).
+
+The surprise: the text of a key file is a secret like any other. `Key.from_text(file's text)` is the same key, so that
+a key made for one host can be moved into the configuration of several.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from contextlib import suppress
+from hmac import compare_digest, digest
+from pathlib import Path
+from typing import NoReturn
+
+from embedq.errors import ConfigurationError
+
+SHORTEST_SECRET = 16
+
+_KEY_TEXT = re.compile(r"[0-9a-f]{64}\n?")
+
+
+class Key:
+    """A secret that signs.
+
+    Attributes:
+        id: 8 hex digits that name the key, for rows and messages. The secret cannot be computed from them.
+    """
+
+    __slots__ = ("_secret", "id")
+
+    _secret: bytes
+    id: str
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = hashlib.sha256(secret).digest()
+        # No framed message begins with a letter, so this is never the signature of anything.
+        self.id = digest(self._secret, b"key id", "sha256").hex()[:8]
+
+    @classmethod
+    def from_text(cls, secret: str) -> Key:
+        """The key of a secret from the configuration. White space around it is ignored.
+
+        Raises:
+            ConfigurationError: it has fewer than 16 characters.
+        """
+        secret = secret.strip()
+        if len(secret) < SHORTEST_SECRET:
+            raise ConfigurationError(
+                f"the secret key has {len(secret)} characters and needs {SHORTEST_SECRET} or more; make one with: "
+                'python -c "import secrets; print(secrets.token_hex(32))"'
+            )
+        return cls(secret.encode("utf-8", "surrogatepass"))
+
+    def sign(self, *parts: str) -> str:
+        """HMAC-SHA256 of the parts as 64 hex digits. ("ab", "c") and ("a", "bc") have different signatures."""
+        return digest(self._secret, _framed(parts), "sha256").hex()
+
+    def verify(self, signature: str, *parts: str) -> bool:
+        """Whether `signature` is this key's for these parts, in a time that tells nothing about the right one."""
+        # As bytes: compare_digest refuses text that is not ASCII, and the signature comes from a row.
+        return compare_digest(self.sign(*parts).encode(), signature.encode("utf-8", "surrogatepass"))
+
+    def __repr__(self) -> str:
+        return f"<Key {self.id}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Key cannot be pickled: it would be written into the database that it guards")
+
+
+def _framed(parts: tuple[str, ...]) -> bytes:
+    return "".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")
+
+
+def load_or_create_key(path: Path) -> Key:
+    """The key in the file at `path`, made of 32 random bytes if there is none.
+
+    Processes that start at once agree on one key, and a crash in the middle leaves no half-written one.
+
+    Raises:
+        ConfigurationError: others may read the file, it is damaged, or it can be neither read nor made. The message
+            says what to run.
+    """
+    try:
+        try:
+            text = _read(path)
+        except FileNotFoundError:
+            _create(path)
+            text = _read(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the key file {path} can be neither read nor made: {error}; "
+            "make its folder readable and writable for this user, or set the secret key in the configuration"
+        ) from error
+    if not _KEY_TEXT.fullmatch(text):
+        raise ConfigurationError(
+            f"the key file {path} is damaged: it should hold 64 hex digits and holds {len(text)} characters; "
+            "restore it from a backup, or delete it to have a new one made (jobs signed with the old key then stay "
+            "parked)"
+        )
+    return Key.from_text(text)
+
+
+def _read(path: Path) -> str:
+    with path.open(encoding="ascii", errors="replace") as file:
+        status = os.fstat(file.fileno())
+        if os.name == "posix" and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigurationError(
+                f"the key file {path} is open to other users (mode {stat.S_IMODE(status.st_mode):o}); "
+                f"run: chmod 600 {_quoted(path)}"
+            )
+        return file.read(1000)
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+def _create(path: Path) -> None:
+    """Make the file whole or not at all; another process's file, if it is there first, stays."""
+    draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
+            file.write(os.urandom(32).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(draft, path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    _sync_folder(path.parent)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    try:
+        # Unlike a rename, a link never replaces a file that is there.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EINVAL):
+            raise
+        # A file system without hard links (FAT, some mounts of container hosts).
+        from filelock import FileLock
+
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                draft.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder survive a power cut: jobs signed with a key that is lost never run."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
