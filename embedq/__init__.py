@@ -120,7 +120,7 @@ def job(
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Register a function as a job: `@embedq.job` or `@embedq.job(queue="mail", retry=…)`; see `EmbedQ.job`."""
-    return default_app().drafting.register_for(default_app, function, options)
+    return default_app().drafting.register(function, options, enqueuer=default_app)
 
 
 def enqueue(function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
@@ -128,9 +128,7 @@ def enqueue(function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) ->
     return default_app().enqueue(function, *args, **kwargs)
 
 
-def enqueue_in(
-    delay: timedelta | float, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
-) -> JobHandle:
+def enqueue_in(delay: timedelta | float, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
     """Run it `delay` (a timedelta, or seconds) from now."""
     return default_app().enqueue_in(delay, function, *args, **kwargs)
 
@@ -172,9 +170,7 @@ def recurring(
     **kwargs: Any,
 ) -> None:
     """Add a recurring job, or bring it up to date, in every process at every start; see `EmbedQ.recurring`."""
-    default_app().recurring(
-        name, when, function, *args, timezone=timezone, misfire=misfire, grace=grace, **kwargs
-    )
+    default_app().recurring(name, when, function, *args, timezone=timezone, misfire=misfire, grace=grace, **kwargs)
 
 
 def trigger_recurring(name: str) -> JobHandle:
@@ -198,6 +194,9 @@ def remove_recurring(name: str) -> None:
 
 
 __all__ = [
+    "NO_RETRY",
+    "PARENT_RESULT",
+    "TRANSITIONS",
     "Attempt",
     "BoundOptions",
     "Call",
@@ -228,13 +227,11 @@ __all__ = [
     "LogLine",
     "Middleware",
     "Misfire",
-    "NO_RETRY",
     "NetworkFilesystemError",
     "NotStartedError",
     "Occurrence",
     "OptionKeywords",
     "Options",
-    "PARENT_RESULT",
     "ParkError",
     "PayloadTooLargeError",
     "PythonVersionError",
@@ -256,7 +253,6 @@ __all__ = [
     "StorageMissingError",
     "StorageReadOnlyError",
     "StorageUnavailableError",
-    "TRANSITIONS",
     "Task",
     "Trigger",
     "UnknownTaskError",

@@ -85,12 +85,14 @@ class EmbedQ:
         middleware: Iterable[Middleware] = (),
         **settings: Any,
     ) -> None:
+        self.settings: Settings
+        self.clock: Clock
+        self.enqueue_middleware: list[EnqueueMiddleware]
+        self.middleware: list[Middleware]
         self._lock = threading.RLock()
         self._database: Database | None = None
         self.registry: Registry = REGISTRY
-        self.configure(
-            url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings
-        )
+        self.configure(url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings)
         self._runtime: Runtime | None = None
         self._key: Key | None = None
         self.drafting = Drafting(self)
@@ -203,8 +205,8 @@ class EmbedQ:
         """The open database. NotStartedError before `start` or `connect`."""
         if self._database is None:
             raise NotStartedError(
-                "embedq is not connected: call embedq.start() where the app starts up, or embedq.connect(url) in a process "
-                "that only enqueues"
+                "embedq is not connected: call embedq.start() where the app starts up, or embedq.connect(url) in a "
+                "process that only enqueues"
             )
         return self._database
 
@@ -245,15 +247,8 @@ class EmbedQ:
         self, *, name: str | None = None, aliases: Sequence[str] = (), **options: Unpack[OptionKeywords]
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
-    def job(
-        self,
-        target: int | Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        **options: Any,
-    ) -> Any:
+    # mypy does not see that **options takes what an overload's Unpack[…] names.
+    def job(self, target: int | Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """With a function, or as a decorator, register a job; with an id, a handle on the stored one.
 
             @app.job(queue="mail", retry=Retry(attempts=5))
@@ -272,7 +267,7 @@ class EmbedQ:
         if isinstance(target, int):
             self.job_state(JobId(target))
             return JobHandle(self, JobId(target))
-        return self.drafting.register(target, name, tuple(aliases), options, enqueuer=lambda: self)
+        return self.drafting.register(target, options, enqueuer=lambda: self)
 
     def enqueue(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Run `function(*args, **kwargs)` in the background as soon as a worker is free.
@@ -446,9 +441,7 @@ class EmbedQ:
         return await asyncio.to_thread(self.result_of, job_id, None)
 
     def cancel_job(self, job_id: JobId) -> JobState:
-        state = self.database.write(
-            jobs.cancel, job_id, now=self.clock.now(), retention=self.settings.retention
-        )
+        state = self.database.write(jobs.cancel, job_id, now=self.clock.now(), retention=self.settings.retention)
         if self._runtime is not None:
             self._runtime.waiters.ended([job_id])
             self._runtime.dispatcher.notify(0)
@@ -477,9 +470,7 @@ class EmbedQ:
     def continue_job(
         self, job_id: JobId, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], on: str
     ) -> JobHandle:
-        row = self.drafting.row(
-            self.call(function, *args, **kwargs), parent_id=job_id, trigger=_trigger(on)
-        )
+        row = self.drafting.row(self.call(function, *args, **kwargs), parent_id=job_id, trigger=_trigger(on))
         inserted = self.database.write(jobs.insert_continuation, row, retention=self.settings.retention)
         self._notify(row.run_at)
         return JobHandle(self, JobId(inserted.id), created=inserted.created)
@@ -675,4 +666,3 @@ def _after_fork_in_child() -> None:
 atexit.register(_stop_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-

@@ -1,7 +1,7 @@
 """What can be set, and what it must be.
 
-    embedq.start("sqlite:///app.db", workers=20)       # by keyword
-    EMBEDQ_URL=sqlite:///app.db EMBEDQ_WORKERS=20      # or from the environment; a keyword wins
+embedq.start("sqlite:///app.db", workers=20)       # by keyword
+EMBEDQ_URL=sqlite:///app.db EMBEDQ_WORKERS=20      # or from the environment; a keyword wins
 """
 
 from __future__ import annotations
@@ -106,22 +106,34 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._require(self.durability in ("full", "normal"), "durability", 'must be "full" or "normal"')
-        self._require(_whole(self.workers) and 1 <= self.workers <= 1000, "workers", "must be a whole number from 1 to 1000")
-        self._require(_whole(self.async_jobs) and self.async_jobs >= 1, "async_jobs", "must be a whole number, 1 or more")
-        self._require(_whole(self.max_crashes) and self.max_crashes >= 1, "max_crashes", "must be a whole number, 1 or more")
         self._require(
-            _whole(self.max_payload_bytes) and self.max_payload_bytes >= 1024, "max_payload_bytes", "must be 1024 or more"
+            _whole(self.workers) and 1 <= self.workers <= 1000, "workers", "must be a whole number from 1 to 1000"
+        )
+        self._require(
+            _whole(self.async_jobs) and self.async_jobs >= 1, "async_jobs", "must be a whole number, 1 or more"
+        )
+        self._require(
+            _whole(self.max_crashes) and self.max_crashes >= 1, "max_crashes", "must be a whole number, 1 or more"
+        )
+        self._require(
+            _whole(self.max_payload_bytes) and self.max_payload_bytes >= 1024,
+            "max_payload_bytes",
+            "must be 1024 or more",
         )
         for name in ("interrupt_grace", "cancel_grace", "busy_timeout", "stop_timeout"):
             self._require(getattr(self, name) >= 0, name, "must be seconds, 0 or more")
         self._require(0.001 <= self.poll <= 60, "poll", "must be seconds, from 0.001 to 60")
         self._require(self.lease >= 1, "lease", "must be seconds, 1 or more")
-        self._require(self.timeout is None or self.timeout > 0, "timeout", "must be seconds above 0, or None for no limit")
+        self._require(
+            self.timeout is None or self.timeout > 0, "timeout", "must be seconds above 0, or None for no limit"
+        )
         self._require(isinstance(self.retention, Retention), "retention", "must be an embedq.Retention")
         queues = self.queues
         if queues is not None:
             sound = not isinstance(queues, str) and queues and all(isinstance(q, str) and q for q in queues)
-            self._require(bool(sound), "queues", 'must be a list of names such as ["critical", "default"], or None for all')
+            self._require(
+                bool(sound), "queues", 'must be a list of names such as ["critical", "default"], or None for all'
+            )
             object.__setattr__(self, "queues", tuple(dict.fromkeys(queues)))
         sqlite_path(self.url)
 
@@ -147,7 +159,9 @@ class Settings:
                 try:
                     values[name] = read(text)
                 except ValueError as error:
-                    raise ConfigurationError(f"EMBEDQ_{name.upper()}={text!r} is not a valid {name}: {error}") from error
+                    raise ConfigurationError(
+                        f"EMBEDQ_{name.upper()}={text!r} is not a valid {name}: {error}"
+                    ) from error
         if isinstance(values.get("url"), Path):
             values["url"] = f"sqlite:///{values['url']}"
         if isinstance(values.get("queues"), Sequence) and not isinstance(values["queues"], str):
@@ -182,7 +196,9 @@ def sqlite_path(url: str) -> Path:
         ConfigurationError: another scheme, or no file.
     """
     if not isinstance(url, str) or "://" not in url:
-        raise ConfigurationError(f"url={url!r} is not a database URL; write sqlite:///app.db (relative) or sqlite:////var/app.db")
+        raise ConfigurationError(
+            f"url={url!r} is not a database URL; write sqlite:///app.db (relative) or sqlite:////var/app.db"
+        )
     scheme, rest = url.split("://", 1)
     if scheme != "sqlite":
         raise ConfigurationError(f"url={url!r}: this version stores jobs in SQLite only; write sqlite:///app.db")

@@ -45,29 +45,21 @@ class Drafting:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def register_for(
-        self, app: Callable[[], Enqueuer], function: Callable[..., Any] | None, options: Mapping[str, Any]
-    ) -> Any:
-        """The body of `embedq.job`, whose tasks belong to whichever app is the default when they are enqueued."""
-        plain = {name: value for name, value in options.items() if name not in ("name", "aliases")}
-        return self.register(
-            function, options.get("name"), tuple(options.get("aliases", ())), plain, enqueuer=app
-        )
-
     def register(
-        self,
-        function: Callable[..., Any] | None,
-        name: str | None,
-        aliases: tuple[str, ...],
-        options: Mapping[str, Any],
-        *,
-        enqueuer: Callable[[], Enqueuer],
+        self, function: Callable[..., Any] | None, given: Mapping[str, Any], *, enqueuer: Callable[[], Enqueuer]
     ) -> Any:
-        """The body of `@job`: a task, or the decorator that makes one."""
+        """The body of `@job`: a task, or the decorator that makes one.
+
+        Args:
+            given: the decorator's keywords: `name`, `aliases` and options.
+        """
+        options = dict(given)
+        name, aliases = options.pop("name", None), tuple(options.pop("aliases", ()))
         defaults = Options.parse(**options)
         if defaults.idempotency_key is not None:
             raise ConfigurationError(
-                "an idempotency_key belongs to one enqueue, not to a function: use .options(idempotency_key=…).enqueue(…)"
+                "an idempotency_key belongs to one enqueue, not to a function: "
+                "use .options(idempotency_key=…).enqueue(…)"
             )
 
         def decorate(target: Callable[..., Any]) -> Task[..., Any]:
@@ -114,11 +106,13 @@ class Drafting:
             task.check(draft.args, draft.kwargs)
             args, kwargs, queue, priority, due = draft.args, draft.kwargs, draft.queue, draft.priority, draft.run_at
             tags, key, expires_at, meta = draft.tags, draft.idempotency_key, draft.expires_at, draft.meta
-            overrides = task.overrides if draft.timeout == wanted.timeout else replace(task.overrides, timeout=draft.timeout)
+            overrides = (
+                task.overrides if draft.timeout == wanted.timeout else replace(task.overrides, timeout=draft.timeout)
+            )
         else:
             overrides = task.overrides
         if not -MAX_MICROS < due < MAX_MICROS:
-            raise EnqueueError(f"{task.name} cannot be due at {due} microseconds since 1970; that is beyond any calendar")
+            raise EnqueueError(f"{task.name} cannot be due at {due} µs since 1970; that is beyond any calendar")
         payload = dumps_call(args, kwargs, limit=self._desk.settings.max_payload_bytes, name=task.name)
         if wanted.retention is not None and overrides.retention is None:
             # Needed where no code of the app runs, as when a waiting job is cancelled from the command line.
@@ -147,7 +141,8 @@ class Drafting:
             draft = middleware(draft)
             if not isinstance(draft, Draft):
                 raise ConfigurationError(
-                    f"the enqueue middleware {middleware!r} returned {draft!r}; it must return the draft, or raise to refuse"
+                    f"the enqueue middleware {middleware!r} returned {draft!r}; it must return the draft, or raise to "
+                    "refuse the job"
                 )
         return draft
 

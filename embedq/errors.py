@@ -182,7 +182,7 @@ class StorageUnavailableError(StorageError):
     """The disk or the server failed."""
 
 
-class Discard(EmbedqError):  # noqa: N818 - read as a verb at the place where it is raised
+class Discard(EmbedqError):
     """Raised by a job to end as `dead` now, whatever its retry policy says."""
 
 

@@ -1,17 +1,15 @@
 """Raising an exception inside another thread, and the places where none may land.
 
 A job that overruns its timeout gets a `JobInterrupt` at its next bytecode. That must never happen between the `BEGIN`
-and the `COMMIT` of a write the job asked for, nor in the worker's own code after the job: a group of writes would be left
-without a leader, or a finished job without its outcome. So a thread that may be interrupted runs jobs inside
-`Interruptible.armed()`, and whatever must not be torn apart runs inside `shield()`, which holds the exception back.
+and the `COMMIT` of a write the job asked for, nor in the worker's own code after the job: a group of writes would be
+left without a leader, or a finished job without its outcome. So a thread that may be interrupted is armed only while it
+is in a job's code, and what must not be torn apart is shielded, which holds the exception back.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from embedq.errors import JobInterrupt
 
@@ -87,7 +85,7 @@ class Interruptible:
     def leave_shield(self) -> None:
         """Raise what was held back."""
         with self._lock:
-            # Never below zero: an exception that lands at the very end of `enter_shield` leaves a count that `arm` clears.
+            # Never below zero: an exception that lands at the end of `enter_shield` leaves a count that `arm` clears.
             self._shields = max(0, self._shields - 1)
             pending = None
             if not self._shields:
@@ -96,20 +94,6 @@ class Interruptible:
             raise pending
 
 
-@contextmanager
-def shield() -> Iterator[None]:
-    """No `JobInterrupt` is raised in this thread inside the block; one that comes is raised at its end."""
-    interruptible: Interruptible | None = getattr(_current, "interruptible", None)
-    if interruptible is None:
-        yield
-        return
-    interruptible.enter_shield()
-    try:
-        yield
-    finally:
-        interruptible.leave_shield()
-
-
-def shielded() -> Interruptible | None:
-    """This thread's `Interruptible`, for callers that cannot afford a context manager; None in ordinary threads."""
+def this_thread() -> Interruptible | None:
+    """This thread's `Interruptible`; None in a thread that nobody interrupts."""
     return getattr(_current, "interruptible", None)

@@ -76,7 +76,9 @@ class Options:
             if name in values:
                 values[name] = _duration(name, values[name])
         if not isinstance(values.get("retry", Retry()), Retry):
-            raise ConfigurationError(f"retry={values['retry']!r} must be an embedq.Retry, such as embedq.Retry(attempts=5)")
+            raise ConfigurationError(
+                f"retry={values['retry']!r} must be an embedq.Retry, such as embedq.Retry(attempts=5)"
+            )
         if not isinstance(values.get("retention", Retention()), Retention):
             raise ConfigurationError(f"retention={values['retention']!r} must be an embedq.Retention")
         if "tags" in values:
@@ -87,7 +89,7 @@ class Options:
         """These options where set, and `base` elsewhere."""
         if self == NO_OPTIONS:
             return base
-        return replace(base, **{name: value for name, value in self._set().items()})
+        return replace(base, **self._set())
 
     def stored(self, meta: Mapping[str, Any]) -> str | None:
         """The part that goes into the job's row as JSON: what the worker must know and cannot learn from its own code.

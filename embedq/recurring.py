@@ -28,7 +28,9 @@ class RecurringDesk(Protocol):
     def clock(self) -> Clock: ...
     @property
     def database(self) -> Database: ...
+
     drafting: Drafting
+
     def schedules_changed(self) -> None: ...
 
 
@@ -75,7 +77,9 @@ class RecurringJobs:
         if not isinstance(name, str) or not 0 < len(name) <= 255:
             raise ConfigurationError(f"a recurring job's name must be a string of 1 to 255 characters, not {name!r}")
         if call.task.wanted.idempotency_key is not None:
-            raise ConfigurationError(f"recurring job {name!r} cannot have an idempotency_key: each occurrence is a new job")
+            raise ConfigurationError(
+                f"recurring job {name!r} cannot have an idempotency_key: each occurrence is a new job"
+            )
         schedule = parse_schedule(when, timezone=timezone, name=name)
         policy = parse_misfire(misfire, grace)
 

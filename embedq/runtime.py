@@ -106,7 +106,9 @@ class Runtime:
             raise JobError(f"the parent job {job_id} is not there any more")
         state, result, error = found
         if state is not JobState.SUCCEEDED or (result is None and error):
-            raise JobError(f"the parent job {job_id} left no result: it is {state.value}{f' ({error})' if error else ''}")
+            raise JobError(
+                f"the parent job {job_id} left no result: it is {state.value}{f' ({error})' if error else ''}"
+            )
         return None if result is None else loads_value(result)
 
     def _look_again(self) -> None:
@@ -138,7 +140,9 @@ class Runtime:
         self.leader.stop()
         self._watchdog.ask_to_stop()
         if not self._drained(timeout):
-            logger.warning("jobs are still running after %.1f s; they are interrupted and go back to the queue", timeout)
+            logger.warning(
+                "jobs are still running after %.1f s; they are interrupted and go back to the queue", timeout
+            )
             self._watchdog.interrupt_all()
             if not self._drained(self._settings.interrupt_grace + 0.5):
                 logger.error("jobs do not yield; they keep this process's claim until they end, or it does")
@@ -203,5 +207,3 @@ class Waiters:
     def ended_all(self) -> None:
         """Let everybody look for themselves: this process runs no more jobs."""
         self.ended(list(self._waiting))
-
-

@@ -2,7 +2,8 @@
 
 `@embedq.job` registers a function: its stored jobs carry its name and nothing else, so it may be renamed in the code
 (`name=`, `aliases=`), and any process may enqueue it. Any other function is wrapped at its first enqueue: one that can
-be imported goes by its name, a lambda or nested function by value; both are signed, because their rows decide what runs.
+be imported goes by its name, a lambda or nested function by value; both are signed, because their rows decide what is
+run.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Task(Generic[P, R]):
 
     def _app(self) -> Enqueuer:
         if self._enqueuer is None:
-            raise ConfigurationError(f"{self.name} is not registered; enqueue it with embedq.enqueue({self.__name__}, …)")
+            raise ConfigurationError(f"{self.name} is not registered; enqueue it with embedq.enqueue(…)")
         return self._enqueuer()
 
     def __repr__(self) -> str:
@@ -183,7 +184,7 @@ class Registry:
         if isinstance(function, Task):
             return function
         try:
-            known = self._wrapped.get(function)
+            known: Any = self._wrapped.get(function)
         except TypeError:  # not hashable, or takes no weak reference
             return self._wrap(function)
         if known is None:
@@ -191,7 +192,8 @@ class Registry:
             # A by-value function is held by its own task, which would keep the weak key alive for ever.
             if not known.by_value:
                 self._wrapped[function] = known
-        return known
+        task: Task[P, R] = known
+        return task
 
     def _wrap(self, function: Callable[P, R]) -> Task[P, R]:
         if not callable(function):
@@ -204,7 +206,10 @@ class Registry:
 
 def _same_source(one: Any, other: Any) -> bool:
     """Whether two function objects come from one definition, as after a module's reload."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__) and "<lambda>" not in one.__qualname__
+    return (one.__module__, one.__qualname__) == (
+        other.__module__,
+        other.__qualname__,
+    ) and "<lambda>" not in one.__qualname__
 
 
 REGISTRY = Registry()

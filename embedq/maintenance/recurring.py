@@ -30,9 +30,7 @@ def fire_due(database: Database, clock: Clock) -> int:
     now = clock.now()
     for name in database.read(schedules.due, now=now):
         try:
-            made += len(
-                database.write(schedules.fire, name, lambda row: decide(row, now), make_job, now=now)
-            )
+            made += len(database.write(schedules.fire, name, lambda row: decide(row, now), make_job, now=now))
         except Exception as error:
             logger.exception("recurring job %r could not fire; trying again in %d s", name, AGAIN_SECONDS)
             text = f"{type(error).__qualname__}: {error}"[:2000]
@@ -63,7 +61,10 @@ def to_template(job: NewJob, *, expires_in: int | None) -> str:
     Args:
         expires_in: microseconds from each occurrence's own time.
     """
-    shared = {name: getattr(job, name) for name in ("executor", "queue", "priority", "name", "payload", "code", "options", "tags")}
+    shared = {
+        name: getattr(job, name)
+        for name in ("executor", "queue", "priority", "name", "payload", "code", "options", "tags")
+    }
     return json.dumps(shared | {"expires_in": expires_in}, separators=(",", ":"))
 
 

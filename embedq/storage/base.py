@@ -70,11 +70,25 @@ class Database(Protocol):
     def watch(self) -> ChangeWatch:
         """A cheap way to notice that somebody wrote; for one thread."""
 
+    def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
+        """Call `changed` soon after anybody has written, at most every `rest` seconds; None if that cannot be done."""
+
     def close(self) -> None:
         """Close every connection. Calls that come later open new ones."""
 
     def inherited(self) -> Database:
         """After a fork, in the child: a fresh Database on the same file. This one is kept, untouched, for ever."""
+
+
+class Listener(Protocol):
+    """A thread that is told of changes."""
+
+    @property
+    def works(self) -> bool:
+        """Whether it has been told of one: then there is no need to ask."""
+
+    def close(self) -> None:
+        """End the thread."""
 
 
 class ChangeWatch(Protocol):

@@ -152,7 +152,8 @@ def finish(tx: Transaction, outcomes: Sequence[Outcome], *, now: int, retention:
 
 def _succeed(tx: Transaction, outcomes: list[Outcome]) -> list[Outcome]:
     rows = [
-        (out.job_id, out.claim, out.started_at, out.finished_at, out.delete_at, out.result, out.error) for out in outcomes
+        (out.job_id, out.claim, out.started_at, out.finished_at, out.delete_at, out.result, out.error)
+        for out in outcomes
     ]
     if tx.run("succeed_jobs", (json.dumps(rows, separators=(",", ":")),)) == len(outcomes):
         return []

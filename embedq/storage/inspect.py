@@ -20,8 +20,8 @@ from embedq.storage.schedules import ScheduleRow
 COUNT_CAP = 10_000
 
 JOB_COLUMNS = (
-    "id, state, name, payload, code ->> 'source', queue, executor, priority, tags, idempotency_key, parent_id, trigger, "
-    "schedule, created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, "
+    "id, state, name, payload, code ->> 'source', queue, executor, priority, tags, idempotency_key, parent_id, "
+    "trigger, schedule, created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, "
     "cancel_requested_at IS NOT NULL, overdue_at IS NOT NULL, server_id, error, result, progress, progress_note"
 )
 # How each state is found without reading the others: the partial index's own condition.
@@ -168,7 +168,9 @@ def attempts(tx: Transaction, job_id: int) -> list[Attempt]:
 
 def logs(tx: Transaction, job_id: int) -> list[LogLine]:
     """What the job wrote, oldest first."""
-    return [LogLine(at=to_datetime(at), attempt=attempt, message=text) for at, attempt, text in tx.all("logs", (job_id,))]
+    return [
+        LogLine(at=to_datetime(at), attempt=attempt, message=text) for at, attempt, text in tx.all("logs", (job_id,))
+    ]
 
 
 def children(tx: Transaction, job_id: int) -> list[JobId]:
@@ -206,7 +208,8 @@ def servers(tx: Transaction) -> list[Server]:
             leader=bool(leader),
         )
         for (
-            server_id, uuid, hostname, pid, version, workers, queues, started_at, heartbeat_at, stopping_at, running, leader
+            server_id, uuid, hostname, pid, version, workers, queues, started_at, heartbeat_at, stopping_at, running,
+            leader,
         ) in tx.all("servers")
     ]  # fmt: skip
 
@@ -267,7 +270,7 @@ def parked_needs(tx: Transaction) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Whether a ready job is there, when the next one is due (microseconds), and which running ones are to be cancelled."""
+    """Whether a ready job is there, when the next one is due (microseconds), and which running ones to cancel."""
 
     ready: bool
     next_due: int | None
@@ -275,7 +278,7 @@ class Waiting:
 
 
 def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Waiting:
-    """What a dispatcher that works `queues` (None: all) must know after somebody else has written; a few index seeks."""
+    """What a dispatcher that works `queues` (None: all) must know after somebody else has written. A few seeks."""
     due = tx.one("next_due")
     cancels = tx.all("cancel_requests", (server_id,))
     return Waiting(

@@ -34,7 +34,7 @@ class Passed(NamedTuple):
 
     first: int
     last: int
-    count: int
+    occurrences: int
     reason: str
 
 
@@ -131,7 +131,8 @@ def fire(
     created = []
     for passed in turn.passed:
         tx.run(
-            "record_occurrence", (name, passed.first, "passed", passed.last, passed.count, None, passed.reason, now)
+            "record_occurrence",
+            (name, passed.first, "passed", passed.last, passed.occurrences, None, passed.reason, now),
         )
     for fire_at in turn.fires:
         job_id = _fire_once(tx, schedule, fire_at, make_job, now=now)
@@ -158,9 +159,7 @@ def fail(tx: Transaction, name: str, error: str, *, again_at: int) -> None:
     tx.run("fail_schedule", (error, again_at, name))
 
 
-def trigger(
-    tx: Transaction, name: str, make_job: Callable[[ScheduleRow, int], NewJob], *, now: int
-) -> int:
+def trigger(tx: Transaction, name: str, make_job: Callable[[ScheduleRow, int], NewJob], *, now: int) -> int:
     """Enqueue one run now, outside the schedule, and record it. ScheduleNotFoundError if absent."""
     schedule = load(tx, name)
     job_id = jobs.insert(tx, make_job(schedule, now)).id

@@ -29,4 +29,6 @@ def prune_jobs(tx: Transaction, *, now: int, limit: int = 500) -> int:
 
 def prune_history(tx: Transaction, *, now: int, limit: int = 1000) -> int:
     """Delete old occurrences (up to `limit`) and old totals; return how many rows."""
-    return tx.run("delete_occurrences", (now - HISTORY, limit)) + tx.run("delete_counters", ((now - HISTORY) // MINUTE,))
+    return tx.run("delete_occurrences", (now - HISTORY, limit)) + tx.run(
+        "delete_counters", ((now - HISTORY) // MINUTE,)
+    )

@@ -26,7 +26,7 @@ from embedq.errors import StorageError
 from embedq.job import Ending, JobState
 from embedq.liveness import RunningNotes
 from embedq.storage import claims, inspect, jobs
-from embedq.storage.base import ChangeWatch, Database, Transaction
+from embedq.storage.base import ChangeWatch, Database, Listener, Transaction
 from embedq.storage.claims import Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
@@ -80,13 +80,12 @@ class Dispatcher:
         self._ended = ended
         self._execution = make_execution(self)
         self._pool = WorkerPool(settings.workers, execution=self._execution, report=self.report, notes=notes)
-        self._async = LazyAsyncRunner(
-            settings.async_jobs, execution=self._execution, report=self.report, notes=notes
-        )
+        self._async = LazyAsyncRunner(settings.async_jobs, execution=self._execution, report=self.report, notes=notes)
         self._wake = WakeUp()
         self._asleep = False
         self._thread: threading.Thread | None = None
         self._watch: ChangeWatch | None = None
+        self._listener: Listener | None = None
         self._claiming = True
         self._closing = False
 
@@ -110,6 +109,10 @@ class Dispatcher:
     def start(self) -> None:
         """Start the workers and the thread."""
         self._pool.start()
+        self._watch = self._database.watch()
+        # Read once before listening: the write-ahead log is there from then on.
+        self._watch.changed()
+        self._listener = self._database.listen(self._changed, rest=self._settings.poll)
         self._thread = threading.Thread(target=self._loop, name="embedq-dispatcher", daemon=True)
         self._thread.start()
 
@@ -121,9 +124,7 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a job is running, or an outcome is not yet recorded."""
-        return bool(
-            self._pool.buffer or self._pool.busy or self._async.busy or self._outcomes or self._unwritten
-        )
+        return bool(self._pool.buffer or self._pool.busy or self._async.busy or self._outcomes or self._unwritten)
 
     def close(self, timeout: float) -> None:
         """End the threads, once nothing is `busy`."""
@@ -134,6 +135,11 @@ class Dispatcher:
             self._thread.join(timeout)
         self._pool.join(timeout)
         self._async.stop(timeout)
+
+    def _changed(self) -> None:
+        """Somebody has written; called in the listener's thread."""
+        self._looked_at = 0.0
+        self._wake.call()
 
     # -- what others say -----------------------------------------------------------------------------------------------
 
@@ -218,8 +224,16 @@ class Dispatcher:
                 self._asleep = True
                 self._wake.sleep(pause)
                 self._asleep = False
+        if self._listener is not None:
+            self._listener.close()
         if self._watch is not None:
             self._watch.close()
+
+    @property
+    def _look_seconds(self) -> float:
+        """How often to ask whether another process has written."""
+        told = self._listener is not None and self._listener.works
+        return CHORES_SECONDS if told else self._settings.poll
 
     def _pause(self) -> float:
         """How long there is nothing to do, in seconds."""
@@ -228,7 +242,7 @@ class Dispatcher:
         now = time.monotonic()
         if self._outcomes or self._unwritten:
             return self._turned_at + LINGER_SECONDS - now
-        until_poll = self._looked_at + self._settings.poll - now
+        until_poll = self._looked_at + self._look_seconds - now
         if self._next_due != math.inf and self._claiming:
             until_poll = min(until_poll, (self._next_due - self._clock.now()) / SECOND)
         return until_poll
@@ -236,10 +250,10 @@ class Dispatcher:
     def _look(self) -> None:
         """See whether another process has written, and look after small things now and then."""
         now = time.monotonic()
-        if now - self._looked_at < self._settings.poll:
+        watch = self._watch
+        if watch is None or now - self._looked_at < self._look_seconds:
             return
         self._looked_at = now
-        watch = self._watch = self._watch or self._database.watch()
         if watch.changed():
             waiting = watch.read(inspect.waiting, self._server_id(), self._settings.queues)
             self._more = self._more or waiting.ready

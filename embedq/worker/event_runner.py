@@ -37,9 +37,7 @@ class LazyAsyncRunner:
         if self._runner is None:
             from embedq.worker.event_loop import AsyncRunner
 
-            self._runner = AsyncRunner(
-                self._size, execution=self._execution, report=self._report, notes=self._notes
-            )
+            self._runner = AsyncRunner(self._size, execution=self._execution, report=self._report, notes=self._notes)
         self._runner.submit(jobs)
 
     def replace(self, job_id: int, claim: int) -> bool:

@@ -118,7 +118,7 @@ class Execution:
         return self.classify(call, run, started, result, error)
 
     def _guarded(self, call: PreparedCall, interruptible: Interruptible) -> tuple[Any, BaseException | None]:
-        """Call the function where it may be interrupted. What it returned is kept even if an interrupt came too late."""
+        """Call the function where it may be interrupted; what it returned counts even if that came just then."""
         result: Any = MISSING
         error: BaseException | None = None
         try:
@@ -197,17 +197,13 @@ class Execution:
             timeout = call.resolved.defaults.timeout
         if timeout is None:
             timeout = self._settings.timeout
-        run = Run(
-            call.job, call.context, timeout=timeout or None, interrupter=interrupter, on_overdue=self._on_overdue
-        )
+        run = Run(call.job, call.context, timeout=timeout or None, interrupter=interrupter, on_overdue=self._on_overdue)
         self.watchdog.add(run)
         return run
 
     # -- after -----------------------------------------------------------------------------------------------------
 
-    def classify(
-        self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None
-    ) -> Outcome:
+    def classify(self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None) -> Outcome:
         """How the job ended. `result` counts when `error` is None."""
         job, context = call.job, call.context
         if run.overdue and not isinstance(error, JobInterrupt):
@@ -226,7 +222,9 @@ class Execution:
         policy = call.options.retry or call.resolved.defaults.retry or DEFAULT_RETRY
         if isinstance(error, JobTimeout):
             limit = call.options.timeout or call.resolved.defaults.timeout or self._settings.timeout
-            named = TimeoutError(f"the job ran longer than its timeout of {limit:g} s").with_traceback(error.__traceback__)
+            named = TimeoutError(f"the job ran longer than its timeout of {limit:g} s").with_traceback(
+                error.__traceback__
+            )
             return self._failed(job, started, named, Ending.TIMED_OUT, policy, call.options)
         return self._failed(job, started, error, Ending.FAILED, policy, call.options)
 

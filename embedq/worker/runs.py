@@ -1,8 +1,9 @@
 """The jobs that are running now, and the watchdog that keeps them to their time.
 
 A run's clock is this process's monotonic one. When its time is up the run is interrupted: a thread by an exception at
-its next bytecode, an async job by a cancellation. A run that has not yielded after the grace is *overdue*: it can not be
-stopped (it is in a C call, or swallows the exception), so its worker is replaced, and what it may yet return is refused.
+its next bytecode, an async job by a cancellation. A run that has not yielded after the grace is *overdue*: it cannot be
+stopped (it is in a C call, or swallows the exception), so its worker is replaced, and what it may yet return is
+refused.
 """
 
 from __future__ import annotations

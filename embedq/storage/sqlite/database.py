@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from embedq.errors import EmbedqError, StorageError
 from embedq.storage.base import Params, Row, Transaction
-from embedq.storage.sqlite import failures
+from embedq.storage.sqlite import failures, notify
 from embedq.storage.sqlite.group_commit import GroupCommit, Member
 
 P = ParamSpec("P")
@@ -73,7 +73,7 @@ class SQLiteTransaction:
         if not rows:
             return []
         self._execute(self._sql[statement], (json.dumps(rows, separators=(",", ":")),))
-        # One statement, one writer, AUTOINCREMENT: the ids are consecutive and end at the last one.
+        # One statement and one writer: the ids are consecutive and end at the last one.
         (last,) = self._execute("SELECT last_insert_rowid()").fetchone()
         return list(range(last - len(rows) + 1, last + 1))
 
@@ -211,6 +211,9 @@ class SQLiteDatabase:
     def watch(self) -> SQLiteWatch:
         return SQLiteWatch(self)
 
+    def listen(self, changed: Callable[[], None], *, rest: float) -> notify.FileListener | None:
+        return notify.listen(self.path.with_name(self.path.name + "-wal"), changed, rest=rest)
+
     # -- connections -----------------------------------------------------------------------------------------------
 
     def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
@@ -232,6 +235,7 @@ class SQLiteDatabase:
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'full' else 'NORMAL'}")
         # After a long reader has let go, the write-ahead log shrinks back to this.
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
 
@@ -340,5 +344,3 @@ class SQLiteWatch:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-

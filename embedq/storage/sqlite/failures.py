@@ -70,13 +70,15 @@ def cannot_open(path: Path, said: str) -> StorageError:
     """Why a file cannot be opened, from what is seen around it."""
     folder = path.parent
     if not folder.exists():
-        return StorageMissingError(f"the folder {folder} does not exist; create it, or choose another path for {path.name}")
+        return StorageMissingError(
+            f"the folder {folder} does not exist; create it, or choose another for {path.name}"
+        )
     if not folder.is_dir():
         return StorageMissingError(f"{folder} is not a folder; choose another path for {path.name}")
     if path.is_dir():
         return StorageMissingError(f"{path} is a folder; the URL must name a file in it")
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        return StorageReadOnlyError(f"{path} cannot be opened for writing by user {_user()}; check its permissions. {said}")
+        return StorageReadOnlyError(f"{path} cannot be opened for writing by user {_user()}; check its mode. {said}")
     return StorageMissingError(f"{path} cannot be opened. {said}")
 
 

@@ -1,8 +1,8 @@
 """Writes that arrive while a transaction is running join the next one.
 
 A thread that finds nobody writing leads at once, alone: no hand-over, no added wait. Threads that come meanwhile queue;
-when the leader is done the first of them leads the next group and commits for all that queued. So one thread pays what a
-plain loop pays, and eight threads share a disk flush. (The write group of RocksDB has the same shape.)
+when the leader is done the first of them leads the next group and commits for all that queued. So one thread pays what
+a plain loop pays, and eight threads share a disk flush. (The write group of RocksDB has the same shape.)
 
 A failing write in a group fails alone: the group is rolled back and its members run again one by one.
 """
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from embedq.interrupts import shielded
+from embedq.interrupts import this_thread
 
 GROUP_LIMIT = 256
 
@@ -69,7 +69,7 @@ class GroupCommit:
 
     def write(self, body: Body) -> Any:
         """Run `body` in a transaction and return what it returned, once that is durable."""
-        interruptible = shielded()
+        interruptible = this_thread()
         if interruptible is None:
             return self._write(body)
         interruptible.enter_shield()
@@ -102,7 +102,7 @@ class GroupCommit:
         try:
             self._run_group(group)
         finally:
-            # Also when a signal handler raised in the middle (Ctrl-C): nobody is left waiting for a leader that is gone.
+            # Also when a signal handler raised in the middle (Ctrl-C): nobody waits for a leader that is gone.
             self._hand_over(group)
 
     def _hand_over(self, group: list[Member]) -> None:

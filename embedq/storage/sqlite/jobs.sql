@@ -166,11 +166,13 @@ UPDATE embedq_jobs SET state = 'cancelled', finished_at = ?1, delete_at = ?2, er
 WHERE id IN (SELECT value FROM json_each(?3)) AND state IN ('ready', 'parked');
 
 -- name: prunable_jobs
--- A parent is kept while a child still waits for it or may read its result.
+-- A parent is kept while a child still waits for it or may read its result. The newest job is kept so that its id, the
+-- highest, is not given again.
 SELECT id FROM embedq_jobs AS job INDEXED BY embedq_jobs_ended
 WHERE state = ?1 AND delete_at IS NOT NULL AND delete_at <= ?2 AND NOT EXISTS (
     SELECT 1 FROM embedq_jobs AS child INDEXED BY embedq_jobs_children
     WHERE child.parent_id = job.id AND child.parent_id IS NOT NULL AND child.delete_at IS NULL)
+    AND id < (SELECT max(id) FROM embedq_jobs)
 ORDER BY delete_at LIMIT ?3;
 
 -- name: delete_jobs

@@ -49,8 +49,8 @@ def _missing(connection: sqlite3.Connection, path: Path) -> list[str]:
     unknown = sorted(applied.difference(VERSIONS))
     if unknown:
         raise SchemaTooNewError(
-            f"{path} was migrated by a newer embedq (it has {', '.join(unknown)}; this one knows up to {VERSIONS[-1]}). "
-            "Nothing was changed. Upgrade embedq in this process, or give this app a file of its own."
+            f"{path} was migrated by a newer embedq: it has {', '.join(unknown)}, and this one knows up to "
+            f"{VERSIONS[-1]}. Nothing was changed. Upgrade embedq in this process, or give this app a file of its own."
         )
     return [version for version in VERSIONS if version not in applied]
 
