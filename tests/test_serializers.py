@@ -146,6 +146,17 @@ def exact(value):
 
 # --- round trips
 
+
+def opaque(strategy):
+    """The same values under a short name: Hypothesis prints what it retries, and warns when that is 30 kB."""
+
+    @st.composite
+    def drawn(draw):
+        return draw(strategy)
+
+    return drawn()
+
+
 zones = st.one_of(
     st.none(),
     st.just(UTC),
@@ -182,30 +193,36 @@ def can_be_a_key(value):
     return not (isinstance(value, float | Decimal) and "nan" in str(value).lower())
 
 
-hashable = st.recursive(
-    scalars.filter(can_be_a_key),
-    lambda inner: (
-        st.lists(inner, max_size=3).map(tuple)
-        | st.frozensets(inner, max_size=3)
-        | st.builds(Pair, inner, inner)
-        | st.builds(Customer, name=st.text(), address=inner)
-    ),
-    max_leaves=4,
-)
-values = st.recursive(
-    scalars | st.binary().map(bytearray),
-    lambda inner: st.one_of(
+def key_containers(inner):
+    return st.one_of(
+        st.lists(inner, max_size=3).map(tuple),
+        st.frozensets(inner, max_size=3),
+        st.builds(Pair, inner, inner),
+        st.builds(Customer, name=st.text(), address=inner),
+    )
+
+
+def containers(inner):
+    return st.one_of(
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
-        st.dictionaries(text, inner, max_size=4),
-        st.dictionaries(hashable, inner, max_size=3),
-        st.sets(hashable, max_size=4),
+        st.dictionaries(opaque(text), inner, max_size=4),
+        st.dictionaries(keys, inner, max_size=3),
+        st.sets(keys, max_size=4),
         st.builds(Point, inner, inner),
         st.builds(Customer, name=st.text(), address=inner, tags=st.lists(inner, max_size=2).map(tuple)),
         st.builds(Pair, inner, inner),
         st.builds(Triple, inner, inner, inner),
-    ),
-    max_leaves=8,
+    )
+
+
+keys = opaque(
+    st.recursive(
+        opaque(scalars.filter(can_be_a_key)), lambda inner: opaque(key_containers(opaque(inner))), max_leaves=4
+    )
+)
+values = st.recursive(
+    opaque(scalars | st.binary().map(bytearray)), lambda inner: opaque(containers(opaque(inner))), max_leaves=8
 )
 
 

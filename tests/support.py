@@ -1,0 +1,132 @@
+"""What several test files need: clocks, databases, child processes, waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedq import TRANSITIONS
+from embedq.clock import SECOND
+from embedq.storage.base import Database
+from embedq.storage.sqlite import SQLiteDatabase
+from embedq.task import REGISTRY
+
+ROOT = Path(__file__).parent.parent
+# 2026-06-01T12:00:00Z
+START = 1_780_315_200 * SECOND
+
+
+class FakeClock:
+    """A wall clock that stands still until it is advanced; the monotonic one goes with it."""
+
+    def __init__(self, now: int = START) -> None:
+        self.micros = now
+        self._monotonic = 0.0
+
+    def now(self) -> int:
+        return self.micros
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
+        total = seconds + 60 * minutes + 3600 * hours + 86400 * days
+        self.micros += round(total * SECOND)
+        self._monotonic += max(0.0, total)
+
+
+def fresh_database(kind: str, folder: Path) -> Database:
+    """A migrated database of the kind, empty."""
+    assert kind == "sqlite"
+    database = SQLiteDatabase(folder / "jobs.db")
+    database.migrate()
+    return database
+
+
+def guard_transitions(database: Database) -> None:
+    """Make the database itself refuse a move that `TRANSITIONS` does not have: a forgotten one fails the test."""
+    allowed = " OR ".join(
+        f"(OLD.state = '{old}' AND NEW.state IN ({', '.join(repr(str(new)) for new in sorted(news))}))"
+        for old, news in TRANSITIONS.items()
+        if news
+    )
+    assert isinstance(database, SQLiteDatabase)
+    connection = database._connect()
+    connection.execute(
+        f"""CREATE TRIGGER IF NOT EXISTS guard_transitions BEFORE UPDATE OF state ON embedq_jobs
+            WHEN NEW.state <> OLD.state AND NOT ({allowed})
+            BEGIN SELECT RAISE(ABORT, 'a move that TRANSITIONS does not have'); END"""
+    )
+    connection.close()
+
+
+@contextmanager
+def resume_registry() -> Iterator[None]:
+    """Whatever is registered inside is forgotten afterwards."""
+    before = dict(REGISTRY._by_name)
+    yield
+    REGISTRY._by_name.clear()
+    REGISTRY._by_name.update(before)
+
+
+def eventually(condition: Callable[[], object], *, seconds: float = 10.0, message: str = "") -> None:
+    """Wait until the condition holds; fail if it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(message or f"not within {seconds} s: {condition}")
+        time.sleep(0.01)
+
+
+class Child:
+    """A Python process that runs a script; its output is one text at the end.
+
+    Args:
+        script: source code; dedented.
+        arguments: its sys.argv[1:].
+    """
+
+    def __init__(self, script: str, *arguments: object, cwd: Path | None = None) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment.pop("EMBEDQ_URL", None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env=environment,
+        )
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._close()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def finish(self, timeout: float = 60) -> str:
+        """Wait for its end; its standard output. Fails with its errors if it did not end with 0."""
+        output, errors = self.process.communicate(timeout=timeout)
+        assert self.process.returncode == 0, f"exit code {self.process.returncode}\n{output}\n{errors}"
+        return output
+
+    def read_line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def _close(self) -> None:
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
