@@ -121,7 +121,7 @@ class SQLiteDatabase:
 
         connection = self._connect()
         try:
-            return self._patiently(lambda: migrations.migrate(connection, self))
+            return self._patiently(lambda: migrations.migrate(connection, self.path, self.folder))
         finally:
             connection.close()
 

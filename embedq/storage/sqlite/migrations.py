@@ -16,27 +16,28 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
     from sqlite_utils.migrations import Migrations
 
-    from embedq.storage.sqlite.database import SQLiteDatabase
-
 # In order; one SQL file each. A released one never changes.
 VERSIONS = ("schema_0001",)
 MIGRATION_SET = "embedq"
 
 
-def migrate(connection: sqlite3.Connection, database: SQLiteDatabase) -> list[str]:
+def migrate(connection: sqlite3.Connection, path: Path, folder: Path) -> list[str]:
     """Apply the versions that are missing and return their names.
 
+    Args:
+        path: the database's file, for messages.
+        folder: where the lock file goes.
     Raises:
         SchemaTooNewError: the file has versions that this embedq does not know.
     """
     # The common case, a schema that is up to date, is answered without importing sqlite-utils (120 ms).
-    if not _missing(connection, database.path):
+    if not _missing(connection, path):
         return []
     from filelock import FileLock
 
-    database.folder.mkdir(mode=0o700, exist_ok=True)
-    with FileLock(database.folder / "migrate.lock", mode=0o600):
-        missing = _missing(connection, database.path)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with FileLock(folder / "migrate.lock", mode=0o600):
+        missing = _missing(connection, path)
         if missing:
             _apply(connection)
     return missing
