@@ -41,6 +41,7 @@ from embedq.functions import (
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 100_000
+HERE = __name__
 LOCK = threading.Lock()
 
 
@@ -146,14 +147,14 @@ def run(source, *args, cwd, code=0, **environment):
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        (plain, "test_functions:plain"),
-        (coroutine, "test_functions:coroutine"),
-        (Mailer, "test_functions:Mailer"),
-        (Mailer.static, "test_functions:Mailer.static"),
-        (Mailer.make, "test_functions:Mailer.make"),
-        (Mailer.Inner.deep, "test_functions:Mailer.Inner.deep"),
-        (Mailer.send, "test_functions:Mailer.send"),
-        (wrapped, "test_functions:wrapped"),
+        (plain, f"{HERE}:plain"),
+        (coroutine, f"{HERE}:coroutine"),
+        (Mailer, f"{HERE}:Mailer"),
+        (Mailer.static, f"{HERE}:Mailer.static"),
+        (Mailer.make, f"{HERE}:Mailer.make"),
+        (Mailer.Inner.deep, f"{HERE}:Mailer.Inner.deep"),
+        (Mailer.send, f"{HERE}:Mailer.send"),
+        (wrapped, f"{HERE}:wrapped"),
         (len, "builtins:len"),
         (json.dumps, "json:dumps"),
         (os.path.join, "posixpath:join" if os.name == "posix" else "ntpath:join"),
@@ -202,10 +203,10 @@ def test_a_function_that_was_replaced_in_its_module_has_no_name(monkeypatch):
         ("no_such_module:send", "importing 'no_such_module' failed with ModuleNotFoundError"),
         ("no_such.module:send", "failed with ModuleNotFoundError"),
         (".relative:send", "failed with TypeError"),
-        ("test_functions:gone", "module 'test_functions' has no 'gone'.*aliases"),
-        ("test_functions:Mailer.gone.deeper", "has no 'Mailer.gone.deeper'"),
-        ("test_functions:nested.<locals>.inner", "has no"),
-        ("test_functions:LIMIT", "that is a int and cannot be called"),
+        (f"{HERE}:gone", f"module '{HERE}' has no 'gone'.*aliases"),
+        (f"{HERE}:Mailer.gone.deeper", "has no 'Mailer.gone.deeper'"),
+        (f"{HERE}:nested.<locals>.inner", "has no"),
+        (f"{HERE}:LIMIT", "that is a int and cannot be called"),
     ],
 )
 def test_a_name_that_leads_nowhere_says_why(name, message):
@@ -380,12 +381,12 @@ def returns_a_lambda():
 @pytest.mark.parametrize(
     ("function", "args", "result", "name"),
     [
-        (module_lambda, (), LIMIT, "test_functions:<lambda>"),
-        (returns_a_lambda(), (2,), 42, "test_functions:returns_a_lambda.<locals>.<lambda>"),
-        (nested(), (), "inner", "test_functions:nested.<locals>.inner"),
-        (partial_of_plain, ("y",), (7, "y", False), "partial(test_functions:plain)"),
-        (SyncCallable(), (), "called", "test_functions:SyncCallable()"),
-        (hidden, (), None, "test_functions:hiding.<locals>.wrapper"),
+        (module_lambda, (), LIMIT, f"{HERE}:<lambda>"),
+        (returns_a_lambda(), (2,), 42, f"{HERE}:returns_a_lambda.<locals>.<lambda>"),
+        (nested(), (), "inner", f"{HERE}:nested.<locals>.inner"),
+        (partial_of_plain, ("y",), (7, "y", False), f"partial({HERE}:plain)"),
+        (SyncCallable(), (), "called", f"{HERE}:SyncCallable()"),
+        (hidden, (), None, f"{HERE}:hiding.<locals>.wrapper"),
     ],
 )
 def test_a_function_by_value_comes_back(function, args, result, name):
@@ -634,7 +635,7 @@ def test_the_error_has_the_function_its_signature_and_the_mistake():
     with pytest.raises(SignatureError) as caught:
         check_signature(plain)((), {"template": "y"})
     assert str(caught.value) == (
-        "the arguments do not fit test_functions:plain(user_id, template='x', *, urgent=False): "
+        f"the arguments do not fit {HERE}:plain(user_id, template='x', *, urgent=False): "
         "missing a required argument: 'user_id'; nothing was enqueued"
     )
 

@@ -34,6 +34,7 @@ from embedq.errors import EnqueueError, ParkError, PayloadTooLargeError, Unknown
 from embedq.serializers import MAX_DEPTH, PARENT_RESULT, dumps_call, dumps_value, loads_call, loads_value
 
 LIMIT = 10_000_000
+HERE = __name__
 
 
 class Colour(Enum):
@@ -302,7 +303,7 @@ def test_simple_calls_are_short():
     assert dumps() == "[[],{}]"
     assert dumps("é") == '[["é"],{}]'
     assert dumps(date(2027, 1, 31)) == '[[{"$":["date","2027-01-31"]}],{}]'
-    assert dumps(Size.SMALL) == '[[{"$":["enum",["test_serializers:Size","SMALL"]]}],{}]'
+    assert dumps(Size.SMALL) == '[[{"$":["enum",["HERE:Size","SMALL"]]}],{}]'.replace("HERE", HERE)
     assert dumps_value(None, limit=0 + 4) == "null"
 
 
@@ -376,7 +377,7 @@ def test_the_parents_result_is_one_object_everywhere():
         ((Point(1, [User()]),), {}, "argument args[0].y[0] of"),
         ((Pair(1, User()),), {}, "argument args[0].right of"),
         (({User()},), {}, "argument args[0] (an item of the set) of"),
-        (({User: 1},), {}, "argument args[0] (the key <class 'test_serializers.User'>) of"),
+        (({User: 1},), {}, f"argument args[0] (the key <class '{HERE}.User'>) of"),
         (({(1, 2): User()},), {}, "argument args[0][(1, 2)] of"),
         ((), {"$": User()}, "argument '$' of"),
     ],
@@ -487,7 +488,7 @@ class MovingZone(tzinfo):
         (object(), "pass an id"),
         (
             datetime(2027, 1, 1, tzinfo=MovingZone()),
-            r"zone of a datetime is a test_serializers.MovingZone; .*astimezone",
+            rf"zone of a datetime is a {HERE}.MovingZone; .*astimezone",
         ),
         (time(1, tzinfo=MovingZone()), "zone of a time is"),
         (Enum("Local", "A").A, "cannot be found by its name"),
@@ -650,9 +651,9 @@ def tag(name, body):
             "builtins:tuple",
             "builtins:dict",
         ),
-        *("test_serializers:User", "test_serializers:dumps", "test_serializers:Label", "pathlib:Path", "enum:Enum"),
-        *("no_such_module:X", "antigravity:X", "test_serializers:", ":", "", "test_serializers:Shop.Day.MONDAY.value"),
-        *("test_serializers:Undecorated", "time:struct_time", "os:stat_result"),
+        *(f"{HERE}:User", f"{HERE}:dumps", f"{HERE}:Label", "pathlib:Path", "enum:Enum"),
+        *("no_such_module:X", "antigravity:X", f"{HERE}:", ":", "", f"{HERE}:Shop.Day.MONDAY.value"),
+        *(f"{HERE}:Undecorated", "time:struct_time", "os:stat_result"),
     ],
 )
 def test_only_known_kinds_of_types_are_taken(kind, name):
@@ -660,6 +661,23 @@ def test_only_known_kinds_of_types_are_taken(kind, name):
         with pytest.raises((UnknownTypeError, ValueError)):
             loads_value(tag(kind, [name, body]))
     assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("enum", "not an enum"), ("dataclass", "not a dataclass"), ("namedtuple", "not a named tuple")]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("os:system", "os:environ", "builtins:exec", "builtins:dict", "os:stat_result", "builtins:tuple"),
+        *(f"{HERE}:User", f"{HERE}:dumps", f"{HERE}:Label", f"{HERE}:Undecorated"),
+    ],
+)
+def test_what_is_imported_and_of_another_kind_is_refused_for_that(kind, name, reason):
+    """The reason shows that it was found: a name that is not there would be refused as well."""
+    with pytest.raises(UnknownTypeError, match=f"cannot be read here: it is {reason}") as caught:
+        loads_value(tag(kind, [name, {}]))
+    assert caught.value.needs == f"type {name}"
 
 
 def test_a_type_that_is_not_imported_is_named_and_not_imported():
@@ -681,16 +699,16 @@ def test_a_module_that_would_import_on_access_is_not_asked(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "body", "reason"),
     [
-        ("enum", ["test_serializers:Colour", "GREEN"], "it has no member 'GREEN'"),
-        ("enum", ["test_serializers:Colour", 1], "it has no member 1"),
-        ("enum", ["test_serializers:Access", 4096], "invalid value 4096"),
-        ("enum", ["test_serializers:Point", "x"], "it is not an enum"),
-        ("dataclass", ["test_serializers:Point", {"x": 1, "z": 2}], "it has no field 'z'"),
-        ("dataclass", ["test_serializers:Point", {"y": 1}], "missing 1 required positional argument: 'x'"),
-        ("dataclass", ["test_serializers:Customer", {"name": "a", "shown": "B"}], "it has no field 'shown'"),
-        ("dataclass", ["test_serializers:Picky", {"count": -1}], "ValueError: count is negative"),
-        ("dataclass", ["test_serializers:Picky", {"count": "x"}], "TypeError"),
-        ("namedtuple", ["test_serializers:Pair", [1]], "1 values were stored and it has 2 fields"),
+        ("enum", [f"{HERE}:Colour", "GREEN"], "it has no member 'GREEN'"),
+        ("enum", [f"{HERE}:Colour", 1], "it has no member 1"),
+        ("enum", [f"{HERE}:Access", 4096], "invalid value 4096"),
+        ("enum", [f"{HERE}:Point", "x"], "it is not an enum"),
+        ("dataclass", [f"{HERE}:Point", {"x": 1, "z": 2}], "it has no field 'z'"),
+        ("dataclass", [f"{HERE}:Point", {"y": 1}], "missing 1 required positional argument: 'x'"),
+        ("dataclass", [f"{HERE}:Customer", {"name": "a", "shown": "B"}], "it has no field 'shown'"),
+        ("dataclass", [f"{HERE}:Picky", {"count": -1}], "ValueError: count is negative"),
+        ("dataclass", [f"{HERE}:Picky", {"count": "x"}], "TypeError"),
+        ("namedtuple", [f"{HERE}:Pair", [1]], "1 values were stored and it has 2 fields"),
     ],
 )
 def test_a_type_that_has_changed_says_how(kind, body, reason):
@@ -714,7 +732,7 @@ TAGS = [
     *("dataclass", "parent_result", "unknown"),
 ]
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("test_serializers:Point"),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(f"{HERE}:Point"),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(max_size=3) | st.just("$"), inner, max_size=3)
