@@ -90,6 +90,7 @@ class EmbedQ:
         self.enqueue_middleware: list[EnqueueMiddleware]
         self.middleware: list[Middleware]
         self._lock = threading.RLock()
+        self._key_lock = threading.Lock()
         self._database: Database | None = None
         self.registry: Registry = REGISTRY
         self.configure(url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings)
@@ -219,7 +220,8 @@ class EmbedQ:
     @property
     def key(self) -> Key:
         """Signs the rows of functions that are not registered. ConfigurationError if its file cannot be trusted."""
-        with self._lock:
+        # A lock of its own: `stop` holds the other while it waits for jobs, and those may enqueue.
+        with self._key_lock:
             if self._key is None:
                 if self.settings.secret_key is not None:
                     self._key = Key.from_text(self.settings.secret_key)
@@ -586,6 +588,7 @@ class EmbedQ:
         was_started = self._runtime is not None
         _ABANDONED.append((self._runtime, self._lock))
         self._lock = threading.RLock()
+        self._key_lock = threading.Lock()
         self._runtime = None
         self.registry.after_fork()
         if self._database is not None:

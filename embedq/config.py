@@ -49,15 +49,12 @@ class Retention:
         """With the job's own wishes, which stand in its stored options."""
         if options is None or '"retention"' not in options:
             return self
-        own = json.loads(options)["retention"]
-        return Retention(
-            **{
-                item.name: getattr(self, item.name)
-                if item.name not in own
-                else (None if own[item.name] is None else timedelta(seconds=own[item.name]))
-                for item in fields(self)
-            }
-        )
+        try:
+            own = json.loads(options)["retention"]
+            return Retention(**{name: None if kept is None else timedelta(seconds=kept) for name, kept in own.items()})
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            # A row that somebody damaged must not stop the transaction that ends, or rescues, others beside it.
+            return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

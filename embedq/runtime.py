@@ -129,8 +129,8 @@ class Runtime:
             timeout: seconds that running jobs get to end by themselves. Then they are interrupted and get
                 `interrupt_grace` to yield.
         Returns:
-            False when a job still does not yield. It keeps its claim, because it still runs: the threads that record
-            its outcome stay until it ends, and if the process ends first, the job is rescued.
+            False when a job still does not yield, or an outcome cannot be written. It keeps its claim: the threads that
+            record its outcome stay until it ends, and if the process ends first, the job is rescued.
         """
         try:
             self.membership.announce_stop()
@@ -148,8 +148,7 @@ class Runtime:
                 logger.error("jobs do not yield; they keep this process's claim until they end, or it does")
                 threading.Thread(target=self._finish_later, name="embedq-draining", daemon=True).start()
                 return False
-        self._finish()
-        return True
+        return self._finish()
 
     def _drained(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -164,12 +163,15 @@ class Runtime:
             time.sleep(0.05)
         self._finish()
 
-    def _finish(self) -> None:
-        self.dispatcher.close(THREADS_SECONDS)
+    def _finish(self) -> bool:
+        if not self.dispatcher.close(THREADS_SECONDS):
+            logger.error("outcomes cannot be written; this process keeps its claims, and goes on trying until it ends")
+            return False
         self._watchdog.stop()
         self.membership.stop()
         self.membership.leave()
         self.waiters.ended_all()
+        return True
 
 
 class Waiters:

@@ -36,7 +36,7 @@ class Leader:
 
     Args:
         server_id: gives this process's number.
-        fired: called when a recurring job was enqueued.
+        fired: called when a recurring job was enqueued, or others went back to the queue.
     """
 
     def __init__(
@@ -129,5 +129,7 @@ class Leader:
         if self._database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH) == PRUNE_BATCH:
             return True
         self._database.write(upkeep.prune_history, now=now)
+        if self._database.write(servers.rescue_orphans, now=now, retention=self._settings.retention):
+            self._fired()
         self._prune_at = time.monotonic() + PRUNE_SECONDS
         return False

@@ -82,12 +82,49 @@ def rescue(
     if row is None:
         return []
     _, stopping_at, pid, hostname = row
-    cause = f"process {pid} on {hostname} died while it ran this job"
+    outcomes = _take_back(
+        tx,
+        server_id,
+        started=started if stopping_at is None else (),
+        cause=f"process {pid} on {hostname} died while it ran this job",
+        now=now,
+        max_crashes=max_crashes,
+        retention=retention,
+    )
+    claims.finish(tx, outcomes, now=now, retention=retention)
+    remove(tx, server_id)
+    return outcomes
+
+
+def rescue_orphans(tx: Transaction, *, now: int, retention: Retention) -> int:
+    """Take back jobs that are claimed by no registered process; return how many.
+
+    A process that is given up on between its decision to claim and its claim leaves such jobs.
+    """
+    outcomes = [
+        outcome
+        for (server_id,) in tx.all("orphaned_servers")
+        for outcome in _take_back(tx, server_id, started=(), cause="", now=now, max_crashes=1, retention=retention)
+    ]
+    claims.finish(tx, outcomes, now=now, retention=retention)
+    return len(outcomes)
+
+
+def _take_back(
+    tx: Transaction,
+    server_id: int,
+    *,
+    started: Collection[int] | None,
+    cause: str,
+    now: int,
+    max_crashes: int,
+    retention: Retention,
+) -> list[Outcome]:
     outcomes = []
     for job_id, claim, attempt, name, queue, crashes, run_at, started_at, cancel_at, options in tx.all(
         "running_of_server", (server_id,)
     ):
-        crashed = stopping_at is None and (started is None or job_id in started)
+        crashed = started is None or job_id in started
         dead = crashed and crashes + 1 >= max_crashes
         state = JobState.CANCELLED if cancel_at else JobState.DEAD if dead else JobState.READY
         error = None
@@ -112,8 +149,6 @@ def rescue(
                 crashed=int(crashed),
             )
         )
-    claims.finish(tx, outcomes, now=now, retention=retention)
-    remove(tx, server_id)
     return outcomes
 
 

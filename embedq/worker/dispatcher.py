@@ -82,7 +82,9 @@ class Dispatcher:
         self._pool = WorkerPool(settings.workers, execution=self._execution, report=self.report, notes=notes)
         self._async = LazyAsyncRunner(settings.async_jobs, execution=self._execution, report=self.report, notes=notes)
         self._wake = WakeUp()
+        # Whether somebody must call to be heard, and whether it sleeps only to collect more outcomes.
         self._asleep = False
+        self._lingering = False
         self._thread: threading.Thread | None = None
         self._watch: ChangeWatch | None = None
         self._listener: Listener | None = None
@@ -126,15 +128,23 @@ class Dispatcher:
         """Whether a job is running, or an outcome is not yet recorded."""
         return bool(self._pool.buffer or self._pool.busy or self._async.busy or self._outcomes or self._unwritten)
 
-    def close(self, timeout: float) -> None:
-        """End the threads, once nothing is `busy`."""
+    def close(self, timeout: float) -> bool:
+        """End the threads, once nothing is `busy`.
+
+        Returns:
+            False when an outcome could not be written within `timeout`: the thread goes on trying.
+        """
+        # From here on nothing can be reserved, so what is not busy stays so.
         self._pool.stop()
         self._closing = True
         self._wake.call()
         if self._thread is not None:
             self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
         self._pool.join(timeout)
         self._async.stop(timeout)
+        return True
 
     def _changed(self) -> None:
         """Somebody has written; called in the listener's thread."""
@@ -162,7 +172,7 @@ class Dispatcher:
     def report(self, outcome: Outcome) -> None:
         """Take an outcome from a worker."""
         self._outcomes.append(outcome)
-        if self._asleep and len(self._pool.buffer) <= self._low_water:
+        if self._asleep and (self._more or not self._lingering) and len(self._pool.buffer) <= self._low_water:
             self._wake.call()
 
     def save_log(self, context: JobContext, message: str) -> None:
@@ -219,11 +229,12 @@ class Dispatcher:
                 self._more = True
                 time.sleep(pause)
                 continue
+            # Raised before the look at what there is to do: who comes after that look calls.
+            self._asleep = True
             pause = self._pause()
             if pause > 0:
-                self._asleep = True
                 self._wake.sleep(pause)
-                self._asleep = False
+            self._asleep = self._lingering = False
         if self._listener is not None:
             self._listener.close()
         if self._watch is not None:
@@ -241,6 +252,7 @@ class Dispatcher:
             return 0.0
         now = time.monotonic()
         if self._outcomes or self._unwritten:
+            self._lingering = True
             return self._turned_at + LINGER_SECONDS - now
         until_poll = self._looked_at + self._look_seconds - now
         if self._next_due != math.inf and self._claiming:
@@ -309,8 +321,10 @@ class Dispatcher:
     def _turn(self) -> None:
         if not self._claiming and self._pool.buffer:
             self._give_back()
-        outcomes = self._take_outcomes()
         request = self._request() if self._wants_jobs() else None
+        if request is None and time.monotonic() < self._turned_at + LINGER_SECONDS:
+            return
+        outcomes = self._take_outcomes()
         if not (outcomes or request or self._logs or self._progress or self._overdue):
             return
         if request is not None:

@@ -24,13 +24,20 @@ REPLACEMENTS = 10
 
 
 class Worker:
-    """One thread. `retired` tells it to end after the job it is in."""
+    """One thread.
 
-    __slots__ = ("gate", "job", "retired", "thread")
+    Attributes:
+        busy: it has, or is about to take, a job. Raised before the job leaves the buffer and lowered after its outcome
+            was reported, so that a job is never out of everybody's sight.
+        retired: it ends after the job it is in.
+    """
+
+    __slots__ = ("busy", "gate", "job", "retired", "thread")
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
+        self.busy = False
         self.retired = False
         self.job: ClaimedJob | None = None
         self.thread: threading.Thread | None = None
@@ -146,8 +153,8 @@ class WorkerPool:
 
     @property
     def busy(self) -> bool:
-        """Whether any job is in a worker's hands, overdue ones included."""
-        return any(worker.job is not None for worker in list(self._workers) + list(self._overdue))
+        """Whether any job is in a worker's hands, overdue ones included, or promised to one."""
+        return self._reserved > 0 or any(worker.busy for worker in list(self._workers) + list(self._overdue))
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -167,6 +174,7 @@ class WorkerPool:
                 report(outcome)
                 note(slot, 0)
                 worker.job = None
+                worker.busy = False
         except BaseException:
             # Not a job's error: those are outcomes. Without its thread the pool would shrink in silence.
             logger.critical("a worker thread failed; it is replaced", exc_info=True)
@@ -176,15 +184,17 @@ class WorkerPool:
             self._notes.free_slot(slot)
             with self._mutex:
                 worker.job = None
+                worker.busy = False
                 self._workers.discard(worker)
                 self._overdue.discard(worker)
 
     def _next(self, worker: Worker) -> ClaimedJob | None:
         while True:
+            worker.busy = True
             try:
                 return self.buffer.popleft()
             except IndexError:
-                pass
+                worker.busy = False
             with self._mutex:
                 if self._stopping:
                     return None

@@ -7,6 +7,7 @@ and starve the unlucky: short, jittered sleeps give every process its turn.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import random
 import re
@@ -18,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from embedq.errors import EmbedqError, StorageError
+from embedq.errors import EmbedqError, StorageBusyError, StorageError
 from embedq.storage.base import Params, Row, Transaction
 from embedq.storage.sqlite import failures, notify
 from embedq.storage.sqlite.group_commit import GroupCommit, Member
@@ -108,6 +109,8 @@ class SQLiteDatabase:
         self._allow_network_filesystem = allow_network_filesystem
         self._writer: sqlite3.Connection | None = None
         self._writer_transaction: SQLiteTransaction | None = None
+        # Every connection of this process, those of watches included.
+        self._open: set[sqlite3.Connection] = set()
         self._readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
         self._commits = GroupCommit(self._run_group)
@@ -123,7 +126,7 @@ class SQLiteDatabase:
         try:
             return self._patiently(lambda: migrations.migrate(connection, self.path, self.folder))
         finally:
-            connection.close()
+            self._forget(connection)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -135,8 +138,10 @@ class SQLiteDatabase:
         try:
             self._in_one_transaction(group)
         except Exception as error:
-            if len(group) == 1:
-                group[0].error, group[0].done = self._explained(error), True
+            # A lock that was not freed in time is nobody's own fault, and would be waited for again by each in turn.
+            if len(group) == 1 or isinstance(error, StorageBusyError):
+                for member in group:
+                    member.error, member.done = self._explained(error), True
                 return
             for member in group:
                 try:
@@ -184,7 +189,7 @@ class SQLiteDatabase:
         except sqlite3.Error:
             # A connection that cannot roll back is of no more use; the next write opens another.
             self._writer = None
-            connection.close()
+            self._forget(connection)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -206,7 +211,7 @@ class SQLiteDatabase:
             if len(self._readers) < IDLE_READERS:
                 self._readers.append(connection)
                 return
-        connection.close()
+        self._forget(connection)
 
     def watch(self) -> SQLiteWatch:
         return SQLiteWatch(self)
@@ -228,7 +233,12 @@ class SQLiteDatabase:
         except BaseException:
             connection.close()
             raise
+        self._open.add(connection)
         return connection
+
+    def _forget(self, connection: sqlite3.Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
 
     def _configure(self, connection: sqlite3.Connection, read_only: bool) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -264,19 +274,21 @@ class SQLiteDatabase:
 
     def close(self) -> None:
         def close_writer() -> None:
-            """Runs as a write of its own, so that no other write is in the middle."""
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                self._forget(writer)
 
-        if self._writer is not None:
-            with_writer = self._writer
-            self._commits.write(close_writer)
-            self._writer = None
-            with_writer.close()
+        self._commits.alone(close_writer)
         with self._readers_lock:
             readers, self._readers = self._readers, []
         for connection in readers:
-            connection.close()
+            self._forget(connection)
 
     def inherited(self) -> SQLiteDatabase:
+        # Closing an inherited connection could checkpoint or delete the write-ahead log under the parent. So each gets
+        # a reference that is never given back: not even the interpreter's exit collects it.
+        for connection in self._open:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         _INHERITED.append(self)
         return SQLiteDatabase(
             self.path,
@@ -286,8 +298,7 @@ class SQLiteDatabase:
         )
 
 
-# Databases that came across a fork. Closing one, or letting it be collected, could checkpoint or delete the write-ahead
-# log under the parent, so they are kept for as long as the process lives.
+# Databases that came across a fork, with their locks in whatever state the fork found them.
 _INHERITED: list[SQLiteDatabase] = []
 
 
@@ -342,5 +353,5 @@ class SQLiteWatch:
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            self._database._forget(self._connection)
             self._connection = None

@@ -25,10 +25,11 @@ RunGroup = Callable[[list["Member"]], None]
 class Member:
     """One write that waits for its turn. `run_group` fills in `result` or `error`."""
 
-    __slots__ = ("_gate", "body", "done", "error", "result")
+    __slots__ = ("_gate", "alone", "body", "done", "error", "result")
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, *, alone: bool = False) -> None:
         self.body = body
+        self.alone = alone
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
@@ -71,15 +72,18 @@ class GroupCommit:
         """Run `body` in a transaction and return what it returned, once that is durable."""
         interruptible = this_thread()
         if interruptible is None:
-            return self._write(body)
+            return self._write(Member(body))
         interruptible.enter_shield()
         try:
-            return self._write(body)
+            return self._write(Member(body))
         finally:
             interruptible.leave_shield()
 
-    def _write(self, body: Body) -> Any:
-        member = Member(body)
+    def alone(self, body: Body) -> Any:
+        """Run `body` while nobody writes, in no transaction: to close the connection, for example."""
+        return self._write(Member(body, alone=True))
+
+    def _write(self, member: Member) -> Any:
         with self._mutex:
             leads = not self._writing
             if leads:
@@ -97,10 +101,14 @@ class GroupCommit:
     def _lead(self, member: Member) -> None:
         group = [member]
         with self._mutex:
-            while self._queue and len(group) < GROUP_LIMIT:
+            while not member.alone and self._queue and len(group) < GROUP_LIMIT and not self._queue[0].alone:
                 group.append(self._queue.popleft())
         try:
-            self._run_group(group)
+            if member.alone:
+                member.result = member.body()
+                member.done = True
+            else:
+                self._run_group(group)
         finally:
             # Also when a signal handler raised in the middle (Ctrl-C): nobody waits for a leader that is gone.
             self._hand_over(group)

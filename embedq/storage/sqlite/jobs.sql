@@ -160,6 +160,11 @@ SELECT id, claim, attempt, name, queue, crashes, run_at, started_at, cancel_requ
 FROM embedq_jobs INDEXED BY embedq_jobs_running
 WHERE state = 'running' AND server_id = ?;
 
+-- name: orphaned_servers
+-- Servers that hold jobs and are not registered: the jobs are nobody's.
+SELECT DISTINCT server_id FROM embedq_jobs INDEXED BY embedq_jobs_running
+WHERE state = 'running' AND server_id NOT IN (SELECT id FROM embedq_servers);
+
 -- name: expired_jobs
 -- ready -> cancelled
 UPDATE embedq_jobs SET state = 'cancelled', finished_at = ?1, delete_at = ?2, error = 'expired before it could start'
