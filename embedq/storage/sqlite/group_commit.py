@@ -23,9 +23,14 @@ RunGroup = Callable[[list["Member"]], None]
 
 
 class Member:
-    """One write that waits for its turn. `run_group` fills in `result` or `error`."""
+    """One write that waits for its turn. `run_group` fills in `result` or `error`, and `done`.
 
-    __slots__ = ("_gate", "alone", "body", "done", "error", "result")
+    Attributes:
+        alone: it shares no group, and runs in no transaction.
+        leads: it holds the leadership, and must hand it over.
+    """
+
+    __slots__ = ("_gate", "alone", "body", "done", "error", "leads", "result")
 
     def __init__(self, body: Body, *, alone: bool = False) -> None:
         self.body = body
@@ -33,6 +38,7 @@ class Member:
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
+        self.leads = False
         self._gate: threading.Lock | None = None
 
     def prepare_to_wait(self) -> None:
@@ -45,8 +51,8 @@ class Member:
         self._gate.acquire()
 
     def signal(self) -> None:
-        assert self._gate is not None
-        self._gate.release()
+        if self._gate is not None:
+            self._gate.release()
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -67,6 +73,7 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._writing = False
         self._queue: deque[Member] = deque()
+        self._group: list[Member] = []
 
     def write(self, body: Body) -> Any:
         """Run `body` in a transaction and return what it returned, once that is durable."""
@@ -84,44 +91,53 @@ class GroupCommit:
         return self._write(Member(body, alone=True))
 
     def _write(self, member: Member) -> Any:
-        with self._mutex:
-            leads = not self._writing
-            if leads:
-                self._writing = True
-            else:
-                member.prepare_to_wait()
-                self._queue.append(member)
-        if not leads:
-            member.wait()
-            if member.done:
-                return member.outcome()
-        self._lead(member)
+        try:
+            with self._mutex:
+                if self._writing:
+                    member.prepare_to_wait()
+                    self._queue.append(member)
+                else:
+                    member.leads = True
+                    self._writing = True
+            if not member.leads:
+                member.wait()
+            if member.leads:
+                self._lead(member)
+        finally:
+            # However it ended. A signal handler may have raised anywhere above (Ctrl-C, SIGTERM in the main thread),
+            # and nobody must be left waiting for a leader that is gone.
+            if member.leads or not member.done:
+                self._hand_over(member)
         return member.outcome()
 
     def _lead(self, member: Member) -> None:
-        group = [member]
+        group = self._group = [member]
         with self._mutex:
             while not member.alone and self._queue and len(group) < GROUP_LIMIT and not self._queue[0].alone:
                 group.append(self._queue.popleft())
-        try:
-            if member.alone:
-                member.result = member.body()
-                member.done = True
-            else:
-                self._run_group(group)
-        finally:
-            # Also when a signal handler raised in the middle (Ctrl-C): nobody waits for a leader that is gone.
-            self._hand_over(group)
+        if member.alone:
+            member.result = member.body()
+            member.done = True
+        else:
+            self._run_group(group)
 
-    def _hand_over(self, group: list[Member]) -> None:
+    def _hand_over(self, member: Member) -> None:
+        """Give the leadership to the next in the queue; or, for one that only waited, leave the queue."""
         with self._mutex:
-            for member in reversed(group[1:]):
-                if not member.done:
-                    self._queue.appendleft(member)
+            if not member.leads:
+                if member in self._queue:
+                    self._queue.remove(member)
+                return
+            group, self._group = self._group, []
+            member.leads = False
+            others = [other for other in group if other is not member]
+            self._queue.extendleft(reversed([other for other in others if not other.done]))
             successor = self._queue.popleft() if self._queue else None
             self._writing = successor is not None
-        for member in group[1:]:
-            if member.done:
-                member.signal()
+            if successor is not None:
+                successor.leads = True
+        for other in others:
+            if other.done:
+                other.signal()
         if successor is not None:
             successor.signal()
