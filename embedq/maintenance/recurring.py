@@ -17,8 +17,9 @@ from embedq.storage.schedules import Passed, ScheduleRow, Turn
 
 logger = logging.getLogger("embedq")
 
-# A schedule that could not take its turn is tried again after this; the others do not wait for it.
-AGAIN_SECONDS = 60
+# A schedule that could not take its turn is tried again after this; the others do not wait for it. Within the grace of
+# the misfire policy "skip", so that one failed turn does not make an occurrence late.
+AGAIN_SECONDS = 20
 
 
 def fire_due(database: Database, clock: Clock) -> int:

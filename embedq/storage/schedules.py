@@ -155,7 +155,7 @@ def _fire_once(
 
 
 def fail(tx: Transaction, name: str, error: str, *, again_at: int) -> None:
-    """Record why a schedule could not take its turn, and let the others go first until `again_at`."""
+    """Record why a schedule could not take its turn, and let it try again at `again_at`; what is due stays due."""
     tx.run("fail_schedule", (error, again_at, name))
 
 

@@ -5,12 +5,13 @@ SELECT name, spec, misfire, task, template, next_fire_at, last_fire_at, last_job
 FROM embedq_schedules WHERE name = ?;
 
 -- name: insert_schedule
-INSERT INTO embedq_schedules (name, spec, misfire, task, template, next_fire_at, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO embedq_schedules (name, spec, misfire, task, template, next_fire_at, due_at, created_at, updated_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8);
 
 -- name: update_schedule
-UPDATE embedq_schedules SET spec = ?, misfire = ?, task = ?, template = ?, next_fire_at = ?, updated_at = ?, error = NULL
-WHERE name = ?;
+UPDATE embedq_schedules SET spec = ?1, misfire = ?2, task = ?3, template = ?4, next_fire_at = ?5, due_at = ?5,
+    updated_at = ?6, error = NULL
+WHERE name = ?7;
 
 -- name: delete_schedule
 DELETE FROM embedq_schedules WHERE name = ?;
@@ -19,15 +20,16 @@ DELETE FROM embedq_schedules WHERE name = ?;
 UPDATE embedq_schedules SET paused_at = ?, updated_at = ? WHERE name = ? AND paused_at IS NULL;
 
 -- name: resume_schedule
-UPDATE embedq_schedules SET paused_at = NULL, next_fire_at = ?, updated_at = ? WHERE name = ? AND paused_at IS NOT NULL;
+UPDATE embedq_schedules SET paused_at = NULL, next_fire_at = ?1, due_at = ?1, updated_at = ?2
+WHERE name = ?3 AND paused_at IS NOT NULL;
 
 -- name: due_schedules
 SELECT name FROM embedq_schedules INDEXED BY embedq_schedules_due
-WHERE paused_at IS NULL AND next_fire_at <= ? ORDER BY next_fire_at LIMIT ?;
+WHERE paused_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?;
 
 -- name: next_fire
-SELECT next_fire_at FROM embedq_schedules INDEXED BY embedq_schedules_due
-WHERE paused_at IS NULL ORDER BY next_fire_at LIMIT 1;
+SELECT due_at FROM embedq_schedules INDEXED BY embedq_schedules_due
+WHERE paused_at IS NULL ORDER BY due_at LIMIT 1;
 
 -- name: record_occurrence
 -- The primary key (schedule, fire_at) is promise G5: the second process to record an occurrence records nothing.
@@ -38,13 +40,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
 UPDATE embedq_occurrences SET job_id = ? WHERE schedule = ? AND fire_at = ?;
 
 -- name: advance_schedule
-UPDATE embedq_schedules SET next_fire_at = ?, last_fire_at = coalesce(?, last_fire_at), last_job_id = coalesce(?, last_job_id),
-    error = NULL
-WHERE name = ?;
+UPDATE embedq_schedules SET next_fire_at = ?1, due_at = ?1, last_fire_at = coalesce(?2, last_fire_at),
+    last_job_id = coalesce(?3, last_job_id), error = NULL
+WHERE name = ?4;
 
 -- name: fail_schedule
--- Out of the way of the others until the time given.
-UPDATE embedq_schedules SET error = ?, next_fire_at = max(next_fire_at, ?) WHERE name = ?;
+-- Out of the way of the others until the time given; its next occurrence stays the one that is due.
+UPDATE embedq_schedules SET error = ?, due_at = max(due_at, ?) WHERE name = ?;
 
 -- name: delete_occurrences
 DELETE FROM embedq_occurrences WHERE (schedule, fire_at) IN (

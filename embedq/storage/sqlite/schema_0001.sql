@@ -90,7 +90,10 @@ CREATE TABLE embedq_schedules (
     task TEXT NOT NULL,
     -- JSON: the job to insert at each occurrence.
     template TEXT NOT NULL,
+    -- The next occurrence.
     next_fire_at INTEGER NOT NULL,
+    -- When its turn comes: next_fire_at, or later after a turn that failed, whose occurrences stay due.
+    due_at INTEGER NOT NULL,
     last_fire_at INTEGER,
     last_job_id INTEGER,
     paused_at INTEGER,
@@ -99,7 +102,7 @@ CREATE TABLE embedq_schedules (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX embedq_schedules_due ON embedq_schedules (next_fire_at) WHERE paused_at IS NULL;
+CREATE INDEX embedq_schedules_due ON embedq_schedules (due_at) WHERE paused_at IS NULL;
 
 -- The ledger. The primary key is what makes an occurrence be enqueued once across all processes.
 CREATE TABLE embedq_occurrences (
