@@ -108,9 +108,9 @@ def refuse_network_filesystem(path: Path, mounts_file: Path = Path("/proc/mounts
     kind = filesystem_of(path.resolve(), mounts)
     if kind in NETWORK_FILESYSTEMS:
         raise NetworkFilesystemError(
-            f"{path} is on a network file system ({kind}), where SQLite's locks and shared memory are not to be trusted "
-            "and the file can be destroyed. Put it on a local disk. If only this one machine ever opens it and you "
-            "accept the risk: allow_network_filesystem=True."
+            f"{path} is on a network file system ({kind}), where SQLite's locks and shared memory are not to be "
+            "trusted and the file can be destroyed. Put it on a local disk. If only this one machine ever opens it and "
+            "you accept the risk: allow_network_filesystem=True."
         )
 
 
