@@ -31,6 +31,7 @@ from embedq.errors import (
     JobNotFoundError,
     NotStartedError,
     ResultUnavailableError,
+    StorageMissingError,
     WaitTimeoutError,
 )
 from embedq.handle import JobHandle
@@ -62,6 +63,12 @@ if TYPE_CHECKING:
 WAIT_POLL_SECONDS = 0.03
 # enqueue_many writes this many rows at a time, in its one transaction.
 CHUNK = 1000
+# retry_all and cancel_all take this many jobs at a time.
+PAGE = 500
+# The order in which jobs move, so that one that moves while cancel_all is at work is met further on.
+CANCEL_ORDER = (
+    JobState.AWAITING, JobState.SCHEDULED, JobState.RETRYING, JobState.PARKED, JobState.READY, JobState.RUNNING,
+)  # fmt: skip
 
 
 class EmbedQ:
@@ -157,15 +164,31 @@ class EmbedQ:
                 logger.info("started with %d workers on %s", self.settings.workers, self.settings.url)
         return self
 
-    def connect(self) -> Self:
-        """Open the database, bringing its schema up to date, to enqueue and read; no jobs run here."""
+    def connect(self, *, migrate: bool = True) -> Self:
+        """Open the database, bringing its schema up to date, to enqueue and read; no jobs run here.
+
+        Args:
+            migrate: False creates and changes nothing, and fails where that would be needed.
+        Raises:
+            StorageMissingError: `migrate=False`, and the database is not there or its schema is not up to date.
+        """
         with self._lock:
             if self._database is None:
                 database = self._open()
-                database.migrate()
+                if migrate:
+                    database.migrate()
+                elif pending := database.pending_migrations():
+                    raise StorageMissingError(
+                        f"{self.settings.url} has not been migrated for this version of embedq ({', '.join(pending)}). "
+                        "Check that it is the right database, then run: embedq migrate"
+                    )
                 self._database = database
                 self._recurring.write_pending()
         return self
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date, creating the database if it is not there; return the migrations applied."""
+        return self._open().migrate()
 
     def stop(self, timeout: float | None = None) -> bool:
         """Stop running jobs here, in good order. Nothing is lost: what does not end goes back to the queue.
@@ -454,20 +477,79 @@ class EmbedQ:
         self._notify(0)
 
     def retry_all(
-        self, *, state: JobState | str = JobState.DEAD, queue: str | None = None, name: str | None = None,
+        self,
+        *,
+        state: JobState | str = JobState.DEAD,
+        queue: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        schedule: str | None = None,
         error: str | None = None,
-    ) -> int:  # fmt: skip
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
         """Retry every job that matches: dead letters unless another state is asked for; return how many.
 
         Args:
             error: a part of the last error's text.
+            progress: told, a few hundred jobs at a time, how many more have been dealt with.
         """
-        count, before = 0, None
-        while page := self.jobs(state=state, queue=queue, name=name, error=error, before=before, limit=500):
-            count += self.database.write(jobs.retry_many, [job.id for job in page], now=self.clock.now())
-            before = page[-1].id
-            self._notify(0)
-        return count
+
+        def retry(job_ids: Sequence[JobId]) -> int:
+            return self.database.write(jobs.retry_many, job_ids, now=self.clock.now())
+
+        return self._page_by_page(
+            retry, [state], progress, queue=queue, name=name, tag=tag, schedule=schedule, error=error
+        )
+
+    def cancel_all(
+        self,
+        *,
+        state: JobState | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        schedule: str | None = None,
+        error: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Cancel every job that matches and has not ended; return how many. Running ones are asked to stop.
+
+        Args:
+            error: a part of the last error's text.
+            progress: told, a few hundred jobs at a time, how many more have been dealt with.
+        """
+
+        def cancel(job_ids: Sequence[JobId]) -> int:
+            done = self.database.write(
+                jobs.cancel_many, job_ids, now=self.clock.now(), retention=self.settings.retention
+            )
+            if self._runtime is not None:
+                self._runtime.waiters.ended(job_ids)
+            return done
+
+        states = CANCEL_ORDER if state is None else [state]
+        return self._page_by_page(
+            cancel, states, progress, queue=queue, name=name, tag=tag, schedule=schedule, error=error
+        )
+
+    def _page_by_page(
+        self,
+        act: Callable[[Sequence[JobId]], int],
+        states: Iterable[JobState | str],
+        progress: Callable[[int], None] | None,
+        **filters: Any,
+    ) -> int:
+        """Do something to all that match, in transactions short enough for everybody else."""
+        done = 0
+        for state in states:
+            before = None
+            while page := self.jobs(state=state, before=before, limit=PAGE, **filters):
+                done += act([job.id for job in page])
+                before = page[-1].id
+                self._notify(0)
+                if progress is not None:
+                    progress(len(page))
+        return done
 
     def continue_job(
         self, job_id: JobId, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], on: str
@@ -544,6 +626,7 @@ class EmbedQ:
         tag: str | None = None,
         schedule: str | None = None,
         error: str | None = None,
+        parent: int | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> list[Job]:
@@ -551,6 +634,7 @@ class EmbedQ:
 
         Args:
             error: a part of the last error's text.
+            parent: the id of the job that they continue.
             before: an id: only older jobs, for the next page.
         """
         return self.database.read(
@@ -561,8 +645,34 @@ class EmbedQ:
             tag=tag,
             schedule=schedule,
             error=error,
+            parent=parent,
             before=before,
             limit=limit,
+        )
+
+    def count_jobs(
+        self,
+        *,
+        state: JobState | str | None = None,
+        queue: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        schedule: str | None = None,
+        error: str | None = None,
+        parent: int | None = None,
+        cap: int = inspect.COUNT_CAP,
+    ) -> int:
+        """How many jobs match, counted up to `cap`; otherwise as `jobs`."""
+        return self.database.read(
+            inspect.count_jobs,
+            state=None if state is None else _state(state),
+            queue=queue,
+            name=name,
+            tag=tag,
+            schedule=schedule,
+            error=error,
+            parent=parent,
+            cap=cap,
         )
 
     def stats(self) -> Stats:

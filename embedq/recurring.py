@@ -10,7 +10,7 @@ from typing import Protocol
 
 from embedq.clock import SECOND, Clock, to_datetime
 from embedq.drafting import Drafting
-from embedq.errors import ConfigurationError, NotStartedError
+from embedq.errors import ConfigurationError, NotStartedError, ScheduleError
 from embedq.job import JobId
 from embedq.maintenance import recurring as firing
 from embedq.misfire import Misfire, misfire_from_text, misfire_to_text, parse_misfire
@@ -39,14 +39,14 @@ class Schedule:
     """A recurring job as stored.
 
     Attributes:
-        when: its cron expression or interval.
+        when: its cron expression or interval; None when it cannot be read here, and then `misfire` is None too.
         task: the name of the function it runs.
-        error: why its last turn could not fire; None when it could.
+        error: why its last turn could not fire, or why it cannot be read; None when all is well.
     """
 
     name: str
-    when: Cron | Every
-    misfire: Misfire
+    when: Cron | Every | None
+    misfire: Misfire | None
     task: str
     queue: str
     next_fire_at: datetime
@@ -141,15 +141,21 @@ class RecurringJobs:
 
 
 def _schedule(row: ScheduleRow) -> Schedule:
+    when, misfire, error = None, None, row.error
+    try:
+        when, misfire = schedule_from_text(row.spec), misfire_from_text(row.misfire)
+    except ScheduleError as unreadable:
+        # Written by a newer embedq, or in a time zone that this system lacks: the others are listed all the same.
+        error = str(unreadable)
     return Schedule(
         name=row.name,
-        when=schedule_from_text(row.spec),
-        misfire=misfire_from_text(row.misfire),
+        when=when,
+        misfire=misfire,
         task=row.task,
         queue=json.loads(row.template)["queue"],
         next_fire_at=to_datetime(row.next_fire_at),
         last_fire_at=None if row.last_fire_at is None else to_datetime(row.last_fire_at),
         last_job_id=None if row.last_job_id is None else JobId(row.last_job_id),
         paused=row.paused_at is not None,
-        error=row.error,
+        error=error,
     )

@@ -57,6 +57,14 @@ class Database(Protocol):
             StorageError: the database cannot be opened or written; the subclass and message say why.
         """
 
+    def pending_migrations(self) -> list[str]:
+        """The migrations that `migrate` would apply. Nothing is created or changed.
+
+        Raises:
+            StorageMissingError: there is no database.
+            SchemaTooNewError, StorageError: as for `migrate`.
+        """
+
     def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(transaction, *args, **kwargs)` in a transaction; durable when this returns.
 

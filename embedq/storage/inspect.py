@@ -111,13 +111,43 @@ def jobs(
     tag: str | None = None,
     schedule: str | None = None,
     error: str | None = None,
+    parent: int | None = None,
     before: int | None = None,
     limit: int = 100,
 ) -> list[Job]:
     """Jobs that match all that is given, newest first; `before` an id for the next page."""
+    condition, params = _matching(
+        state=state, queue=queue, name=name, tag=tag, schedule=schedule, error=error, parent=parent, before=before
+    )
+    sql = f"SELECT {JOB_COLUMNS} FROM embedq_jobs {condition} ORDER BY id DESC LIMIT ?"
+    return [_job(row) for row in tx.select(sql, (*params, limit))]
+
+
+def count_jobs(tx: Transaction, /, *, cap: int = COUNT_CAP, **filters: Any) -> int:
+    """How many jobs match, counted up to `cap`. The filters are those of `jobs`."""
+    condition, params = _matching(**filters)
+    [(found,)] = tx.select(f"SELECT count(*) FROM (SELECT 1 FROM embedq_jobs {condition} LIMIT ?)", (*params, cap))
+    return int(found)
+
+
+def _matching(
+    *,
+    state: JobState | None = None,
+    queue: str | None = None,
+    name: str | None = None,
+    tag: str | None = None,
+    schedule: str | None = None,
+    error: str | None = None,
+    parent: int | None = None,
+    before: int | None = None,
+) -> tuple[str, list[Any]]:
+    """The WHERE clause of a search, and its parameters."""
     where: list[str] = []
     params: list[Any] = []
-    for column, value in (("queue = ?", queue), ("name = ?", name), ("schedule = ?", schedule), ("id < ?", before)):
+    for column, value in (
+        ("queue = ?", queue), ("name = ?", name), ("schedule = ?", schedule), ("parent_id = ?", parent),
+        ("id < ?", before),
+    ):  # fmt: skip
         if value is not None:
             where.append(column)
             params.append(value)
@@ -129,9 +159,7 @@ def jobs(
     if error is not None:
         where.append("instr(error, ?) > 0")
         params.append(error)
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
-    sql = f"SELECT {JOB_COLUMNS} FROM embedq_jobs {condition} ORDER BY id DESC LIMIT ?"
-    return [_job(row) for row in tx.select(sql, (*params, limit))]
+    return f"WHERE {' AND '.join(where)}" if where else "", params
 
 
 def attempts(tx: Transaction, job_id: int) -> list[Attempt]:

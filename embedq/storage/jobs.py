@@ -81,6 +81,17 @@ def cancel(tx: Transaction, job_id: int, *, now: int, retention: Retention, reas
     return JobState.CANCELLED
 
 
+def cancel_many(tx: Transaction, job_ids: Sequence[int], *, now: int, retention: Retention) -> int:
+    """Cancel those of these jobs that are there and have not ended; return how many."""
+    done = 0
+    for job_id in job_ids:
+        row = tx.one("job_state", (job_id,))
+        if row is not None and row[0] not in ENDED:
+            cancel(tx, job_id, now=now, retention=retention)
+            done += 1
+    return done
+
+
 def retry(tx: Transaction, job_id: int, *, now: int) -> None:
     """Make a job run now, with a fresh count of attempts; its history is kept.
 

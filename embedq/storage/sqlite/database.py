@@ -128,6 +128,24 @@ class SQLiteDatabase:
         finally:
             self._forget(connection)
 
+    def pending_migrations(self) -> list[str]:
+        if not self.path.exists():
+            raise failures.no_database(self.path)
+        if not self._allow_network_filesystem:
+            failures.refuse_network_filesystem(self.path)
+        from embedq.storage.sqlite import migrations
+
+        # rw: never creates the file. Nothing is configured: the file may be another program's.
+        address = f"{self.path.as_uri()}?mode=rw"
+        try:
+            connection = sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise failures.explain(error, self.path) from error
+        try:
+            return self._patiently(lambda: migrations.missing_versions(connection, self.path))
+        finally:
+            connection.close()
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:

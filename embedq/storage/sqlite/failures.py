@@ -82,6 +82,14 @@ def cannot_open(path: Path, said: str) -> StorageError:
     return StorageMissingError(f"{path} cannot be opened. {said}")
 
 
+def no_database(path: Path) -> StorageMissingError:
+    """The error for a file that should be there by now."""
+    return StorageMissingError(
+        f"there is no database at {path}. Check the path; a database is created by embedq.start(), by a worker, or by: "
+        "embedq migrate"
+    )
+
+
 def filesystem_of(path: Path, mounts: str) -> str | None:
     """The type of the file system that holds `path`, from the text of /proc/mounts; None if it is not listed."""
     target = str(path)

@@ -31,19 +31,24 @@ def migrate(connection: sqlite3.Connection, path: Path, folder: Path) -> list[st
         SchemaTooNewError: the file has versions that this embedq does not know.
     """
     # The common case, a schema that is up to date, is answered without importing sqlite-utils (120 ms).
-    if not _missing(connection, path):
+    if not missing_versions(connection, path):
         return []
     from filelock import FileLock
 
     folder.mkdir(mode=0o700, exist_ok=True)
     with FileLock(folder / "migrate.lock", mode=0o600):
-        missing = _missing(connection, path)
+        missing = missing_versions(connection, path)
         if missing:
             _apply(connection)
     return missing
 
 
-def _missing(connection: sqlite3.Connection, path: Path) -> list[str]:
+def missing_versions(connection: sqlite3.Connection, path: Path) -> list[str]:
+    """The versions that the database has not had yet.
+
+    Raises:
+        SchemaTooNewError: it has had some that this embedq does not know.
+    """
     exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
     query = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
     applied = {name for (name,) in connection.execute(query, (MIGRATION_SET,))} if exists else set()
