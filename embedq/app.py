@@ -207,6 +207,14 @@ class EmbedQ:
                 self._database.close()
             return drained
 
+    def close(self) -> None:
+        """`stop`, and close the database. The app can be connected or started again."""
+        if self.stop():
+            with self._lock:
+                database, self._database = self._database, None
+            if database is not None:
+                database.close()
+
     @property
     def started(self) -> bool:
         """Whether jobs run in this process."""
@@ -768,7 +776,7 @@ _ABANDONED: list[Any] = []
 
 def _stop_at_exit() -> None:
     for app in list(_APPS):
-        app.stop()
+        app.close()
 
 
 def _after_fork_in_child() -> None:
