@@ -17,6 +17,8 @@ from embedq.storage.rows import ClaimedJob, Outcome, claimed_jobs, json_ids
 # How many due jobs one transaction moves to ready: enough for every claim, short enough to let others write.
 PROMOTE_LIMIT = 1000
 MINUTE = 60 * SECOND
+# Where a job may run; each has its own capacity, and its own part of the index of ready jobs.
+EXECUTORS = ("thread", "async")
 # A job whose process died under it this often may be the cause. The schema's indexes say the same.
 SUSPECT_AFTER = 2
 
@@ -46,12 +48,13 @@ class Claim:
 
     Attributes:
         jobs: to run, most urgent first.
-        full: the limits were reached, so more may be waiting.
+        full: the executors for which more may be waiting: their limits were reached, or nothing was asked for them and
+            jobs became due.
         next_due: when the next scheduled job is due, in microseconds; None if there is none.
     """
 
     jobs: list[ClaimedJob]
-    full: bool
+    full: frozenset[str]
     next_due: int | None
 
 
@@ -59,13 +62,16 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     """Move due jobs to running, up to the limits, and return them."""
     promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
     jobs: list[ClaimedJob] = []
-    full = promoted == PROMOTE_LIMIT
+    full = set(EXECUTORS) if promoted == PROMOTE_LIMIT else set()
+    if promoted:
+        full.update(executor for executor in EXECUTORS if request.limits.get(executor, 0) <= 0)
     for executor, limit in request.limits.items():
         if limit > 0:
             suspects = request.suspects and not any(job.crashes >= SUSPECT_AFTER for job in jobs)
             found = _candidates(tx, request, executor, limit, suspects=suspects)
-            full = full or len(found) >= limit
             jobs += found
+            if len(found) >= limit:
+                full.add(executor)
     expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= now]
     if expired:
         _expire(tx, expired, now, retention)
@@ -73,7 +79,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     if jobs:
         tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs])))
     row = tx.one("next_due")
-    return Claim(jobs=jobs, full=full, next_due=row[0] if row else None)
+    return Claim(jobs=jobs, full=frozenset(full), next_due=row[0] if row else None)
 
 
 def _candidates(tx: Transaction, request: Request, executor: str, limit: int, *, suspects: bool) -> list[ClaimedJob]:

@@ -27,7 +27,7 @@ from embedq.job import Ending, JobState
 from embedq.liveness import RunningNotes
 from embedq.storage import claims, inspect, jobs
 from embedq.storage.base import ChangeWatch, Database, Listener, Transaction
-from embedq.storage.claims import Claim, Finished, Request
+from embedq.storage.claims import EXECUTORS, Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
 from embedq.worker.event_runner import LazyAsyncRunner
@@ -101,7 +101,8 @@ class Dispatcher:
         self._known_needs: tuple[str, ...] = ()
         self._suspect: tuple[int, int] | None = None
 
-        self._more = True
+        # The executors for which jobs may be ready, and when the next job is due.
+        self._more = set(EXECUTORS)
         self._next_due: float = math.inf
         self._rate = 0.0
         self._turned_at = self._looked_at = self._chores_at = self._progressed_at = 0.0
@@ -156,7 +157,7 @@ class Dispatcher:
     def notify(self, run_at: int) -> None:
         """A job was inserted that is due at `run_at`."""
         if run_at <= self._clock.now():
-            self._more = True
+            self._more.update(EXECUTORS)
             self._wake.call()
         elif run_at < self._next_due:
             self._next_due = run_at
@@ -166,7 +167,7 @@ class Dispatcher:
         """Something changed that may matter here: a rescue, a new task."""
         self._unmet.clear()
         self._chores_at = 0.0
-        self._more = True
+        self._more.update(EXECUTORS)
         self._wake.call()
 
     def report(self, outcome: Outcome) -> None:
@@ -226,7 +227,7 @@ class Dispatcher:
                 pause = min(LONGEST_BACKOFF, 0.05 * 2**failures)
                 log = logger.error if isinstance(error, StorageError) else logger.exception
                 log("the queue cannot be reached; trying again in %.1f s, nothing is lost: %s", pause, error)
-                self._more = True
+                self._more.update(EXECUTORS)
                 time.sleep(pause)
                 continue
             # Raised before the look at what there is to do: who comes after that look calls.
@@ -248,14 +249,15 @@ class Dispatcher:
 
     def _pause(self) -> float:
         """How long there is nothing to do, in seconds."""
-        if self._wants_jobs():
+        wanted = self._wanted()
+        if wanted:
             return 0.0
         now = time.monotonic()
         if self._outcomes or self._unwritten:
             self._lingering = True
             return self._turned_at + LINGER_SECONDS - now
         until_poll = self._looked_at + self._look_seconds - now
-        if self._next_due != math.inf and self._claiming:
+        if self._next_due != math.inf and any(self._limits().values()):
             until_poll = min(until_poll, (self._next_due - self._clock.now()) / SECOND)
         return until_poll
 
@@ -268,7 +270,8 @@ class Dispatcher:
         self._looked_at = now
         if watch.changed():
             waiting = watch.read(inspect.waiting, self._server_id(), self._settings.queues)
-            self._more = self._more or waiting.ready
+            if waiting.ready:
+                self._more.update(EXECUTORS)
             self._next_due = math.inf if waiting.next_due is None else waiting.next_due
             for job_id, claim in waiting.cancels:
                 self._cancel(job_id, claim)
@@ -282,9 +285,9 @@ class Dispatcher:
         """Parked jobs whose need this process can meet are claimed like ready ones."""
         waiting = watch.read(inspect.parked_needs)
         known = tuple(needs for needs in waiting if needs not in self._unmet and self._resolver.has(needs))
-        if known != self._known_needs:
-            self._known_needs = known
-        self._more = self._more or bool(known)
+        self._known_needs = known
+        if known:
+            self._more.update(EXECUTORS)
 
     def _cancel(self, job_id: int, claim: int) -> None:
         withdrawn = self._pool.withdraw(job_id, claim)
@@ -314,14 +317,19 @@ class Dispatcher:
         threads = self._pool.idle + self._prefetch - waiting if waiting <= self._low_water else 0
         return {"thread": max(0, threads), "async": max(0, self._async.room)}
 
-    def _wants_jobs(self) -> bool:
-        due = self._more or self._next_due <= self._clock.now()
-        return due and any(self._limits().values())
+    def _wanted(self) -> dict[str, int]:
+        """How many jobs to claim for each executor that has room and may have some waiting; empty for none."""
+        due = self._next_due <= self._clock.now()
+        if not due and not self._more:
+            return {}
+        limits = self._limits().items()
+        return {executor: limit for executor, limit in limits if limit > 0 and (due or executor in self._more)}
 
     def _turn(self) -> None:
         if not self._claiming and self._pool.buffer:
             self._give_back()
-        request = self._request() if self._wants_jobs() else None
+        wanted = self._wanted()
+        request = self._request(wanted) if wanted else None
         if request is None and time.monotonic() < self._turned_at + LINGER_SECONDS:
             return
         outcomes = self._take_outcomes()
@@ -329,7 +337,7 @@ class Dispatcher:
             return
         if request is not None:
             # Lowered before the claim, so that who enqueues meanwhile can raise it again.
-            self._more = False
+            self._more.difference_update(wanted)
             self._next_due = math.inf
         logs, progress, overdue = self._take_notes()
         try:
@@ -360,10 +368,10 @@ class Dispatcher:
         progress, self._progress = self._progress, {}
         return logs, list(progress.values()), overdue
 
-    def _request(self) -> Request:
+    def _request(self, wanted: dict[str, int]) -> Request:
         return Request(
             server_id=self._server_id(),
-            limits=self._limits(),
+            limits=wanted,
             queues=self._settings.queues,
             known_needs=self._known_needs,
             suspects=self._suspect is None,
@@ -375,10 +383,11 @@ class Dispatcher:
             self._measure(len(outcomes), now)
             self._settle(outcomes, finished)
         self._turned_at = now
+        if finished.woken:
+            self._more.update(EXECUTORS)
         if claim is None:
-            self._more = self._more or finished.woken
             return
-        self._more = self._more or claim.full or finished.woken
+        self._more.update(claim.full)
         if claim.next_due is not None:
             self._next_due = min(self._next_due, claim.next_due)
         self._start(claim.jobs)
@@ -393,7 +402,7 @@ class Dispatcher:
     def _settle(self, outcomes: list[Outcome], finished: Finished) -> None:
         if self._suspect is not None and any((out.job_id, out.claim) == self._suspect for out in outcomes):
             self._suspect = None
-            self._more = True
+            self._more.update(EXECUTORS)
         for outcome in finished.refused:
             logger.warning(
                 "job %s (%s): a late outcome (%s) was refused; the job had been taken from this process",
