@@ -330,7 +330,8 @@ class EmbedQ:
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[JobHandle]:
         """Enqueue many calls in one transaction: all of them, or none."""
-        rows = [self.drafting.row(call) for call in calls]
+        now = self.clock.now()
+        rows = [self.drafting.row(call, now=now) for call in calls]
         if not rows:
             return []
         inserted = self.database.write(_insert_chunks, rows)

@@ -76,6 +76,7 @@ class Drafting:
         self,
         call: Call,
         *,
+        now: int | None = None,
         run_at: int | None = None,
         parent_id: int | None = None,
         trigger: Trigger | None = None,
@@ -83,12 +84,14 @@ class Drafting:
         """The row of a call.
 
         Args:
+            now: microseconds; the clock's when None.
             run_at: microseconds; now when None.
         Raises:
             EnqueueError: it cannot be stored.
         """
         task, wanted = call.task, call.task.wanted
-        now = self._desk.clock.now()
+        if now is None:
+            now = self._desk.clock.now()
         due = now if run_at is None else run_at
         args, kwargs = call.args, call.kwargs
         queue = wanted.queue or DEFAULT_QUEUE

@@ -37,8 +37,8 @@ class Transaction(Protocol):
     def insert(self, statement: str, params: Params) -> int | None:
         """Insert one row and return its id; None when the row was not inserted because of a conflict."""
 
-    def insert_many(self, statement: str, rows: Sequence[Params]) -> list[int]:
-        """Insert rows in order and return their ids."""
+    def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
+        """Insert a row for each of `values`, in order, with the shared parameters; return their ids."""
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a query composed by the read model, with `?` for its parameters."""

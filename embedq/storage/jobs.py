@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from embedq.config import Retention
@@ -11,6 +12,8 @@ from embedq.job import ENDED, JobState
 from embedq.storage import continuations
 from embedq.storage.base import Transaction
 from embedq.storage.rows import NewJob
+
+PAYLOAD = NewJob._fields.index("payload")
 
 
 class Inserted(NamedTuple):
@@ -35,10 +38,20 @@ def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> In
 
 
 def insert_many(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
-    """Insert all, in order."""
-    if len(jobs) > 1 and not any(job.idempotency_key is not None for job in jobs):
-        return [Inserted(job_id, True) for job_id in tx.insert_many("insert_jobs", jobs)]
-    return [insert(tx, job) for job in jobs]
+    """Insert all, in order. Runs of jobs that differ only in their payload, as most are, go in together."""
+    inserted: list[Inserted] = []
+    for shared, group in groupby(jobs, key=_all_but_payload):
+        alike = list(group)
+        if len(alike) == 1 or alike[0].idempotency_key is not None:
+            inserted += [insert(tx, job) for job in alike]
+        else:
+            ids = tx.insert_alike("insert_alike", shared, [job.payload for job in alike])
+            inserted += [Inserted(job_id, True) for job_id in ids]
+    return inserted
+
+
+def _all_but_payload(job: NewJob) -> tuple[object, ...]:
+    return job[:PAYLOAD] + job[PAYLOAD + 1 :]
 
 
 def insert_continuation(tx: Transaction, job: NewJob, *, retention: Retention) -> Inserted:

@@ -70,13 +70,11 @@ class SQLiteTransaction:
         cursor = self._execute(self._sql[statement], params)
         return cursor.lastrowid if cursor.rowcount == 1 else None
 
-    def insert_many(self, statement: str, rows: Sequence[Params]) -> list[int]:
-        if not rows:
-            return []
-        self._execute(self._sql[statement], (json.dumps(rows, separators=(",", ":")),))
+    def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
+        self._execute(self._sql[statement], (*shared, json.dumps(values)))
         # One statement and one writer: the ids are consecutive and end at the last one.
         (last,) = self._execute("SELECT last_insert_rowid()").fetchone()
-        return list(range(last - len(rows) + 1, last + 1))
+        return list(range(last - len(values) + 1, last + 1))
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         return self._execute(sql, params).fetchall()

@@ -9,13 +9,13 @@ INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, code, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING;
 
--- name: insert_jobs
--- All rows in one step: stepping row by row gives up the interpreter's lock at each, and waits for it again.
+-- name: insert_alike
+-- Jobs that differ in nothing but their arguments, all in one step: stepping row by row gives up the interpreter's lock
+-- at each, and waits for it again. The last parameter is a JSON list of payloads.
 INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, code, options, tags, idempotency_key,
     parent_id, trigger, schedule, created_at, run_at, expires_at)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15
-FROM json_each(?);
+SELECT ?1, ?2, ?3, ?4, ?5, value, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
+FROM json_each(?16);
 
 -- name: job_id_by_key
 SELECT id FROM embedq_jobs WHERE idempotency_key = ?;
