@@ -168,10 +168,12 @@ def _succeed(tx: Transaction, outcomes: list[Outcome]) -> list[Outcome]:
 
 
 def _end(tx: Transaction, outcome: Outcome, retention: Retention) -> bool:
-    if not outcome.state.ended and tx.one("cancel_requested", (outcome.job_id, outcome.claim)):
+    cancelled = None if outcome.state.ended else tx.one("cancel_requested", (outcome.job_id, outcome.claim))
+    if cancelled is not None:
         # Cancelled while it ran: what would have run again does not.
         outcome.state = JobState.CANCELLED
-        outcome.delete_at = retention.delete_at(JobState.CANCELLED, outcome.finished_at)
+        outcome.delete_at = retention.for_job(cancelled[0]).delete_at(JobState.CANCELLED, outcome.finished_at)
+        outcome.needs = None
     ended = outcome.state.ended
     changed = tx.run(
         "end_job",

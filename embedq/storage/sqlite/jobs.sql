@@ -87,8 +87,9 @@ WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND state = 'r
 UPDATE embedq_jobs
 SET state = ?1, attempt = attempt - ?2, crashes = crashes + ?3, run_at = coalesce(?4, run_at), started_at = ?5,
     finished_at = ?6, delete_at = ?7, error = ?8, needs = ?9, server_id = NULL, overdue_at = NULL,
-    -- A cancel that came while the job ran counts for its next run too, unless the job is over.
-    cancel_requested_at = CASE WHEN ?6 IS NULL THEN cancel_requested_at END
+    -- A cancel that came while the job ran counts for its next run too. Of a cancelled job it tells that somebody
+    -- wanted it, so that a retry of the parent does not bring it back.
+    cancel_requested_at = CASE WHEN ?6 IS NULL OR ?1 = 'cancelled' THEN cancel_requested_at END
 WHERE id = ?10 AND claim = ?11 AND state = 'running';
 
 -- name: succeeded_claims
@@ -144,7 +145,7 @@ WHERE id = ? AND state IN ('scheduled', 'retrying', 'parked', 'dead', 'cancelled
 SELECT state, name, queue, options FROM embedq_jobs WHERE id = ?;
 
 -- name: cancel_requested
-SELECT 1 FROM embedq_jobs WHERE id = ? AND claim = ? AND state = 'running' AND cancel_requested_at IS NOT NULL;
+SELECT options FROM embedq_jobs WHERE id = ? AND claim = ? AND state = 'running' AND cancel_requested_at IS NOT NULL;
 
 -- name: mark_overdue
 UPDATE embedq_jobs SET overdue_at = ? WHERE id = ? AND claim = ? AND state = 'running';
