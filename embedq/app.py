@@ -127,6 +127,8 @@ class EmbedQ:
                     )
                 return self
             self.settings = wanted
+            # It may lie beside another database now.
+            self._key = None
             self.clock = clock or SystemClock()
             self.enqueue_middleware = list(enqueue_middleware)
             self.middleware = list(middleware)
