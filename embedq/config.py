@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from embedq.clock import SECOND
 from embedq.errors import ConfigurationError
@@ -160,7 +160,7 @@ class Settings:
                         f"EMBEDQ_{name.upper()}={text!r} is not a valid {name}: {error}"
                     ) from error
         if isinstance(values.get("url"), Path):
-            values["url"] = f"sqlite:///{values['url']}"
+            values["url"] = f"sqlite:///{quote(values['url'].as_posix(), safe='/:')}"
         if isinstance(values.get("queues"), Sequence) and not isinstance(values["queues"], str):
             values["queues"] = tuple(values["queues"])
         for name in _SECONDS:
