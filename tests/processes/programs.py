@@ -1,0 +1,206 @@
+"""The jobs of these tests, and the programs that run them: `python -m tests.processes.programs work '{"url": …}'`.
+
+A program prints what the test waits for, and ends when its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import embedq
+from tests.processes.journal import FOLDER_VARIABLE, Writer
+
+_writer = Writer(Path(os.environ.get(FOLDER_VARIABLE, ".")))
+note = _writer.note
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Note the run of the job that is running here."""
+    job = embedq.current_job()
+    note("start", job=job.id, claim=job.claim, attempt=job.attempt)
+    try:
+        yield
+    except BaseException:
+        note("broken off", job=job.id, claim=job.claim)
+        raise
+    note("end", job=job.id, claim=job.claim)
+
+
+@embedq.job
+def run(seconds: float = 0.0) -> int:
+    """Take some time; return the process that did."""
+    with noted():
+        time.sleep(seconds)
+    return os.getpid()
+
+
+@embedq.job
+async def run_async(seconds: float = 0.0) -> int:
+    """`run`, on the event loop."""
+    with noted():
+        await asyncio.sleep(seconds)
+    return os.getpid()
+
+
+@embedq.job
+def hang_once(seconds: float = 600.0) -> int:
+    """Take long the first time, so that its process can be killed in the middle, and no time after that."""
+    with noted():
+        if embedq.current_job().claim == 1:
+            time.sleep(seconds)
+    return os.getpid()
+
+
+@embedq.job
+def work_on(seconds: float) -> int:
+    """`run`, in Python instead of in one C call: it yields when it is interrupted."""
+    with noted():
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+    return os.getpid()
+
+
+@embedq.job
+def work_once(seconds: float) -> int:
+    """`work_on` the first time, and no time after that."""
+    with noted():
+        deadline = time.monotonic() + seconds
+        while embedq.current_job().claim == 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return os.getpid()
+
+
+@embedq.job
+def kill_own_process() -> None:
+    """What a bug in a C extension, or the kernel's memory killer, does to a process."""
+    with noted():
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+@embedq.job
+def breed(url: str, generations: int) -> None:
+    """Enqueue the next generation from inside a job."""
+    with noted():
+        if generations:
+            child = _apps[url].enqueue(breed, url, generations - 1)
+            note("acknowledged", job=child.id, durable=True)
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+_apps: dict[str, embedq.EmbedQ] = {}
+
+
+def until_told() -> None:
+    """Until standard input is closed."""
+    while sys.stdin.buffer.raw.read(4096):  # type: ignore[attr-defined]
+        pass
+
+
+def say(what: Any) -> None:
+    print(what, flush=True)
+
+
+def settle(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that JSON cannot hold."""
+    if "retention" in settings:
+        kept = {name: timedelta(seconds=seconds) for name, seconds in settings["retention"].items()}
+        settings["retention"] = embedq.Retention(**kept)
+    return settings
+
+
+def work(url: str, tick: bool = False, **settings: Any) -> None:
+    """Run jobs; with `tick`, one recurring job each second as well."""
+    app = _apps[url] = embedq.EmbedQ(url, **settle(settings))
+    if tick:
+        app.recurring("tick", embedq.every(seconds=1), run, misfire="all")
+    app.start()
+    say("ready")
+    until_told()
+
+
+def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any) -> None:
+    """Enqueue until told to stop, and note what was acknowledged."""
+    app = embedq.EmbedQ(url, **settle(settings)).connect()
+    told = threading.Event()
+    threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
+    say("ready")
+    number = 0
+    while not told.wait(pause):
+        number += 1
+        job = app.enqueue(run, seconds * (number % 5))
+        note("acknowledged", job=job.id, durable=True)
+
+
+def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **settings: Any) -> None:
+    """Enqueue into one's own idle workers, from the main thread and from inside jobs."""
+    app = _apps[url] = embedq.EmbedQ(url, **settle(settings)).start()
+    told = threading.Event()
+    threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
+    say("ready")
+    while not told.wait(pause):
+        job = app.enqueue(breed, url, generations)
+        note("acknowledged", job=job.id, durable=True)
+
+
+def share(url: str, jobs: int, **settings: Any) -> None:
+    """Run jobs and enqueue some; print their ids."""
+    app = embedq.EmbedQ(url, **settle(settings)).start()
+    say("ready")
+    sys.stdin.readline()
+    say(json.dumps([app.enqueue(run).id for _ in range(jobs)]))
+    until_told()
+
+
+def start_together(url: str, rounds: int) -> None:
+    """For each line on standard input start on a new database, and run a job there."""
+    # What the start imports, so that all processes come to the migration at the same time.
+    import filelock  # noqa: F401
+    import sqlite_utils.migrations  # noqa: F401
+
+    import embedq.runtime  # noqa: F401
+
+    say("ready")
+    for number in range(rounds):
+        sys.stdin.readline()
+        with embedq.EmbedQ(f"{url}.{number}") as app:
+            say(app.enqueue(run).result(timeout=60))
+
+
+def enqueue_one(url: str) -> None:
+    """Enqueue one job, say its id in the moment it is acknowledged, and wait to be killed."""
+    app = embedq.EmbedQ(url).connect()
+    say("ready")
+    sys.stdin.readline()
+    os.write(1, b"%d\n" % app.enqueue(run).id)
+    until_told()
+
+
+PROGRAMS: dict[str, Callable[..., None]] = {
+    program.__name__: program
+    for program in (work, produce, work_and_produce, share, start_together, enqueue_one)
+}
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(process)d %(threadName)s %(levelname)s %(message)s")
+    PROGRAMS[sys.argv[1]](**json.loads(sys.argv[2]))

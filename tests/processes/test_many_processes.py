@@ -1,0 +1,59 @@
+"""Eight processes on one file: each job runs exactly once, whoever enqueued it (promise G3)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+
+import embedq
+from embedq import JobState
+from tests.processes.fleet import Fleet
+from tests.processes.programs import run
+from tests.support import eventually
+
+PROCESSES = 8
+
+
+def test_eight_processes_run_each_of_five_thousand_jobs_exactly_once(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    programs = [fleet.start("share", jobs=125, workers=4) for _ in range(PROCESSES)]
+    for program in programs:
+        assert program.hear() == "ready"
+
+    for program in programs:
+        program.say("go")
+    enqueued = [job.id for job in queue.enqueue_many(queue.call(run) for _ in range(4000))]
+    for program in programs:
+        enqueued += json.loads(program.hear())
+
+    assert len(set(enqueued)) == 5000
+    eventually(lambda: queue.count_jobs(state=JobState.SUCCEEDED) == 5000, seconds=60)
+    assert all(program.end() == 0 for program in programs)
+    runs = fleet.runs()
+    assert runs.keys() == set(enqueued)
+    assert all(len(spans) == 1 and spans[0].complete for spans in runs.values())
+    assert Counter(line["event"] for line in fleet.events("end")) == {"end": 5000}
+    assert len({spans[0].pid for spans in runs.values()}) == PROCESSES
+
+
+def test_the_first_start_by_eight_processes_at_once_migrates_once(fleet: Fleet) -> None:
+    rounds = 4
+    programs = [fleet.start("start_together", rounds=rounds) for _ in range(PROCESSES)]
+    for program in programs:
+        assert program.hear() == "ready"
+
+    for number in range(rounds):
+        for program in programs:
+            program.say("go")
+        ran = [int(program.hear()) for program in programs]
+
+        assert set(ran) <= {program.pid for program in programs}
+        connection = sqlite3.connect(f"{fleet.folder}/fleet.db.{number}")
+        applied = connection.execute("SELECT name, count(*) FROM _sqlite_migrations GROUP BY name").fetchall()
+        succeeded = connection.execute("SELECT count(*) FROM embedq_jobs WHERE state = 'succeeded'").fetchall()
+        connection.close()
+        assert applied
+        assert all(times == 1 for _, times in applied)
+        assert succeeded == [(PROCESSES,)]
+    assert all(program.end() == 0 for program in programs)
+    assert len(fleet.events("end")) == PROCESSES * rounds
