@@ -94,8 +94,8 @@ class Runtime:
             middleware=self._middleware,
             watchdog=self._watchdog,
             server_id=self._server_id,
-            save_log=dispatcher.save_log,
-            save_progress=dispatcher.save_progress,
+            save_log=dispatcher.notes.log,
+            save_progress=dispatcher.notes.progress,
             load_parent=self._load_result,
             on_overdue=dispatcher.overdue,
         )

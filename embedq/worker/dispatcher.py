@@ -21,18 +21,19 @@ from collections.abc import Callable, Sequence
 
 from embedq.clock import SECOND, Clock
 from embedq.config import Settings
-from embedq.context import JobContext
 from embedq.errors import StorageError
-from embedq.job import Ending, JobState
+from embedq.job import JobState
 from embedq.liveness import RunningNotes
-from embedq.storage import claims, inspect, jobs
+from embedq.storage import claims, inspect
 from embedq.storage.base import ChangeWatch, Database, Listener, Transaction
 from embedq.storage.claims import EXECUTORS, Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
 from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
+from embedq.worker.notes import Batch, Notes
 from embedq.worker.pool import WorkerPool
+from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
 from embedq.worker.runs import Run, Watchdog
 
@@ -78,6 +79,7 @@ class Dispatcher:
         self._watchdog = watchdog
         self._server_id = server_id
         self._ended = ended
+        self.notes = Notes(clock)
         self._execution = make_execution(self)
         self._pool = WorkerPool(settings.workers, execution=self._execution, report=self.report, notes=notes)
         self._async = LazyAsyncRunner(settings.async_jobs, execution=self._execution, report=self.report, notes=notes)
@@ -93,9 +95,6 @@ class Dispatcher:
 
         self._outcomes: deque[Outcome] = deque()
         self._unwritten: list[Outcome] = []
-        self._logs: deque[tuple[int, int, int, str]] = deque()
-        self._progress: dict[tuple[int, int], tuple[float, str | None, int, int]] = {}
-        self._overdue: deque[tuple[int, int, int]] = deque()
         # What this process is known to lack; see `_look_after_parked`.
         self._unmet: set[str] = set()
         self._known_needs: tuple[str, ...] = ()
@@ -176,14 +175,6 @@ class Dispatcher:
         if self._asleep and (self._more or not self._lingering) and len(self._pool.buffer) <= self._low_water:
             self._wake.call()
 
-    def save_log(self, context: JobContext, message: str) -> None:
-        """Take a log line from a job."""
-        self._logs.append((context.id, self._clock.now(), context.attempt, message))
-
-    def save_progress(self, context: JobContext, fraction: float, note: str | None) -> None:
-        """Take a progress report from a job."""
-        self._progress[context.id, context.claim] = (fraction, note, context.id, context.claim)
-
     def overdue(self, run: Run) -> None:
         """Take note, from the watchdog, of a run that does not yield."""
         job = run.job
@@ -193,7 +184,7 @@ class Dispatcher:
         )  # fmt: skip
         if not self._pool.replace(job.id, job.claim):
             self._async.replace(job.id, job.claim)
-        self._overdue.append((self._clock.now(), job.id, job.claim))
+        self.notes.overdue(job.id, job.claim)
         self._wake.call()
 
     # -- handing over without the queue --------------------------------------------------------------------------------
@@ -333,22 +324,20 @@ class Dispatcher:
         if request is None and time.monotonic() < self._turned_at + LINGER_SECONDS:
             return
         outcomes = self._take_outcomes()
-        if not (outcomes or request or self._logs or self._progress or self._overdue):
+        if not (outcomes or request or self.notes):
             return
         if request is not None:
             # Lowered before the claim, so that who enqueues meanwhile can raise it again.
             self._more.difference_update(wanted)
             self._next_due = math.inf
-        logs, progress, overdue = self._take_notes()
+        notes = self.notes.take()
         try:
             claim, finished = self._database.write(
-                turn, outcomes, request, logs, progress, overdue,
-                now=self._clock.now(), settings=self._settings,
-            )  # fmt: skip
+                turn, outcomes, request, notes, now=self._clock.now(), settings=self._settings
+            )
         except BaseException:
             self._unwritten = outcomes
-            self._logs.extendleft(reversed(logs))
-            self._overdue.extendleft(reversed(overdue))
+            self.notes.put_back(notes)
             raise
         self._unwritten = []
         self._after(outcomes, finished, claim)
@@ -359,14 +348,6 @@ class Dispatcher:
             fresh = self._outcomes
             outcomes = [*outcomes, *(fresh.popleft() for _ in range(len(fresh)))]
         return outcomes
-
-    def _take_notes(
-        self,
-    ) -> tuple[list[tuple[int, int, int, str]], list[tuple[float, str | None, int, int]], list[tuple[int, int, int]]]:
-        logs = [self._logs.popleft() for _ in range(len(self._logs))]
-        overdue = [self._overdue.popleft() for _ in range(len(self._overdue))]
-        progress, self._progress = self._progress, {}
-        return logs, list(progress.values()), overdue
 
     def _request(self, wanted: dict[str, int]) -> Request:
         return Request(
@@ -434,45 +415,13 @@ def turn(
     tx: Transaction,
     outcomes: Sequence[Outcome],
     request: Request | None,
-    logs: Sequence[tuple[int, int, int, str]],
-    progress: Sequence[tuple[float, str | None, int, int]],
-    overdue: Sequence[tuple[int, int, int]],
+    notes: Batch,
     *,
     now: int,
     settings: Settings,
 ) -> tuple[Claim | None, Finished]:
     """One turn's transaction: what jobs said, how they ended, and the next ones."""
-    jobs.add_logs(tx, logs)
-    jobs.save_progress(tx, progress)
-    claims.mark_overdue(tx, overdue)
+    notes.write(tx)
     finished = claims.finish(tx, outcomes, now=now, retention=settings.retention)
     claim = None if request is None else claims.claim(tx, request, now=now, retention=settings.retention)
     return claim, finished
-
-
-def log_outcomes(outcomes: Sequence[Outcome]) -> None:
-    """One structured record for each outcome: fields as attributes of the record, and in its message."""
-    if not logger.isEnabledFor(logging.WARNING):
-        return
-    fine = logger.isEnabledFor(logging.INFO)
-    for outcome in outcomes:
-        bad = outcome.ending in (Ending.FAILED, Ending.TIMED_OUT, Ending.CRASHED)
-        if not (fine or bad):
-            continue
-        seconds = (outcome.finished_at - outcome.started_at) / SECOND
-        logger.log(
-            logging.ERROR if outcome.state is JobState.DEAD else logging.WARNING if bad else logging.INFO,
-            "job %s (%s) attempt %s %s in %.3f s%s%s",
-            outcome.job_id, outcome.name, outcome.attempt, outcome.ending.value, seconds,
-            f": {outcome.error}" if outcome.error else "",
-            f" ({outcome.note})" if outcome.note else "",
-            extra={
-                "job_id": outcome.job_id,
-                "job_name": outcome.name,
-                "job_queue": outcome.queue,
-                "job_attempt": outcome.attempt,
-                "job_duration": seconds,
-                "job_outcome": outcome.ending.value,
-                "job_state": outcome.state.value,
-            },
-        )  # fmt: skip
