@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from embedq.by_value import PackedFunction, pack
 from embedq.clock import SECOND, Clock
 from embedq.config import Settings
 from embedq.errors import ConfigurationError, EnqueueError, UnstorableFunctionError
-from embedq.functions import PackedFunction, name_of, pack
+from embedq.functions import display_name, name_of
 from embedq.job import Trigger
 from embedq.middleware import Draft, EnqueueMiddleware
 from embedq.options import Options
@@ -164,8 +165,6 @@ def name_of_definition(function: Callable[..., Any]) -> str:
     Raises:
         UnstorableFunctionError: it is nested or a lambda, so that no other process will find it under any name.
     """
-    from embedq.functions import display_name
-
     qualname = getattr(function, "__qualname__", "<")
     if "<" in qualname:
         raise UnstorableFunctionError(

@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack
 from weakref import WeakKeyDictionary
 
+from embedq.arguments import argument_check
 from embedq.errors import ConfigurationError, UnstorableFunctionError
-from embedq.functions import Binder, check_signature, display_name, is_async, name_of
+from embedq.functions import display_name, is_async, name_of
 from embedq.handle import JobHandle
 from embedq.options import NO_OPTIONS, OptionKeywords, Options
 
@@ -69,7 +70,7 @@ class Task(Generic[P, R]):
         self.overrides = overrides
         self.wanted = overrides.over(defaults)
         self.executor = "async" if is_async(function) else "thread"
-        self.check: Binder = check_signature(function)
+        self.check = argument_check(function)
         self._enqueuer = enqueuer
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parent.parent / "embedq"
 # From the bottom up. A module may import from its own layer (in no circle) and from those below.
 LAYERS: list[set[str]] = [
     {
-        "clock", "config", "context", "cron_expression", "errors", "functions", "handle", "interrupts", "job", "liveness",
-        "middleware", "misfire", "options", "retry", "schedule", "serializers", "signing", "task", "version", "wakeup",
+        "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "handle",
+        "interrupts", "job", "liveness", "middleware", "misfire", "options", "retry", "schedule", "serializers",
+        "signing", "task", "version", "wakeup",
     },
     {"storage"},
     {"worker", "maintenance"},

@@ -1,143 +1,46 @@
-"""Functions by name and by value, in this process and between processes."""
+"""Callables and their names, in this process and between processes."""
 
 import functools
-import gc
 import json
 import os
 import subprocess
 import sys
 import textwrap
-import threading
 import types
-import weakref
-from binascii import a2b_base64
-from pathlib import Path
 
 import pytest
 
-from embedq.errors import (
-    PayloadTooLargeError,
-    PythonVersionError,
-    SignatureError,
-    UnknownTaskError,
-    UnstorableFunctionError,
-    UntrustedCodeError,
+from embedq.errors import UnknownTaskError
+from embedq.functions import find_imported, is_async, main_name, module_name, name_of, resolve
+from tests.callables import (
+    HERE,
+    AsyncCallable,
+    LoudMailer,
+    Mailer,
+    SyncCallable,
+    coroutine,
+    hidden,
+    louder,
+    module_lambda,
+    nested,
+    partial_of_plain,
+    plain,
+    wrapped,
 )
-from embedq.functions import (
-    PYTHON,
-    PackedFunction,
-    check_signature,
-    display_name,
-    find_imported,
-    is_async,
-    main_name,
-    module_name,
-    name_of,
-    pack,
-    resolve,
-    source_of,
-    unpack,
-)
-
-ROOT = Path(__file__).parent.parent
-LIMIT = 100_000
-HERE = __name__
-LOCK = threading.Lock()
+from tests.support import ROOT
 
 
-def plain(user_id, template="x", *, urgent=False):
-    return (user_id, template, urgent)
-
-
-async def coroutine(user_id):
-    return user_id
-
-
-def uses_a_lock():
-    return LOCK.locked()
-
-
-def louder(function):
-    @functools.wraps(function)
-    def wrapper(*args):
-        return function(*args)
-
-    wrapper.original = function
-    return wrapper
-
-
-def hiding(function):
-    def wrapper(*args):
-        return function(*args)
-
-    wrapper.original = function
-    return wrapper
-
-
-@louder
-def wrapped():
-    pass
-
-
-@hiding
-def hidden():
-    pass
-
-
-class Mailer:
-    def send(self):
-        return "sent"
-
-    @staticmethod
-    def static():
-        return "static"
-
-    @classmethod
-    def make(cls):
-        return cls
-
-    class Inner:
-        @classmethod
-        def deep(cls):
-            return "deep"
-
-
-class LoudMailer(Mailer):
-    pass
-
-
-class AsyncCallable:
-    async def __call__(self):
-        pass
-
-
-class SyncCallable:
-    def __call__(self):
-        return "called"
-
-
-module_lambda = lambda: LIMIT  # noqa: E731
-partial_of_plain = functools.partial(plain, 7)
-
-
-def nested():
-    def inner():
-        return "inner"
-
-    return inner
-
-
-def run(source, *args, cwd, code=0, **environment):
+def run(source, *args, cwd):
     done = subprocess.run(
         [sys.executable, *args],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         input=source,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 
@@ -190,7 +93,7 @@ def test_what_no_name_leads_back_to_has_none(function):
 
 def test_a_function_that_was_replaced_in_its_module_has_no_name(monkeypatch):
     replaced = plain
-    monkeypatch.setattr(sys.modules[__name__], "plain", lambda: None)
+    monkeypatch.setattr(sys.modules[HERE], "plain", lambda: None)
     assert name_of(replaced) is None
 
 
@@ -206,7 +109,7 @@ def test_a_function_that_was_replaced_in_its_module_has_no_name(monkeypatch):
         (f"{HERE}:gone", f"module '{HERE}' has no 'gone'.*aliases"),
         (f"{HERE}:Mailer.gone.deeper", "has no 'Mailer.gone.deeper'"),
         (f"{HERE}:nested.<locals>.inner", "has no"),
-        (f"{HERE}:LIMIT", "that is a int and cannot be called"),
+        (f"{HERE}:ANSWER", "that is a int and cannot be called"),
     ],
 )
 def test_a_name_that_leads_nowhere_says_why(name, message):
@@ -365,210 +268,12 @@ def test_a_spawned_process_knows_the_script_by_the_same_name(tmp_path):
 
 
 def test_under_pytest_the_main_module_is_not_this_one():
-    assert main_name() != __name__
-    assert module_name(plain) == __name__
+    assert main_name() != HERE
+    assert module_name(plain) == HERE
     assert module_name(partial_of_plain) == "functools"
 
 
-# --- by value
-
-
-def returns_a_lambda():
-    number = 40
-    return lambda more: number + more
-
-
-@pytest.mark.parametrize(
-    ("function", "args", "result", "name"),
-    [
-        (module_lambda, (), LIMIT, f"{HERE}:<lambda>"),
-        (returns_a_lambda(), (2,), 42, f"{HERE}:returns_a_lambda.<locals>.<lambda>"),
-        (nested(), (), "inner", f"{HERE}:nested.<locals>.inner"),
-        (partial_of_plain, ("y",), (7, "y", False), f"partial({HERE}:plain)"),
-        (SyncCallable(), (), "called", f"{HERE}:SyncCallable()"),
-        (hidden, (), None, f"{HERE}:hiding.<locals>.wrapper"),
-    ],
-)
-def test_a_function_by_value_comes_back(function, args, result, name):
-    packed = pack(function, limit=LIMIT)
-    stored = PackedFunction.from_text(packed.to_text())
-    assert stored == packed
-    assert (packed.name, packed.python) == (name, PYTHON)
-    assert display_name(function) == name
-    assert unpack(stored)(*args) == result
-
-
-def test_a_coroutine_function_by_value_stays_one():
-    async def inner():
-        pass
-
-    assert is_async(unpack(pack(inner, limit=LIMIT)))
-
-
-def test_a_lambda_of_an_importable_module_is_stored_by_value_and_its_helpers_by_reference():
-    packed = pack(lambda: plain(1), limit=LIMIT)
-    assert unpack(packed)() == plain(1)
-    assert unpack(packed).__globals__["plain"] is plain
-    assert b"LIMIT" not in a2b_base64(packed.pickle)
-    assert b"plain" in a2b_base64(packed.pickle)
-
-
-def test_a_lambda_runs_in_another_process_without_its_script(tmp_path):
-    (tmp_path / "script.py").write_text(
-        "from embedq.functions import pack\nhelper = lambda: 41\nprint(pack(lambda: helper() + 1, limit=10_000).pickle)"
-    )
-    [pickled] = run("", "script.py", cwd=tmp_path)
-    assert unpack(PackedFunction(pickle=pickled, python=PYTHON))() == 42
-
-
-def test_a_row_that_only_carries_a_signature_has_only_that():
-    packed = PackedFunction(sig="ab", key="cd")
-    assert packed.to_text() == '{"sig":"ab","key":"cd"}'
-    assert PackedFunction.from_text(packed.to_text()) == packed
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"pickle":1}', '{"pickle":null}', "[" * 100_000])
-def test_code_that_is_no_code_is_untrusted(text):
-    with pytest.raises(UntrustedCodeError, match="not readable"):
-        PackedFunction.from_text(text)
-
-
-def test_a_method_of_an_instance_is_refused_with_advice():
-    for method in (Mailer().send, functools.partial(Mailer().send), [].append, "".join):
-        with pytest.raises(UnstorableFunctionError, match=r"is a method of an instance.*pass the id of the"):
-            pack(method, limit=LIMIT)
-    assert unpack(pack(LoudMailer.make, limit=LIMIT))() is LoudMailer
-
-
-def test_what_cannot_be_called_is_refused_with_advice():
-    with pytest.raises(UnstorableFunctionError, match=r"a tuple is not callable; .*enqueue\(send, 1\)"):
-        pack(plain(1), limit=LIMIT)
-
-
-def closes_over(connection):
-    return lambda: connection
-
-
-def has_default(connection=LOCK):
-    return connection
-
-
-def helps():
-    def helper():
-        return LOCK
-
-    return lambda: helper()
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (closes_over(LOCK), "the variable 'connection' is a lock, which has no stored form"),
-        (closes_over(threading.local()), "the variable 'connection' is a _local"),
-        (closes_over(i for i in "ab"), "the variable 'connection' is a generator"),
-        (lambda: LOCK.locked(), "the global 'LOCK' is a lock"),
-        (lambda: [LOCK for _ in "ab"], "the global 'LOCK' is a lock"),
-        (lambda connection=LOCK: connection, "a default value is a lock"),
-        (helps(), "in the variable 'helper', the global 'LOCK' is a lock"),
-        (functools.partial(plain, LOCK), "argument 0 of the partial is a lock"),
-        (functools.partial(plain, template=LOCK), "argument 'template' of the partial is a lock"),
-    ],
-)
-def test_the_variable_that_cannot_be_stored_is_named(function, message):
-    with pytest.raises(UnstorableFunctionError, match=message) as caught:
-        pack(function, limit=LIMIT)
-    assert "pass an id as an argument" in str(caught.value)
-    assert caught.value.__cause__ is not None
-
-
-def test_what_an_importable_function_uses_does_not_matter():
-    assert unpack(pack(lambda: uses_a_lock(), limit=LIMIT))() is False
-
-
-def test_a_large_closure_is_refused_with_its_size():
-    blob = "x" * 50_000
-    with pytest.raises(PayloadTooLargeError, match=r"is 6\d,\d+ bytes when stored, over the limit of 10,000"):
-        pack(lambda: blob, limit=10_000)
-
-
-def test_another_python_version_is_said_before_anything_is_unpickled():
-    packed = PackedFunction(name="shop:<lambda>", pickle="not a pickle", python="3.99")
-    with pytest.raises(PythonVersionError, match=r"stored by Python 3\.99 and this is") as caught:
-        unpack(packed)
-    assert caught.value.needs == "python 3.99"
-
-
-def test_a_module_that_is_gone_is_an_unknown_task(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "short_lived.py").write_text("def help():\n    return 1\n")
-    import short_lived
-
-    packed = pack(lambda: short_lived.help(), limit=LIMIT)
-    assert unpack(packed)() == 1
-    (tmp_path / "short_lived.py").unlink()
-    del sys.modules["short_lived"]
-    with pytest.raises(UnknownTaskError, match="ModuleNotFoundError: No module named 'short_lived'") as caught:
-        unpack(packed)
-    assert caught.value.needs == "module short_lived"
-    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
-
-
-@pytest.mark.parametrize("pickled", ["", "AAAA", "é", "gASVCQAAAAAAAACMBWhlbGxvlC4="])
-def test_a_pickle_of_no_function_is_an_unknown_task(pickled):
-    with pytest.raises(UnknownTaskError):
-        unpack(PackedFunction(name="shop:<lambda>", pickle=pickled, python=PYTHON))
-
-
-# --- source
-
-
-def test_the_source_of_a_lambda_is_the_statement_around_it():
-    chosen = [
-        1,
-        lambda: "second line",
-    ]
-    assert source_of(chosen[1]) == 'chosen = [\n    1,\n    lambda: "second line",\n]'
-    if chosen:
-        found = source_of(lambda: 2)
-    assert found == "found = source_of(lambda: 2)"
-    assert source_of(module_lambda) == "module_lambda = lambda: LIMIT  # noqa: E731"
-
-
-def test_the_source_of_a_nested_function_is_dedented():
-    assert source_of(nested()) == 'def inner():\n    return "inner"'
-    assert source_of(functools.partial(nested())) == 'def inner():\n    return "inner"'
-
-
-def test_source_that_is_not_there_is_none():
-    namespace: dict = {}
-    exec("f = lambda: 1", namespace)
-    assert source_of(namespace["f"]) is None
-    assert source_of(len) is None
-    assert source_of(SyncCallable()) is None
-
-
-def test_long_source_is_cut(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "long_module.py").write_text("def make():\n    return lambda: [\n" + "        1,\n" * 1000 + "    ]\n")
-    import long_module
-
-    source = source_of(long_module.make())
-    assert source.startswith("return lambda: [\n    1,\n")
-    assert source.endswith("\n...")
-    assert len(source) < 2010
-
-
-def test_source_that_changed_since_it_was_imported_is_none(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    path = tmp_path / "edited_module.py"
-    path.write_text("first = lambda: 1\n")
-    import edited_module
-
-    path.write_text("# nothing is left of it here\n")
-    assert source_of(edited_module.first) is None
-
-
-# --- calling
+# --- async or not
 
 
 @pytest.mark.parametrize(
@@ -589,94 +294,3 @@ def test_source_that_changed_since_it_was_imported_is_none(tmp_path, monkeypatch
 )
 def test_what_makes_a_coroutine_when_called(function, answer):
     assert is_async(function) is answer
-
-
-def takes_anything(*args, **kwargs):
-    pass
-
-
-def needs_a_keyword(first, *, second):
-    pass
-
-
-def positional_only(first, /, second=2):
-    pass
-
-
-CALLS = [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
-NAMES = [{}, {"user_id": 1}, {"template": 1}, {"urgent": 1}, {"first": 1}, {"second": 1}, {"user_id": 1, "urgent": 2}]
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        *(plain, coroutine, takes_anything, needs_a_keyword, positional_only, wrapped, partial_of_plain),
-        *(Mailer, Mailer().send, Mailer.make, SyncCallable(), len, isinstance),
-        *(lambda: 0, lambda first, *rest: 0, lambda *, second=1: 0),
-    ],
-)
-def test_arguments_are_refused_exactly_when_a_call_would_refuse_them(function):
-    import inspect
-
-    check = check_signature(function)
-    for _ in range(2):  # what fitted once is remembered
-        for args in CALLS:
-            for kwargs in NAMES:
-                try:
-                    inspect.signature(function).bind(*args, **kwargs)
-                except TypeError:
-                    with pytest.raises(SignatureError):
-                        check(args, kwargs)
-                else:
-                    check(args, kwargs)
-
-
-def test_the_error_has_the_function_its_signature_and_the_mistake():
-    with pytest.raises(SignatureError) as caught:
-        check_signature(plain)((), {"template": "y"})
-    assert str(caught.value) == (
-        f"the arguments do not fit {HERE}:plain(user_id, template='x', *, urgent=False): "
-        "missing a required argument: 'user_id'; nothing was enqueued"
-    )
-
-
-def test_a_function_without_a_signature_takes_anything():
-    class Odd:
-        __signature__ = "none"
-
-        def __call__(self):
-            pass
-
-    check_signature(Odd())((1, 2), {"three": 3})
-    check_signature(dict)((1, 2, 3), {})
-
-
-def test_the_check_of_a_function_is_made_once_and_goes_with_it():
-    def short_lived(first):
-        pass
-
-    assert check_signature(short_lived) is check_signature(short_lived)
-    gone = weakref.ref(short_lived)
-    del short_lived
-    gc.collect()
-    assert gone() is None
-
-
-def test_endless_shapes_of_keywords_do_not_fill_the_memory():
-    check = check_signature(takes_anything)
-    for number in range(1000):
-        check((), {f"name{number}": 1})
-    [fitting] = [cell.cell_contents for cell in check.__closure__ if isinstance(cell.cell_contents, set)]
-    assert len(fitting) <= 64
-
-
-def test_an_unhashable_callable_is_checked_too():
-    class Unhashable:
-        __hash__ = None
-
-        def __call__(self, first):
-            pass
-
-    check_signature(Unhashable())((1,), {})
-    with pytest.raises(SignatureError):
-        check_signature(Unhashable())((), {})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from embedq.by_value import PYTHON, PackedFunction, unpack
 from embedq.errors import UnknownTaskError, UntrustedCodeError
-from embedq.functions import PYTHON, PackedFunction, find_imported, is_async, resolve, unpack
+from embedq.functions import find_imported, is_async, resolve
 from embedq.options import NO_OPTIONS, Options
 from embedq.signing import Key
 from embedq.storage.rows import ClaimedJob
