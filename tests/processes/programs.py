@@ -154,7 +154,8 @@ def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any)
 
 def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **settings: Any) -> None:
     """Enqueue into one's own idle workers, from the main thread and from inside jobs."""
-    app = _apps[url] = embedq.EmbedQ(url, **settle(settings)).start()
+    app = _apps[url] = embedq.EmbedQ(url, **settle(settings))
+    app.start()
     told = threading.Event()
     threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
     say("ready")
@@ -197,10 +198,11 @@ def enqueue_one(url: str) -> None:
 
 
 PROGRAMS: dict[str, Callable[..., None]] = {
-    program.__name__: program
-    for program in (work, produce, work_and_produce, share, start_together, enqueue_one)
+    program.__name__: program for program in (work, produce, work_and_produce, share, start_together, enqueue_one)
 }
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(process)d %(threadName)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(process)d %(threadName)s %(levelname)s %(message)s"
+    )
     PROGRAMS[sys.argv[1]](**json.loads(sys.argv[2]))
