@@ -32,9 +32,14 @@ SELECT due_at FROM embedq_schedules INDEXED BY embedq_schedules_due
 WHERE paused_at IS NULL ORDER BY due_at LIMIT 1;
 
 -- name: record_occurrence
--- The primary key (schedule, fire_at) is promise G5: the second process to record an occurrence records nothing.
+-- The primary key (schedule, fire_at) is promise G5: the second process to record an occurrence records nothing. Only
+-- the line of a run by hand gives way: it may stand at the very instant of an occurrence, which must not be lost by it.
 INSERT INTO embedq_occurrences (schedule, fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (schedule, fire_at) DO UPDATE
+SET outcome = excluded.outcome, last_fire_at = excluded.last_fire_at, occurrences = excluded.occurrences,
+    job_id = excluded.job_id, reason = excluded.reason, recorded_at = excluded.recorded_at
+WHERE embedq_occurrences.outcome = 'triggered' AND excluded.outcome <> 'triggered';
 
 -- name: set_occurrence_job
 UPDATE embedq_occurrences SET job_id = ? WHERE schedule = ? AND fire_at = ?;
