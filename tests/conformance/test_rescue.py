@@ -1,0 +1,139 @@
+"""Registering processes, and taking back what dead ones held."""
+
+from __future__ import annotations
+
+from embedq import Ending, JobState
+from embedq.storage import inspect, servers
+from tests.conformance.store import MAX_CRASHES, RETENTION, Store
+from tests.support import FakeClock
+
+
+def test_a_dead_processs_jobs_go_back_to_the_queue_with_their_attempt(store: Store) -> None:
+    job_id = store.insert()
+    store.claim(1)
+    [outcome] = store.rescue(1)
+    assert (outcome.job_id, outcome.ending) == (job_id, Ending.CRASHED)
+    job = store.job(job_id)
+    assert (job.state, job.attempt, job.crashes, job.server) == (JobState.READY, 0, 1, None)
+    [again] = store.claim(store.server())
+    assert (again.id, again.attempt, again.claim, again.crashes) == (job_id, 1, 2, 1)
+
+
+def test_a_crash_is_kept_in_the_history_with_the_process_it_took(store: Store, clock: FakeClock) -> None:
+    server = store.server(pid=4711)
+    job_id = store.insert()
+    store.claim(server)
+    clock.advance(seconds=90)
+    store.rescue(server)
+    [attempt] = store.attempts(job_id)
+    assert (attempt.ending, attempt.number, attempt.server) == (Ending.CRASHED, 1, server)
+    assert attempt.error == "process 4711 on box died while it ran this job"
+    assert (attempt.finished_at - attempt.started_at).total_seconds() == 90
+
+
+def test_a_job_that_had_not_begun_is_no_suspect(store: Store) -> None:
+    ids = store.insert_many([store.draft() for _ in range(3)])
+    store.claim(1)
+    outcomes = store.rescue(1, started=[ids[1]])
+    assert [outcome.ending for outcome in outcomes] == [Ending.RELEASED, Ending.CRASHED, Ending.RELEASED]
+    assert [store.job(job_id).crashes for job_id in ids] == [0, 1, 0]
+    assert store.states(*ids) == [JobState.READY] * 3
+    assert store.attempts(ids[0]) == []
+
+
+def test_what_a_stopping_process_left_behind_is_no_crash(store: Store) -> None:
+    job_id = store.insert()
+    store.claim(1)
+    store.stop_server(1)
+    [outcome] = store.rescue(1, started=[job_id])
+    assert outcome.ending is Ending.RELEASED
+    assert (store.job(job_id).crashes, store.job(job_id).attempt) == (0, 0)
+
+
+def test_a_job_that_keeps_killing_its_process_is_set_aside(store: Store) -> None:
+    job_id = store.insert()
+    states = []
+    for _ in range(MAX_CRASHES):
+        server = store.server(pid=7)
+        [claimed] = store.claim(server)
+        states.append((claimed.crashes, store.rescue(server)[0].state))
+    assert states == [(0, JobState.READY), (1, JobState.READY), (2, JobState.DEAD)]
+    job = store.job(job_id)
+    assert (job.state, job.crashes) == (JobState.DEAD, 3)
+    assert job.error == "process 7 on box died while it ran this job, 3 times in all; set aside"
+    assert job.delete_at is not None
+    assert [attempt.ending for attempt in store.attempts(job_id)] == [Ending.CRASHED] * 3
+
+
+def test_a_cancelled_job_of_a_dead_process_is_cancelled_and_not_run_again(store: Store) -> None:
+    parent = store.insert()
+    child = store.then(parent, "finished")
+    store.claim(1)
+    store.cancel(parent)
+    store.rescue(1)
+    assert store.states(parent, child) == [JobState.CANCELLED, JobState.READY]
+    assert store.job(parent).delete_at is not None
+
+
+def test_only_the_dead_processs_jobs_are_taken(store: Store) -> None:
+    other = store.server()
+    mine, others = store.insert(), store.insert()
+    store.claim(1, limit=1)
+    store.claim(other, limit=1)
+    store.rescue(1)
+    assert store.states(mine, others) == [JobState.READY, JobState.RUNNING]
+
+
+def test_a_second_rescuer_finds_nothing_to_do(store: Store) -> None:
+    job_id = store.insert()
+    store.claim(1)
+    assert len(store.rescue(1)) == 1
+    [again] = store.claim(store.server())
+    assert store.rescue(1) == []
+    assert store.job(job_id).server == again.claim
+    assert store.state(job_id) is JobState.RUNNING
+
+
+def test_finished_jobs_of_a_dead_process_stay_finished(store: Store) -> None:
+    job_id = store.insert()
+    store.run_one(job_id)
+    assert store.rescue(1) == []
+    assert store.state(job_id) is JobState.SUCCEEDED
+
+
+def test_a_servers_number_is_never_given_again(store: Store) -> None:
+    first = store.server()
+    store.rescue(first)
+    assert store.server() == first + 1
+    store.rescue(first + 1)
+    assert store.server() == first + 2
+
+
+def test_a_process_that_was_given_up_on_learns_it_at_its_next_beat(store: Store, clock: FakeClock) -> None:
+    clock.advance(seconds=10)
+    assert store.db.write(servers.beat, 1, now=store.now)
+    [server] = store.db.read(inspect.servers)
+    assert (server.heartbeat_at - server.started_at).total_seconds() == 10
+    store.rescue(1)
+    assert not store.db.write(servers.beat, 1, now=store.now)
+    assert store.db.read(inspect.servers) == []
+
+
+def test_a_process_sees_the_others_and_not_itself(store: Store) -> None:
+    other = store.server(pid=99)
+    [row] = store.db.read(servers.others, 1)
+    assert (row.id, row.pid, row.hostname, row.host, row.stopping_at) == (other, 99, "box", "here", None)
+    store.stop_server(other)
+    [row] = store.db.read(servers.others, 1)
+    assert row.stopping_at == store.now
+    assert [row.id for row in store.db.read(servers.others, other)] == [1]
+
+
+def test_jobs_that_are_claimed_by_nobody_who_is_registered_are_taken_back(store: Store) -> None:
+    kept, orphaned = store.insert(), store.insert()
+    store.claim(1, limit=1)
+    store.claim(4711)
+    assert store.db.write(servers.rescue_orphans, now=store.now, retention=RETENTION) == 1
+    assert store.states(kept, orphaned) == [JobState.RUNNING, JobState.READY]
+    assert (store.job(orphaned).attempt, store.job(orphaned).crashes) == (0, 0)
+    assert store.db.write(servers.rescue_orphans, now=store.now, retention=RETENTION) == 0
