@@ -161,13 +161,13 @@ def _refuse_hopeless(function: Any, name: str) -> None:
 
 
 def _culprit(function: Any, dumps: Callable[[Any], bytes], seen: set[int]) -> str | None:
-    """Which variable keeps a function from being pickled."""
+    """Which of the things that a function takes along has no stored form; None if each has one."""
     seen.add(id(function))
-    for label, value in _references(function):
+    for label, value in _taken_along(function):
         try:
             dumps(value)
         except Exception:
-            follow = isinstance(value, FunctionType) and id(value) not in seen
+            follow = isinstance(value, FunctionType | functools.partial) and id(value) not in seen
             inner = _culprit(value, dumps, seen) if follow else None
             if inner is not None:
                 return f"in {label}, {inner}"
@@ -175,25 +175,23 @@ def _culprit(function: Any, dumps: Callable[[Any], bytes], seen: set[int]) -> st
     return None
 
 
-def _references(function: Any) -> Iterator[tuple[str, Any]]:
-    """What a function takes along when it is stored, each with what to call it in a message."""
+def _taken_along(function: Any) -> Iterator[tuple[str, Any]]:
+    """What is stored with a function, each with what a message calls it."""
     if isinstance(function, functools.partial):
         for index, value in enumerate(function.args):
             yield f"argument {index} of the partial", value
         for name, value in function.keywords.items():
             yield f"argument {name!r} of the partial", value
         yield "its function", function.func
-    function = inspect.unwrap(unwrap_partial(function))
-    if not isinstance(function, FunctionType):
-        return
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        with suppress(ValueError):  # not assigned yet
-            yield f"the variable {name!r}", cell.cell_contents
-    for name in _global_names(function.__code__):
-        if name in function.__globals__:
-            yield f"the global {name!r}", function.__globals__[name]
-    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield "a default value", value
+    elif isinstance(function, FunctionType):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            with suppress(ValueError):  # not assigned yet
+                yield f"the variable {name!r}", cell.cell_contents
+        for name in _global_names(function.__code__):
+            if name in function.__globals__:
+                yield f"the global {name!r}", function.__globals__[name]
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            yield "a default value", value
 
 
 def _global_names(code: CodeType) -> Iterator[str]:
@@ -212,19 +210,20 @@ def source_of(function: Any) -> str | None:
     None where the source is not at hand, or is no longer what was imported.
     """
     code = getattr(unwrap_partial(function), "__code__", None)
-    return _source(code) if isinstance(code, CodeType) else None
+    return _source(code, code.co_filename) if isinstance(code, CodeType) else None
 
 
+# The file is for the cache: code on the same line of two files can be equal.
 @functools.lru_cache(maxsize=512)
-def _source(code: CodeType) -> str | None:
+def _source(code: CodeType, file: str) -> str | None:
     import textwrap
 
     word = "lambda" if code.co_name == "<lambda>" else code.co_name
     try:
         text = _statement_at(code) if word == "lambda" else inspect.getsource(code)
-    except (OSError, TypeError, ValueError, SyntaxError, IndexError):
+    except Exception:
+        # There are many ways for a file not to be what was imported, and none may stop an enqueue.
         return None
-    # The file may have changed since it was imported.
     if text is None or word not in text:
         return None
     text = textwrap.dedent(text).rstrip()

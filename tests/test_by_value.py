@@ -120,6 +120,21 @@ def has_default(connection=LOCK):
     return connection
 
 
+def guarded(function):
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def wrapper():
+        with lock:
+            return function()
+
+    return wrapper
+
+
+def calls(function):
+    return lambda: function()
+
+
 def helps():
     def helper():
         return LOCK
@@ -137,6 +152,10 @@ def helps():
         (lambda: [LOCK for _ in "ab"], "the global 'LOCK' is a lock"),
         (lambda connection=LOCK: connection, "a default value is a lock"),
         (helps(), "in the variable 'helper', the global 'LOCK' is a lock"),
+        (guarded(lambda: 1), "the variable 'lock' is a lock"),
+        (guarded(closes_over(LOCK)), "in the variable 'function', the variable 'connection' is a lock"),
+        (calls(functools.partial(plain, LOCK)), "in the variable 'function', argument 0 of the partial is a lock"),
+        (functools.partial(closes_over(LOCK)), "in its function, the variable 'connection' is a lock"),
         (functools.partial(plain, LOCK), "argument 0 of the partial is a lock"),
         (functools.partial(plain, template=LOCK), "argument 'template' of the partial is a lock"),
     ],
@@ -233,3 +252,27 @@ def test_source_that_changed_since_it_was_imported_is_none(tmp_path, monkeypatch
 
     path.write_text("# nothing is left of it here\n")
     assert source_of(edited_module.first) is None
+
+
+def test_equal_code_in_two_files_has_the_source_of_each(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "twin_one.py").write_text("first = lambda: 1\n")
+    (tmp_path / "twin_two.py").write_text("other = lambda: 1\n")
+    import twin_one
+    import twin_two
+
+    assert twin_one.first.__code__ == twin_two.other.__code__
+    assert source_of(twin_one.first) == "first = lambda: 1"
+    assert source_of(twin_two.other) == "other = lambda: 1"
+
+
+def test_source_that_is_cut_off_in_the_middle_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "half_module.py"
+    path.write_text("def make():\n    def inner():\n        return 1\n    return inner\n")
+    import half_module
+
+    path.write_text("def make():\n    def inner(\n        (\n")
+    packed = pack(half_module.make(), limit=LIMIT)
+    assert packed.source is None
+    assert unpack(packed)() == 1
