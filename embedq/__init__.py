@@ -120,7 +120,7 @@ def job(
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def job(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Register a function as a job: `@embedq.job` or `@embedq.job(queue="mail", retry=…)`; see `EmbedQ.job`."""
-    return default_app().drafting.register(function, options, enqueuer=default_app)
+    return default_app().register(function, options, enqueuer=default_app)
 
 
 def enqueue(function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:

@@ -3,48 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from embedq.by_value import PackedFunction, pack
-from embedq.clock import SECOND, Clock
-from embedq.config import Settings
+from embedq.clock import SECOND
+from embedq.engine import Engine
 from embedq.errors import ConfigurationError, EnqueueError, UnstorableFunctionError
 from embedq.functions import display_name, name_of
 from embedq.job import Trigger
-from embedq.middleware import Draft, EnqueueMiddleware
+from embedq.middleware import Draft
 from embedq.options import Options
 from embedq.serializers import dumps_call
-from embedq.signing import Key
 from embedq.storage.rows import NewJob
-from embedq.task import Call, Enqueuer, Registry, Task
+from embedq.task import Call, Enqueuer, Task
 
 DEFAULT_QUEUE = "default"
 # Further than any clock goes, and still 64 bits.
 MAX_MICROS = 2**62
 
 
-class Desk(Protocol):
-    """What drafting needs of an app."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def key(self) -> Key: ...
-    @property
-    def registry(self) -> Registry: ...
-    @property
-    def enqueue_middleware(self) -> Sequence[EnqueueMiddleware]: ...
-
-
 class Drafting:
     """Turns calls into rows, for one app."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def register(
         self, function: Callable[..., Any] | None, given: Mapping[str, Any], *, enqueuer: Callable[[], Enqueuer]
@@ -68,7 +52,7 @@ class Drafting:
                 raise ConfigurationError(f"{target.name} is a job already; decorate it once")
             own = name or name_of_definition(target)
             task: Task[..., Any] = Task(target, name=own, registered=True, defaults=defaults, enqueuer=enqueuer)
-            self._desk.registry.add(task, aliases)
+            self._engine.registry.add(task, aliases)
             return task
 
         return decorate if function is None else decorate(function)
@@ -92,14 +76,14 @@ class Drafting:
         """
         task, wanted = call.task, call.task.wanted
         if now is None:
-            now = self._desk.clock.now()
+            now = self._engine.clock.now()
         due = now if run_at is None else run_at
         args, kwargs = call.args, call.kwargs
         queue = wanted.queue or DEFAULT_QUEUE
         priority = wanted.priority or 0
         tags, key, meta = wanted.tags, wanted.idempotency_key, None
         expires_at = None if wanted.expires_in is None else max(due, now) + int(wanted.expires_in * SECOND)
-        if self._desk.enqueue_middleware:
+        if self._engine.enqueue_middleware:
             draft = self._through_middleware(
                 Draft(
                     name=task.name, args=args, kwargs=kwargs, queue=queue, priority=priority, run_at=due,
@@ -117,7 +101,7 @@ class Drafting:
             overrides = task.overrides
         if not -MAX_MICROS < due < MAX_MICROS:
             raise EnqueueError(f"{task.name} cannot be due at {due} µs since 1970; that is beyond any calendar")
-        payload = dumps_call(args, kwargs, limit=self._desk.settings.max_payload_bytes, name=task.name)
+        payload = dumps_call(args, kwargs, limit=self._engine.settings.max_payload_bytes, name=task.name)
         if wanted.retention is not None and overrides.retention is None:
             # Needed where no code of the app runs, as when a waiting job is cancelled from the command line.
             overrides = replace(overrides, retention=wanted.retention)
@@ -141,7 +125,7 @@ class Drafting:
         )
 
     def _through_middleware(self, draft: Draft) -> Draft:
-        for middleware in self._desk.enqueue_middleware:
+        for middleware in self._engine.enqueue_middleware:
             draft = middleware(draft)
             if not isinstance(draft, Draft):
                 raise ConfigurationError(
@@ -152,9 +136,9 @@ class Drafting:
 
     def _signed_code(self, task: Task[..., Any], payload: str) -> str:
         """The column `code` of a function that is not registered: what is signed is what decides what runs."""
-        limit = self._desk.settings.max_payload_bytes
+        limit = self._engine.settings.max_payload_bytes
         code = pack(task.function, limit=limit) if task.by_value else PackedFunction()
-        key = self._desk.key
+        key = self._engine.key
         signature = key.sign(*code.signed_parts(task.name, payload))
         return replace(code, sig=signature, key=key.id).to_text()
 

@@ -6,32 +6,18 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from embedq.clock import SECOND, Clock, to_datetime
+from embedq.clock import SECOND, to_datetime
 from embedq.drafting import Drafting
-from embedq.errors import ConfigurationError, NotStartedError, ScheduleError
+from embedq.engine import Engine
+from embedq.errors import ConfigurationError, ScheduleError
 from embedq.job import JobId
 from embedq.maintenance import recurring as firing
 from embedq.misfire import Misfire, misfire_from_text, misfire_to_text, parse_misfire
 from embedq.schedule import Cron, Every, parse_schedule, schedule_from_text, schedule_to_text
 from embedq.storage import inspect, schedules
-from embedq.storage.base import Database
 from embedq.storage.schedules import ScheduleRow
 from embedq.task import Call
-
-
-class RecurringDesk(Protocol):
-    """What this needs of an app."""
-
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def database(self) -> Database: ...
-
-    drafting: Drafting
-
-    def schedules_changed(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +45,9 @@ class Schedule:
 class RecurringJobs:
     """The recurring jobs of one app."""
 
-    def __init__(self, desk: RecurringDesk) -> None:
-        self._desk = desk
+    def __init__(self, engine: Engine, drafting: Drafting) -> None:
+        self._engine = engine
+        self._drafting = drafting
         self._pending: list[Callable[[], None]] = []
 
     def put(
@@ -84,10 +71,10 @@ class RecurringJobs:
         policy = parse_misfire(misfire, grace)
 
         def write() -> None:
-            row = self._desk.drafting.row(call)
+            row = self._drafting.row(call)
             expires_in = call.task.wanted.expires_in
-            now = self._desk.clock.now()
-            changed = self._desk.database.write(
+            now = self._engine.clock.now()
+            changed = self._engine.database.write(
                 schedules.put,
                 name=name,
                 spec=schedule_to_text(schedule),
@@ -98,14 +85,12 @@ class RecurringJobs:
                 now=now,
             )
             if changed:
-                self._desk.schedules_changed()
+                self._changed()
 
-        try:
-            self._desk.database  # noqa: B018 - asks whether the app is connected
-        except NotStartedError:
-            self._pending.append(write)
-        else:
+        if self._engine.connected:
             write()
+        else:
+            self._pending.append(write)
 
     def write_pending(self) -> None:
         """Write what was put before the app was connected."""
@@ -114,30 +99,37 @@ class RecurringJobs:
             write()
 
     def trigger(self, name: str) -> int:
-        """Enqueue a run now."""
-        return self._desk.database.write(schedules.trigger, name, firing.make_job, now=self._desk.clock.now())
+        """Enqueue a run now; return the job's id."""
+        job_id = self._engine.database.write(schedules.trigger, name, firing.make_job, now=self._engine.clock.now())
+        self._engine.notify(0)
+        return job_id
 
     def pause(self, name: str) -> None:
         """Fire no more until resumed."""
-        self._desk.database.write(schedules.pause, name, now=self._desk.clock.now())
+        self._engine.database.write(schedules.pause, name, now=self._engine.clock.now())
 
     def resume(self, name: str) -> None:
         """Fire again, from the next occurrence on."""
-        now = self._desk.clock.now()
+        now = self._engine.clock.now()
 
         def next_fire(row: ScheduleRow) -> int:
             return schedule_from_text(row.spec).next_micros(now)
 
-        self._desk.database.write(schedules.resume, name, next_fire=next_fire, now=now)
-        self._desk.schedules_changed()
+        self._engine.database.write(schedules.resume, name, next_fire=next_fire, now=now)
+        self._changed()
 
     def remove(self, name: str) -> None:
         """Forget it."""
-        self._desk.database.write(schedules.remove, name)
+        self._engine.database.write(schedules.remove, name)
+
+    def _changed(self) -> None:
+        """Let the leader look again, if it is here."""
+        if self._engine.runtime is not None:
+            self._engine.runtime.leader.look_again()
 
     def all(self) -> list[Schedule]:
         """Every recurring job, by name."""
-        return [_schedule(row) for row in self._desk.database.read(inspect.schedules)]
+        return [_schedule(row) for row in self._engine.database.read(inspect.schedules)]
 
 
 def _schedule(row: ScheduleRow) -> Schedule:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 from types import FrameType
 from typing import Protocol
 
@@ -17,8 +19,36 @@ logger = logging.getLogger("embedq")
 AFTER_FORK_SECONDS = 0.1
 
 
-class Startable(Protocol):
-    def start(self) -> object: ...
+class Ward(Protocol):
+    """What is looked after: an engine."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def after_fork(self) -> None: ...
+
+
+# Every engine of this process, so that its end, or a fork, reaches them all.
+_wards: weakref.WeakSet[Ward] = weakref.WeakSet()
+
+
+def look_after(ward: Ward) -> None:
+    """Close it at the interpreter's exit, and tell it when it finds itself in the child of a fork."""
+    _wards.add(ward)
+
+
+def _at_exit() -> None:
+    for ward in list(_wards):
+        ward.close()
+
+
+def _in_child() -> None:
+    for ward in list(_wards):
+        ward.after_fork()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def drain_on_sigterm() -> None:
@@ -38,7 +68,7 @@ def _leave(signum: int, frame: FrameType | None) -> None:
     sys.exit(128 + signum)
 
 
-def start_again_soon(app: Startable) -> None:
+def start_again_soon(ward: Ward) -> None:
     """In the child of a fork whose parent was running jobs: run jobs here too, once it is clear that it stays.
 
     Not in the children of `multiprocessing`: they are made for one thing, and often killed when it is done.
@@ -51,7 +81,7 @@ def start_again_soon(app: Startable) -> None:
         if os.getpid() != child or (multiprocessing is not None and multiprocessing.parent_process() is not None):
             return
         try:
-            app.start()
+            ward.start()
         except Exception:
             logger.exception("could not start again after the fork; call embedq.start() in this process")
 

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     },
     {"storage"},
     {"worker", "maintenance"},
-    {"app", "drafting", "recurring", "runtime", "shutdown"},
+    {"app", "control", "drafting", "engine", "enqueueing", "recurring", "runtime", "shutdown"},
     {"__init__"},
     {"cli", "__main__"},
 ]  # fmt: skip

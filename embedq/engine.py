@@ -1,0 +1,209 @@
+"""One app's stand in this process: its settings, its open database, its key, and its threads while it is started.
+
+The parts that carry out the app's verbs (`enqueueing`, `control`, `recurring`) share one; it knows none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedq import shutdown
+from embedq.clock import Clock, SystemClock
+from embedq.config import Settings, sqlite_path
+from embedq.errors import ConfigurationError, NotStartedError, StorageMissingError
+from embedq.middleware import EnqueueMiddleware, Middleware
+from embedq.signing import Key, load_or_create_key
+from embedq.storage.base import Database
+from embedq.storage.sqlite import SQLiteDatabase
+from embedq.task import REGISTRY, Registry
+from embedq.version import VERSION
+
+if TYPE_CHECKING:
+    from embedq.runtime import Runtime
+
+logger = logging.getLogger("embedq")
+
+
+class Engine:
+    """Settings, database, key and threads.
+
+    Attributes:
+        runtime: the threads; None while the app is not started here.
+        when_connected: called each time the database has been opened.
+    """
+
+    settings: Settings
+    clock: Clock
+    enqueue_middleware: list[EnqueueMiddleware]
+    middleware: list[Middleware]
+
+    def __init__(self, when_connected: Callable[[], None]) -> None:
+        self.registry: Registry = REGISTRY
+        self.runtime: Runtime | None = None
+        self._when_connected = when_connected
+        self._lock = threading.RLock()
+        # A lock of its own: `stop` holds the other while it waits for jobs, and those may enqueue.
+        self._key_lock = threading.Lock()
+        self._database: Database | None = None
+        self._key: Key | None = None
+        shutdown.look_after(self)
+
+    def configure(
+        self,
+        url: str | Path | None,
+        *,
+        clock: Clock | None = None,
+        enqueue_middleware: Iterable[EnqueueMiddleware] = (),
+        middleware: Iterable[Middleware] = (),
+        **settings: Any,
+    ) -> None:
+        """Set everything; once the database is open, only to what it is already. See `EmbedQ`."""
+        wanted = Settings.gather({"url": url, **settings})
+        with self._lock:
+            if self._database is None:
+                self.settings = wanted
+                # It may lie beside another database now.
+                self._key = None
+                self.clock = clock or SystemClock()
+                self.enqueue_middleware = list(enqueue_middleware)
+                self.middleware = list(middleware)
+            elif (url is not None or settings) and wanted != self.settings:
+                raise ConfigurationError(
+                    f"this app is connected to {self.settings.url} with other settings; start it once, with all of "
+                    "them, or make another app: embedq.EmbedQ(url)"
+                )
+
+    # -- the database --------------------------------------------------------------------------------------------------
+
+    @property
+    def database(self) -> Database:
+        """The open database. NotStartedError before `start` or `connect`."""
+        if self._database is None:
+            raise NotStartedError(
+                "embedq is not connected: call embedq.start() where the app starts up, or embedq.connect(url) in a "
+                "process that only enqueues"
+            )
+        return self._database
+
+    @property
+    def connected(self) -> bool:
+        """Whether the database is open."""
+        return self._database is not None
+
+    @property
+    def folder(self) -> Path:
+        """Where this database's lock files and key are kept: beside the SQLite file."""
+        path = sqlite_path(self.settings.url).absolute()
+        return path.with_name(path.name + ".embedq")
+
+    @property
+    def key(self) -> Key:
+        """Signs the rows of functions that are not registered. ConfigurationError if its file cannot be trusted."""
+        with self._key_lock:
+            if self._key is None:
+                if self.settings.secret_key is not None:
+                    self._key = Key.from_text(self.settings.secret_key)
+                else:
+                    self.folder.mkdir(mode=0o700, exist_ok=True)
+                    self._key = load_or_create_key(self.folder / "key")
+            return self._key
+
+    def connect(self, *, migrate: bool = True) -> None:
+        """Open the database. See `EmbedQ.connect`."""
+        with self._lock:
+            if self._database is not None:
+                return
+            database = self._open()
+            if migrate:
+                database.migrate()
+            elif pending := database.pending_migrations():
+                raise StorageMissingError(
+                    f"{self.settings.url} has not been migrated for this version of embedq ({', '.join(pending)}). "
+                    "Check that it is the right database, then run: embedq migrate"
+                )
+            self._database = database
+            self._when_connected()
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date, creating the database if it is not there; return the migrations applied."""
+        return self._open().migrate()
+
+    def _open(self) -> Database:
+        return SQLiteDatabase(
+            sqlite_path(self.settings.url),
+            durability=self.settings.durability,
+            busy_timeout=self.settings.busy_timeout,
+            allow_network_filesystem=self.settings.allow_network_filesystem,
+        )
+
+    # -- the threads ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, and start the threads. See `EmbedQ.start`."""
+        with self._lock:
+            if self.runtime is not None:
+                return
+            # Imported here: a process that only enqueues need not pay for the threads' code.
+            from embedq.runtime import Runtime
+
+            self.connect()
+            runtime = Runtime(
+                settings=self.settings,
+                clock=self.clock,
+                database=self.database,
+                folder=self.folder / "servers",
+                registry=self.registry,
+                key=lambda: self.key,
+                middleware=self.middleware,
+                version=VERSION,
+            )
+            runtime.start()
+            self.runtime = runtime
+            if self.settings.sigterm:
+                shutdown.drain_on_sigterm()
+            logger.info("started with %d workers on %s", self.settings.workers, self.settings.url)
+
+    def stop(self, timeout: float | None) -> bool:
+        """Stop the threads. See `EmbedQ.stop`."""
+        with self._lock:
+            runtime, self.runtime = self.runtime, None
+            if runtime is None:
+                return True
+            drained = runtime.stop(self.settings.stop_timeout if timeout is None else timeout)
+            if drained and self._database is not None:
+                self._database.close()
+            return drained
+
+    def close(self) -> None:
+        """Stop, and close the database. Where a job does not yield, the database stays open for its outcome."""
+        if self.stop(None):
+            with self._lock:
+                database, self._database = self._database, None
+            if database is not None:
+                database.close()
+
+    def notify(self, run_at: int) -> None:
+        """A job that is due at `run_at` (microseconds) was written: tell the dispatcher, if it is here."""
+        runtime = self.runtime
+        if runtime is not None:
+            runtime.dispatcher.notify(run_at)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: threads are gone, locks may be held for ever, connections are not ours to touch."""
+        runtime, self.runtime = self.runtime, None
+        _INHERITED.append((runtime, self._lock, self._key_lock))
+        self._lock = threading.RLock()
+        self._key_lock = threading.Lock()
+        self.registry.after_fork()
+        if self._database is not None:
+            self._database = self._database.inherited()
+        if runtime is not None:
+            shutdown.start_again_soon(self)
+
+
+# What came across a fork and must be neither used nor collected.
+_INHERITED: list[Any] = []

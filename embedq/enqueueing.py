@@ -1,0 +1,123 @@
+"""From a call to a stored job: the row, its transaction, and telling, or handing it to, a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from embedq.clock import SECOND, to_datetime, to_micros, to_seconds
+from embedq.drafting import Drafting
+from embedq.engine import Engine
+from embedq.handle import JobHandle
+from embedq.job import JobId, Trigger
+from embedq.runtime import Runtime
+from embedq.storage import jobs
+from embedq.storage.base import Transaction
+from embedq.storage.jobs import Inserted
+from embedq.storage.rows import ClaimedJob, NewJob
+from embedq.task import Call
+
+# enqueue_many writes this many rows at a time, in its one transaction.
+CHUNK = 1000
+
+
+class MakesHandles(Protocol):
+    """What this needs of the one that answers for stored jobs."""
+
+    def handle(self, job_id: int, *, created: bool = True) -> JobHandle: ...
+
+
+class Enqueueing:
+    """Writes jobs, for one app."""
+
+    def __init__(self, engine: Engine, drafting: Drafting, handles: MakesHandles) -> None:
+        self._engine = engine
+        self._drafting = drafting
+        self._handles = handles
+
+    def submit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
+        """Enqueue one call; durable when this returns."""
+        row = self._drafting.row(call, run_at=None if run_at is None else to_micros(run_at))
+        runtime = self._engine.runtime
+        if runtime is not None and self._may_hand_over(row) and runtime.dispatcher.reserve():
+            return self._hand_over(runtime, row)
+        return self._announce(row.run_at, self._engine.database.write(jobs.insert, row))
+
+    async def asubmit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
+        """`submit`, on a thread of the event loop's pool."""
+        import asyncio
+
+        return await asyncio.to_thread(self.submit, call, run_at=run_at)
+
+    def submit_many(self, calls: Iterable[Call]) -> list[JobHandle]:
+        """Enqueue calls in one transaction: all of them, or none."""
+        now = self._engine.clock.now()
+        rows = [self._drafting.row(call, now=now) for call in calls]
+        if not rows:
+            return []
+        inserted = self._engine.database.write(_insert_chunks, rows)
+        self._engine.notify(min(row.run_at for row in rows))
+        return [self._handles.handle(job_id, created=created) for job_id, created in inserted]
+
+    def submit_continuation(self, call: Call, parent_id: JobId, trigger: Trigger) -> JobHandle:
+        """Enqueue a call that starts when the parent has ended so."""
+        row = self._drafting.row(call, parent_id=parent_id, trigger=trigger)
+        retention = self._engine.settings.retention
+        return self._announce(
+            row.run_at, self._engine.database.write(jobs.insert_continuation, row, retention=retention)
+        )
+
+    def due_in(self, delay: timedelta | float) -> datetime:
+        """The moment that is `delay` (a timedelta, or seconds) from now. ValueError if it is no duration."""
+        if isinstance(delay, bool) or not isinstance(delay, int | float | timedelta):
+            raise ValueError(f"delay={delay!r} must be a timedelta or seconds")
+        return to_datetime(self._engine.clock.now() + int(to_seconds(delay) * SECOND))
+
+    def _announce(self, run_at: int, inserted: Inserted) -> JobHandle:
+        self._engine.notify(run_at)
+        return self._handles.handle(inserted.id, created=inserted.created)
+
+    # -- without the queue ---------------------------------------------------------------------------------------------
+
+    def _may_hand_over(self, row: NewJob) -> bool:
+        queues = self._engine.settings.queues
+        return (
+            row.state == "ready"
+            and row.executor == "thread"
+            and row.idempotency_key is None
+            and (queues is None or row.queue in queues)
+        )
+
+    def _hand_over(self, runtime: Runtime, row: NewJob) -> JobHandle:
+        """Insert a job as running here and give it to an idle worker: one transaction instead of two."""
+        try:
+            inserted = self._engine.database.write(jobs.insert, row, claimed_by=runtime.membership.server_id)
+        except BaseException:
+            runtime.dispatcher.cancel_reservation()
+            raise
+        runtime.dispatcher.hand_over(
+            ClaimedJob(
+                id=inserted.id,
+                claim=1,
+                attempt=1,
+                name=row.name,
+                payload=row.payload,
+                code=row.code,
+                options=row.options,
+                queue=row.queue,
+                priority=row.priority,
+                tags=row.tags,
+                crashes=0,
+                run_at=row.run_at,
+                expires_at=row.expires_at,
+                first_started_at=row.created_at,
+                parent_id=None,
+                executor=row.executor,
+            )
+        )
+        return self._handles.handle(inserted.id)
+
+
+def _insert_chunks(tx: Transaction, rows: Sequence[NewJob]) -> list[Inserted]:
+    return [done for at in range(0, len(rows), CHUNK) for done in jobs.insert_many(tx, rows[at : at + CHUNK])]
