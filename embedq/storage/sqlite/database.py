@@ -21,8 +21,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
 from embedq.storage.base import Params, Row, Transaction
+from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.sqlite import failures, notify
-from embedq.storage.sqlite.group_commit import GroupCommit, Member
 
 P = ParamSpec("P")
 T = TypeVar("T")
