@@ -614,7 +614,7 @@ def test_what_is_too_large_is_refused_with_sizes():
         "the arguments of shop.mail:send take 2,018 bytes, most of it 'image', over the limit of 1,000; "
         "put large data in a file or a table and pass its path or id, or raise max_payload_bytes"
     )
-    with pytest.raises(PayloadTooLargeError, match=r"the result take 1,002 bytes, over"):
+    with pytest.raises(PayloadTooLargeError, match=r"the result takes 1,002 bytes, over"):
         dumps_value("x" * 1000, limit=1000)
 
 

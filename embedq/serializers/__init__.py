@@ -1,0 +1,24 @@
+"""Arguments and results as JSON text.
+
+What JSON has is written as it is. The standard library's other plain types are written as an object with the one key
+`$`: `{"$":["date","2027-01-31"]}`. A real dict that holds this key, or keys that are not text, is written as pairs:
+`{"$":["dict",[["$",1]]]}`. So every object with the key `$` is a tag, and reading needs one pass, from the inside out.
+
+    dumps_call, loads_call      the arguments of a call: [args, kwargs]
+    dumps_value, loads_value    a result
+    PARENT_RESULT               stands for the result of the job that this one continues
+
+What is read equals what was written, in type and value, and what could not be so is refused when it is written. (Of a
+dataclass the fields of its `__init__` are kept; of NaN the sign is not.)
+
+Reading is safe for text that anybody may have altered: it imports nothing, and of what is imported it takes only enums,
+dataclasses and named tuples. (A dataclass is made by calling it, so its `__post_init__` runs.) It raises `ParkError`
+for what another process may be able to read, and `ValueError` for what none can.
+"""
+
+from embedq.serializers.decoding import loads_call, loads_value
+from embedq.serializers.encoding import dumps_call, dumps_value
+from embedq.serializers.tagging import MAX_DEPTH
+from embedq.serializers.tags import PARENT_RESULT
+
+__all__ = ["MAX_DEPTH", "PARENT_RESULT", "dumps_call", "dumps_value", "loads_call", "loads_value"]
