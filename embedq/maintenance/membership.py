@@ -100,7 +100,7 @@ class Membership:
         beat_at = time.monotonic() + self._settings.lease / 3
         while not self._stop.wait(LOOK_SECONDS):
             try:
-                if time.monotonic() >= beat_at:
+                if time.monotonic() >= beat_at or not self._database.read(servers.registered, self.server_id):
                     beat_at = time.monotonic() + self._settings.lease / 3
                     self._beat()
                 self.rescue_the_dead()
@@ -114,7 +114,9 @@ class Membership:
         # Others gave this process up (it slept past its lease on another host). Its claims are gone and their outcomes
         # will be refused; it goes on under a new number.
         logger.error("this process had been given up on and registers anew; the jobs it was running run elsewhere")
-        self.server_id = self._database.write(servers.register, self._identity, now=self._clock.now())
+        self.server_id = self._database.write(
+            servers.register_anew, self._identity, instead_of=self.server_id, now=self._clock.now()
+        )
 
     def _others(self) -> list[ServerRow]:
         return self._database.read(servers.others, self.server_id)

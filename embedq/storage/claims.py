@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from embedq.clock import SECOND
 from embedq.config import Retention
+from embedq.errors import StorageUnavailableError
 from embedq.job import Ending, JobState
 from embedq.storage import continuations
 from embedq.storage.base import Transaction
@@ -59,7 +60,11 @@ class Claim:
 
 
 def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) -> Claim:
-    """Move due jobs to running, up to the limits, and return them."""
+    """Move due jobs to running, up to the limits, and return them.
+
+    Raises:
+        StorageUnavailableError: the server is not registered (any more).
+    """
     promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
     jobs: list[ClaimedJob] = []
     full = set(EXECUTORS) if promoted == PROMOTE_LIMIT else set()
@@ -76,8 +81,8 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     if expired:
         _expire(tx, expired, now, retention)
         jobs = [job for job in jobs if job not in expired]
-    if jobs:
-        tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs])))
+    if jobs and not tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs]))):
+        raise StorageUnavailableError("others have given this process up; it claims again once it is registered anew")
     row = tx.one("next_due")
     return Claim(jobs=jobs, full=frozenset(full), next_due=row[0] if row else None)
 

@@ -45,6 +45,21 @@ def register(tx: Transaction, identity: Identity, *, now: int) -> int:
     return server_id
 
 
+def register_anew(tx: Transaction, identity: Identity, *, instead_of: int, now: int) -> int:
+    """Record a process again that was given up on, and return its new number.
+
+    What it has claimed under the old one since then stays its own: that number is given to nobody else.
+    """
+    server_id = register(tx, identity, now=now)
+    tx.run("adopt_claims", (server_id, instead_of))
+    return server_id
+
+
+def registered(tx: Transaction, server_id: int) -> bool:
+    """Whether the process has not been given up on."""
+    return tx.one("server_by_id", (server_id,)) is not None
+
+
 def beat(tx: Transaction, server_id: int, *, now: int) -> bool:
     """Say that the process is alive. False when it was given up on and its row is gone: it must register anew."""
     return tx.run("beat", (now, server_id)) == 1

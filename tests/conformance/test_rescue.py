@@ -132,7 +132,9 @@ def test_a_process_sees_the_others_and_not_itself(store: Store) -> None:
 def test_jobs_that_are_claimed_by_nobody_who_is_registered_are_taken_back(store: Store) -> None:
     kept, orphaned = store.insert(), store.insert()
     store.claim(1, limit=1)
-    store.claim(4711)
+    gone = store.server()
+    store.claim(gone)
+    store.db.write(servers.remove, gone)
     assert store.db.write(servers.rescue_orphans, now=store.now, retention=RETENTION) == 1
     assert store.states(kept, orphaned) == [JobState.RUNNING, JobState.READY]
     assert (store.job(orphaned).attempt, store.job(orphaned).crashes) == (0, 0)

@@ -66,11 +66,11 @@ FROM (SELECT * FROM embedq_jobs INDEXED BY embedq_jobs_parked
         AND (?3 IS NULL OR queue IN (SELECT value FROM json_each(?3))) ORDER BY needs, id LIMIT ?4);
 
 -- name: claim_jobs
--- ready, parked -> running
+-- ready, parked -> running. A process that was given up on claims nothing: it would be nobody's.
 UPDATE embedq_jobs
 SET state = 'running', claim = claim + 1, attempt = attempt + 1, server_id = ?1, started_at = ?2,
     first_started_at = coalesce(first_started_at, ?2), needs = NULL, error = NULL, overdue_at = NULL
-WHERE id IN (SELECT value FROM json_each(?3));
+WHERE id IN (SELECT value FROM json_each(?3)) AND EXISTS (SELECT 1 FROM embedq_servers WHERE id = ?1);
 
 -- name: succeed_jobs
 -- running -> succeeded. The claim keeps a rescued job's late result from ending the new run.

@@ -4,6 +4,10 @@
 INSERT INTO embedq_servers (uuid, host, hostname, pid, version, workers, queues, started_at, heartbeat_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: adopt_claims
+-- What a process claimed under the number that it did not know it had lost.
+UPDATE embedq_jobs INDEXED BY embedq_jobs_running SET server_id = ?1 WHERE state = 'running' AND server_id = ?2;
+
 -- name: beat
 UPDATE embedq_servers SET heartbeat_at = ? WHERE id = ?;
 
