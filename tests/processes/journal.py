@@ -13,6 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,4 +92,4 @@ def runs(folder: Path, killed: Mapping[int, float] | None = None) -> dict[int, l
 
 def overlaps(spans: list[Span]) -> list[tuple[Span, Span]]:
     """The pairs of runs of one job, one after the other, of which the second began before the first had ended."""
-    return [(one, two) for one, two in zip(spans, spans[1:], strict=False) if two.started_at < one.ended_at]
+    return [(one, two) for one, two in pairwise(spans) if two.started_at < one.ended_at]

@@ -1,0 +1,149 @@
+"""The jobs of a process that died run again soon; those of a process that lives are left alone (promises G2, G3, G4)."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from datetime import timedelta
+from itertools import pairwise
+
+import embedq
+from embedq import Ending, JobState
+from tests.processes.fleet import Fleet, Program
+from tests.processes.programs import hang_once, run, run_async
+from tests.support import eventually
+
+
+def runner(fleet: Fleet, job_id: int, programs: list[Program]) -> Program:
+    """The program that runs the job now."""
+    eventually(lambda: fleet.runs_of(job_id), seconds=30)
+    pid = fleet.runs_of(job_id)[-1].pid
+    return next(program for program in programs if program.pid == pid)
+
+
+def test_a_job_whose_process_is_killed_runs_again_within_a_second_or_so(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    programs = fleet.workers(2)
+    delays = []
+    for _ in range(4):
+        job = queue.enqueue(hang_once)
+        victim = runner(fleet, job.id, programs)
+        died_at = fleet.kill(victim)
+        assert job.result(timeout=30) in {program.pid for program in programs if program is not victim}
+
+        first, second = fleet.runs_of(job.id)
+        delays.append(second.started_at - died_at)
+        assert [attempt.ending for attempt in job.attempts()] == [Ending.CRASHED, Ending.SUCCEEDED]
+        snapshot = job.snapshot()
+        assert (snapshot.attempt, snapshot.crashes) == (1, 1)
+        assert f"process {victim.pid} " in str(job.attempts()[0].error)
+        programs.remove(victim)
+        programs.append(fleet.worker())
+    print("seconds from the death to the new run:", ", ".join(f"{delay:.2f}" for delay in delays))
+    assert max(delays) < 3
+
+
+def test_when_the_leader_is_killed_another_process_fires_the_recurring_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    programs = fleet.workers(3, tick=True)
+    gaps = []
+    for _ in range(2):
+        eventually(lambda: [server for server in queue.servers() if server.leader])
+        [leader] = [server for server in queue.servers() if server.leader]
+        died_at = fleet.kill(next(program for program in programs if program.pid == leader.pid))
+        eventually(lambda: [tick for tick in fleet.events("start") if tick["at"] > died_at], seconds=30)  # noqa: B023
+        gaps.append(next(tick["at"] for tick in fleet.events("start") if tick["at"] > died_at) - died_at)
+    print("seconds from the leader's death to the next occurrence:", ", ".join(f"{gap:.2f}" for gap in gaps))
+    # The next occurrence itself may be a second away.
+    assert max(gaps) < 4
+    eventually(lambda: len(queue.occurrences("tick")) >= 5)
+    ledger = sorted(line.fire_at for line in queue.occurrences("tick"))
+    assert {late - early for early, late in pairwise(ledger)} == {timedelta(seconds=1)}
+
+
+def test_a_process_that_was_stopped_for_longer_than_the_lease_keeps_its_jobs(
+    fleet: Fleet, queue: embedq.EmbedQ
+) -> None:
+    programs = fleet.workers(2, lease=1.0)
+    job = queue.enqueue(run, 1.0)
+    owner = runner(fleet, job.id, programs)
+    owner.send(signal.SIGSTOP)
+    [before] = [server.heartbeat_at for server in queue.servers() if server.pid == owner.pid]
+    time.sleep(4)
+    [server] = [server for server in queue.servers() if server.pid == owner.pid]
+    assert server.heartbeat_at == before, "it was not stopped"
+    assert job.state is JobState.RUNNING
+    owner.send(signal.SIGCONT)
+
+    assert job.result(timeout=30) == owner.pid
+    assert len(fleet.runs_of(job.id)) == 1
+    assert job.snapshot().crashes == 0
+
+
+def test_a_job_longer_than_every_timeout_runs_once_while_others_watch(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    fleet.workers(
+        3, lease=1.0, timeout=None, interrupt_grace=0.1, cancel_grace=0.1, busy_timeout=1.0, stop_timeout=0.1, workers=2
+    )
+    jobs = [
+        queue.enqueue(run, 6.0),
+        queue.options(timeout=0).enqueue(run, 6.0),
+        queue.options(timeout=0).enqueue(run_async, 6.0),
+    ]
+    for job in jobs:
+        assert isinstance(job.result(timeout=60), int)
+        [span] = fleet.runs_of(job.id)
+        assert span.ended_at - span.started_at >= 6
+        assert (job.snapshot().attempt, job.snapshot().crashes, job.snapshot().overdue) == (1, 0, False)
+
+
+def test_without_their_lock_files_live_processes_keep_their_jobs_by_their_heartbeats(
+    fleet: Fleet, queue: embedq.EmbedQ
+) -> None:
+    fleet.workers(2, lease=2.0)
+    jobs = [queue.enqueue(run, 5.0) for _ in range(4)]
+    eventually(lambda: len(fleet.runs()) == 4)
+    shutil.rmtree(fleet.folder / "fleet.db.embedq" / "servers")
+
+    for job in jobs:
+        job.result(timeout=30)
+        assert len(fleet.runs_of(job.id)) == 1
+
+
+def test_a_late_result_is_refused_when_the_job_was_given_to_another_process(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    # As on another host: the lock cannot be seen, so heartbeats decide.
+    slow = fleet.worker(lease=1.0, queues=["default"])
+    job = queue.enqueue(hang_once, 4.0)
+    eventually(lambda: fleet.runs_of(job.id))
+    shutil.rmtree(fleet.folder / "fleet.db.embedq" / "servers")
+    slow.send(signal.SIGSTOP)
+    other = fleet.worker(lease=1.0)
+    assert job.result(timeout=30) == other.pid
+    assert slow.pid not in {server.pid for server in queue.servers()}
+    slow.send(signal.SIGCONT)
+
+    eventually(lambda: len([span for span in fleet.runs_of(job.id) if span.complete]) == 2, seconds=30)
+    eventually(lambda: "a late outcome (succeeded) was refused" in slow.errors, seconds=30)
+    assert job.result() == other.pid
+    assert [attempt.ending for attempt in job.attempts()] == [Ending.CRASHED, Ending.SUCCEEDED]
+    # It goes on, under a new number.
+    eventually(lambda: slow.pid in {server.pid for server in queue.servers()}, seconds=30)
+    assert other.end() == 0
+    assert queue.enqueue(run).result(timeout=30) == slow.pid
+    assert slow.end() == 0
+
+
+def test_a_process_that_was_given_up_on_and_lives_keeps_what_it_claims_from_then_on(
+    fleet: Fleet, queue: embedq.EmbedQ
+) -> None:
+    # The others believe a heart that beats this slowly for much shorter than it pauses.
+    slow = fleet.worker(lease=600.0, queues=["slow"])
+    shutil.rmtree(fleet.folder / "fleet.db.embedq" / "servers")
+    impatient = fleet.worker(lease=1.0, queues=["other"])
+    eventually(lambda: "is gone" in impatient.errors, seconds=30)
+    assert impatient.end() == 0
+
+    job = queue.options(queue="slow").enqueue(run, 5.0)
+    eventually(lambda: fleet.runs_of(job.id), seconds=30, message="it claims nothing any more")
+    fleet.worker(lease=600.0, queues=["slow"])
+    assert job.result(timeout=30) == slow.pid
+    assert len(fleet.runs_of(job.id)) == 1
+    assert slow.pid in {server.pid for server in queue.servers()}
