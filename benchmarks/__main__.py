@@ -1,0 +1,82 @@
+"""`python -m benchmarks`: run the measures, print the table as it grows, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.measures import MEASURES
+from benchmarks.report import HEADER, Figure, line, load_average, machine, row, write_json
+from benchmarks.scale import FULL, QUICK, Scale
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what the arguments ask for. Always ends well: a missed mark is a finding, not an error."""
+    options = _parser().parse_args(arguments)
+    scale = QUICK if options.quick else FULL
+    if options.durability != "both":
+        scale = replace(scale, durabilities=(options.durability,))
+    if options.repeat is not None:
+        scale = replace(scale, rounds=options.repeat, enqueue_rounds=8 * options.repeat, starts=options.repeat)
+    with tempfile.TemporaryDirectory(prefix="embedq-benchmarks-", dir=options.folder) as name:
+        about = machine(Path(name))
+        print("  ".join(f"{key} {value}" for key, value in about.items()))
+        print(
+            "Each figure is the median of its rounds; the limit was measured by turns with it, and the ratio is the\n"
+            "median of the rounds' own. Below a load average of about 1 the absolute figures mean something too.\n"
+        )
+        figures = run(options.only or list(MEASURES), scale, Path(name))
+        about["load_average_at_end"] = load_average()
+    marked = [figure for figure in figures if figure.mark is not None]
+    missed = [figure for figure in marked if not figure.reached]
+    print(f"\n{len(marked) - len(missed)} of {len(marked)} marks reached; load average at the end: {load_average()}")
+    if options.json is not None:
+        write_json(options.json, about, figures)
+        print(f"written to {options.json}")
+
+
+def run(names: Sequence[str], scale: Scale, folder: Path) -> list[Figure]:
+    """Run measures by name, printing each figure when it is there."""
+    figures = []
+    print(line(HEADER))
+    for name in names:
+        own = folder / name
+        own.mkdir()
+        began = time.monotonic()
+        try:
+            for figure in MEASURES[name](scale, own):
+                print(row(figure), flush=True)
+                figures.append(figure)
+        except Exception:
+            # The others are worth having all the same.
+            traceback.print_exc()
+            print(f"{name} could not be measured; see the traceback", flush=True)
+        print(f"    [{name}: {time.monotonic() - began:.0f} s, load average {load_average()}]", flush=True)
+        # A million rows twice is 600 MB; the next measure need not find it on the disk.
+        shutil.rmtree(own)
+    return figures
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure embedq beside the limits of plain sqlite3 on this machine."
+    )
+    parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument("--durability", choices=("normal", "full", "both"), default="both")
+    parser.add_argument("--quick", action="store_true", help="small sizes: under a minute")
+    parser.add_argument(
+        "--repeat", type=int, metavar="N", help="rounds of each measure; 5 unless given, 2 with --quick"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure, round by round, to FILE")
+    parser.add_argument("--folder", type=Path, help="where the databases are made: a disk, not a RAM disk")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Latency of an idle process: from the call of `enqueue` to the first line of the function, on a worker thread.
+
+The bare hand-off takes turns with it, sample by sample, each a few milliseconds after the one before has been recorded,
+so that no sample meets another's disk flush.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import embedq
+from benchmarks.jobs import NOTED, stamp
+from benchmarks.limits import HandOff
+from benchmarks.report import Figure, ratio_at_most
+from benchmarks.scale import Scale
+from benchmarks.tools import PATIENCE_SECONDS, fresh, median_and_p99, new_app
+
+NAME = "latency"
+PAUSE = (0.002, 0.006)
+
+
+def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
+    for durability in scale.durabilities:
+        own_folder = fresh(folder)
+        bare = HandOff(own_folder / "plain.db", durability)
+        own: list[tuple[float, float]] = []
+        limit: list[tuple[float, float]] = []
+        with new_app(own_folder, durability) as app:
+            interleaved(app, bare, 20)
+            for _ in range(scale.rounds):
+                ours, bares = interleaved(app, bare, scale.latency_samples)
+                own.append(median_and_p99(ours))
+                limit.append(median_and_p99(bares))
+        bare.close()
+        for which, (name, mark) in enumerate([("p50", ratio_at_most(2)), ("p99", ratio_at_most(4))]):
+            yield Figure(
+                measure=NAME, title=f"enqueue to first line, idle, {name}, {durability}", unit="ms",
+                values=[pair[which] for pair in own], limits=[pair[which] for pair in limit],
+                limit_title="bare hand-off", mark=mark,
+            )  # fmt: skip
+
+
+def interleaved(app: embedq.EmbedQ, bare: HandOff, samples: int) -> tuple[list[float], list[float]]:
+    """Latencies in seconds: embedq's, and the bare hand-off's."""
+    pauses = random.Random(samples)
+    ours, bares = [], []
+    for _ in range(samples):
+        time.sleep(pauses.uniform(*PAUSE))
+        ours.append(once(app))
+        time.sleep(pauses.uniform(*PAUSE))
+        bares.append(bare.once())
+    return ours, bares
+
+
+def once(app: embedq.EmbedQ) -> float:
+    """Enqueue a job and wait until it is recorded; the seconds from the call to its first line."""
+    job = app.enqueue(stamp, time.monotonic_ns())
+    seconds = NOTED.get(timeout=PATIENCE_SECONDS)
+    job.wait(PATIENCE_SECONDS)
+    return seconds

@@ -1,0 +1,77 @@
+"""How much of everything: the sizes of a full run, of `--quick`, and so of the smoke test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Sizes. The defaults are those of the published figures.
+
+    Attributes:
+        durabilities: "normal", "full" or both. What is defined at one durability is measured at that one.
+        rounds: how often a limit and its measure take turns; the medians count.
+        drain_jobs, many_jobs, produce_jobs: jobs a round.
+        enqueue_rounds, enqueue_slice: one by one takes many short turns, because a disk's flushes come in moods.
+        latency_samples: jobs a round, sent one at a time.
+        other_samples: the same from another process, in all.
+        process_jobs: jobs that each of four processes enqueues, a round.
+        delayed_jobs: due at random times between `delayed_from` and `delayed_until` seconds ahead.
+        idle_seconds: how long the CPU time of an idle process is added up.
+        wake_seconds, wakes: how long it idles before it is woken, and how often.
+        backlog: how many jobs lie waiting, or finished, in the larger case.
+        backlog_drained, backlog_enqueued: jobs whose cost is measured beside them, a round.
+        growth_seconds, growth_per_second: the steady load.
+    """
+
+    durabilities: tuple[str, ...] = ("normal", "full")
+    rounds: int = 5
+    drain_jobs: int = 20_000
+    enqueue_rounds: int = 40
+    enqueue_slice: int = 100
+    many_jobs: int = 20_000
+    produce_jobs: int = 20_000
+    latency_samples: int = 500
+    other_samples: int = 500
+    process_jobs: int = 500
+    delayed_jobs: int = 200
+    delayed_from: float = 1.0
+    delayed_until: float = 3.0
+    idle_seconds: float = 20.0
+    wake_seconds: float = 10.0
+    wakes: int = 3
+    backlog: int = 1_000_000
+    backlog_small: int = 1_000
+    backlog_drained: int = 5_000
+    backlog_enqueued: int = 1_000
+    starts: int = 7
+    growth_seconds: float = 60.0
+    growth_per_second: int = 1_000
+
+
+FULL = Scale()
+QUICK = Scale(
+    rounds=2,
+    drain_jobs=5_000,
+    enqueue_rounds=10,
+    enqueue_slice=50,
+    many_jobs=5_000,
+    produce_jobs=5_000,
+    latency_samples=100,
+    other_samples=80,
+    process_jobs=150,
+    delayed_jobs=60,
+    delayed_from=0.3,
+    delayed_until=1.0,
+    idle_seconds=4.0,
+    wake_seconds=1.0,
+    wakes=2,
+    backlog=50_000,
+    backlog_drained=2_000,
+    backlog_enqueued=300,
+    starts=3,
+    # Pruning looks every ten seconds: two of those are the least that shows anything.
+    growth_seconds=21.0,
+    growth_per_second=2_000,
+)

@@ -1,0 +1,83 @@
+"""Each benchmark still runs and says something. How fast is never asserted: the benchmarks themselves tell that."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.measures import MEASURES
+from benchmarks.report import Figure, at_most, ratio_at_least, ratio_at_most
+from benchmarks.scale import Scale
+
+TINY = Scale(
+    durabilities=("normal",),
+    rounds=1,
+    drain_jobs=50,
+    enqueue_rounds=2,
+    enqueue_slice=10,
+    many_jobs=50,
+    produce_jobs=50,
+    latency_samples=5,
+    other_samples=5,
+    process_jobs=5,
+    delayed_jobs=5,
+    delayed_from=0.05,
+    delayed_until=0.1,
+    idle_seconds=0.2,
+    wake_seconds=0.05,
+    wakes=1,
+    backlog=200,
+    backlog_small=20,
+    backlog_drained=50,
+    backlog_enqueued=10,
+    starts=1,
+    growth_seconds=2.5,
+    growth_per_second=50,
+)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_measure_yields_figures_that_are_positive_and_can_be_told(name: str, tmp_path: Path) -> None:
+    figures = list(MEASURES[name](TINY, tmp_path))
+    assert figures
+    for figure in figures:
+        assert figure.measure == name
+        assert figure.title
+        assert figure.unit
+        assert len(figure.limits) in (0, len(figure.values))
+        assert all(limit > 0 for limit in figure.limits)
+        # CPU time is counted in steps, so so short an idle time may have cost none.
+        assert all(value > 0 or (name == "idle" and figure.unit == "%") for value in figure.values), figure
+        json.dumps(figure.as_json())
+
+
+def test_a_mark_on_the_ratio_looks_at_the_median_of_each_rounds_own() -> None:
+    figure = Figure(
+        measure="x", title="x", unit="jobs/s", values=[10, 30, 20], limits=[100, 60, 40], mark=ratio_at_least(0.5)
+    )
+    assert figure.ratio == 0.5
+    assert figure.reached is True
+
+
+def test_a_mark_that_is_missed_is_told_as_missed() -> None:
+    figure = Figure(measure="x", title="x", unit="ms", values=[9.0], limits=[4.0], mark=ratio_at_most(2))
+    assert figure.reached is False
+    assert Figure(measure="x", title="x", unit="ms", values=[9.0], mark=at_most(10)).reached is True
+    assert Figure(measure="x", title="x", unit="ms", values=[9.0]).reached is None
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "figures.json"
+    choice = ["--only", "enqueue-many", "--quick", "--repeat", "1", "--durability", "normal"]
+    main([*choice, "--json", str(file), "--folder", str(tmp_path)])
+    assert "enqueue_many of" in capsys.readouterr().out
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert document["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    [figure] = document["figures"]
+    assert figure["mark"] == {"of": "ratio", "at_least": 0.25}
+    assert isinstance(figure["reached"], bool)
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
