@@ -11,7 +11,8 @@ from typing import Any, TypedDict
 from embedq.clock import to_seconds
 from embedq.config import Retention
 from embedq.errors import ConfigurationError
-from embedq.retry import Retry, retry_from_text, retry_to_text
+from embedq.retry import Retry
+from embedq.stored_retry import retry_from_json, retry_to_json
 
 # SQLite and the server databases hold 64-bit integers; ten digits are plenty.
 MAX_PRIORITY = 1_000_000_000
@@ -102,7 +103,7 @@ class Options:
         if self.timeout is not None:
             out["timeout"] = self.timeout
         if self.retry is not None:
-            out["retry"] = json.loads(retry_to_text(self.retry))
+            out["retry"] = retry_to_json(self.retry)
         if self.retention is not None:
             out["retention"] = {
                 item.name: None if (kept := getattr(self.retention, item.name)) is None else kept.total_seconds()
@@ -136,7 +137,7 @@ class StoredOptions:
         retry = values.get("retry")
         return cls(
             timeout=values.get("timeout"),
-            retry=None if retry is None else retry_from_text(json.dumps(retry)),
+            retry=None if retry is None else retry_from_json(retry),
             meta=values.get("meta", {}),
         )
 

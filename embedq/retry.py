@@ -2,7 +2,7 @@
 
 A `Retry` says it in tenacity's own strategies. `decide` evaluates them between processes: it builds tenacity's
 `RetryCallState` from what the row knows, asks in tenacity's order (retry, wait, stop), and touches nothing.
-`retry_to_text` and `retry_from_text` keep a policy that was given for one job only.
+How a policy that was given for one job only is kept in its row is told in stored_retry.py.
 
 The surprise: `attempts` and `stop` both apply, and whichever comes first ends the job. Give `attempts=None` for a
 `stop` that should rule alone.
@@ -10,18 +10,16 @@ The surprise: `attempts` and `stop` both apply, and whichever comes first ends t
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedq.clock import SECOND, to_seconds
 from embedq.errors import ConfigurationError, Discard, JobTimeout
-from embedq.functions import find_imported, module_name, name_of
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -264,148 +262,3 @@ def _readable_wait(answer: Any) -> float:
     if math.isnan(seconds):
         raise ValueError("it answered nan")
     return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
-
-
-# --- policies of one job, in its row ----------------------------------------------------------------------------------
-
-# For each strategy of tenacity that is numbers only: its constructor's arguments, and the attributes that hold them.
-_SAME_NAMES = {
-    name: name for name in ("start", "increment", "multiplier", "initial", "exp_base", "jitter", "min", "max")
-}
-_PLAIN: Mapping[str, Mapping[str, str]] = {
-    "wait_none": {},
-    "wait_fixed": {"wait": "wait_fixed"},
-    "wait_random": {"min": "wait_random_min", "max": "wait_random_max"},
-    "wait_incrementing": _SAME_NAMES,
-    "wait_exponential": _SAME_NAMES,
-    "wait_random_exponential": _SAME_NAMES,
-    "wait_exponential_jitter": _SAME_NAMES,
-    "stop_after_attempt": {"max_attempt_number": "max_attempt_number"},
-    "stop_after_delay": {"max_delay": "max_delay"},
-    "stop_before_delay": {"max_delay": "max_delay"},
-}
-# Those made of other strategies, and the attribute that holds these.
-_NESTED = {"wait_combine": "wait_funcs", "wait_chain": "strategies", "stop_any": "stops", "stop_all": "stops"}
-
-
-class _ByName(type):
-    """Tells instances by the name of their class: what is not imported now may be by the time it is raised."""
-
-    def __instancecheck__(cls, error: object) -> bool:
-        wanted = (cls.__module__, cls.__qualname__)
-        return any((module_name(base), base.__qualname__) == wanted for base in type(error).__mro__)
-
-
-class _NotImported(BaseException, metaclass=_ByName):
-    """Stands in for an exception class that was not imported here when a policy was read."""
-
-
-def retry_to_text(policy: Retry) -> str:
-    """A policy as JSON text.
-
-    Raises:
-        ConfigurationError: it holds a function or a strategy of the user's own, or an exception class that has no
-            name to be found by. Such a policy is declared on the job, in code.
-    """
-    stored: dict[str, Any] = {"attempts": policy.attempts}
-    if policy.retry is not None:
-        raise _undeclared("retry", policy.retry)
-    for role, strategy in (("wait", policy.wait), ("stop", policy.stop)):
-        if strategy is not None:
-            stored[role] = _strategy_to_json(role, strategy)
-    for role, kinds in (("retry_on", policy.retry_on), ("discard_on", policy.discard_on)):
-        if kinds:
-            stored[role] = [_class_to_name(role, kind) for kind in kinds]
-    return json.dumps(stored, separators=(",", ":"))
-
-
-def retry_from_text(text: str) -> Retry:
-    """The policy that `retry_to_text` wrote.
-
-    Exception classes are looked up among the imported modules. One that is not there keeps its name, and matches an
-    error only by that.
-
-    Raises:
-        ConfigurationError: the text is not what `retry_to_text` writes.
-    """
-    try:
-        stored = json.loads(text)
-        return Retry(
-            attempts=stored["attempts"],
-            wait=_strategy_from_json("wait", stored["wait"]) if "wait" in stored else None,
-            stop=_strategy_from_json("stop", stored["stop"]) if "stop" in stored else None,
-            retry_on=tuple(_class_from_name(name) for name in stored.get("retry_on", ())),
-            discard_on=tuple(_class_from_name(name) for name in stored.get("discard_on", ())),
-        )
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ConfigurationError(
-            f"the stored retry policy is not readable ({type(error).__qualname__}: {error}); enqueue the job again"
-        ) from error
-
-
-def _undeclared(role: str, value: Any) -> ConfigurationError:
-    return ConfigurationError(
-        f"{role}={value!r} has no stored form, so it cannot be given for one job; "
-        f"declare it on @embedq.job(retry=Retry({role}=...)) instead"
-    )
-
-
-def _strategy_to_json(role: str, strategy: Any) -> Any:
-    import tenacity
-
-    if strategy is tenacity.stop_never:
-        return ["stop_never", {}]
-    name = type(strategy).__name__
-    if type(strategy) is getattr(tenacity, name, None) and name.startswith(f"{role}_"):
-        if name in _NESTED:
-            return [name, [_strategy_to_json(role, part) for part in getattr(strategy, _NESTED[name])]]
-        if name in _PLAIN:
-            state = vars(strategy)
-            numbers = {argument: state[held] for argument, held in _PLAIN[name].items() if held in state}
-            if all(type(number) in (int, float) for number in numbers.values()):
-                return [name, {argument: _number_to_json(number) for argument, number in numbers.items()}]
-    raise _undeclared(role, strategy)
-
-
-def _strategy_from_json(role: str, stored: Any) -> Any:
-    import tenacity
-
-    name, body = stored
-    # Only names of the tables reach getattr.
-    if name.startswith(f"{role}_"):
-        if name == "stop_never":
-            return tenacity.stop_never
-        if name in _NESTED:
-            return getattr(tenacity, name)(*[_strategy_from_json(role, part) for part in body])
-        if name in _PLAIN:
-            numbers = {argument: _number_from_json(body[argument]) for argument in _PLAIN[name] if argument in body}
-            return getattr(tenacity, name)(**numbers)
-    raise ValueError(f"no {role} strategy {name!r}")
-
-
-def _number_to_json(number: float) -> float | str:
-    # JSON has no infinity.
-    return number if math.isfinite(number) else repr(number)
-
-
-def _number_from_json(stored: Any) -> float:
-    if stored in ("inf", "-inf", "nan"):
-        return float(stored)
-    if type(stored) not in (int, float):
-        raise ValueError(f"{stored!r} is not a number")
-    return stored  # type: ignore[no-any-return]
-
-
-def _class_to_name(role: str, kind: type[BaseException]) -> str:
-    name = f"{module_name(kind)}:{kind.__qualname__}" if issubclass(kind, _NotImported) else name_of(kind)
-    if name is None:
-        raise _undeclared(role, kind)
-    return name
-
-
-def _class_from_name(name: str) -> type[BaseException]:
-    found = find_imported(name)
-    if isinstance(found, type) and issubclass(found, BaseException):
-        return found
-    module, _, qualname = name.partition(":")
-    return type(qualname, (_NotImported,), {"__module__": module, "__qualname__": qualname})

@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {
         "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "handle",
         "interrupts", "job", "liveness", "middleware", "misfire", "options", "retry", "schedule", "serializers",
-        "signing", "task", "version", "wakeup",
+        "signing", "stored_retry", "task", "version", "wakeup",
     },
     {"storage"},
     {"worker", "maintenance"},

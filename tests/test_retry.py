@@ -43,9 +43,8 @@ from embedq.retry import (
     Retry,
     decide,
     default_wait_seconds,
-    retry_from_text,
-    retry_to_text,
 )
+from embedq.stored_retry import retry_from_json, retry_to_json
 
 START = 1_800_000_000 * SECOND
 
@@ -108,9 +107,9 @@ def test_the_reason_is_for_people():
 
 def test_the_default_does_not_import_tenacity():
     script = (
-        "import sys\nfrom embedq.retry import *\n"
+        "import sys\nfrom embedq.retry import *\nfrom embedq.stored_retry import *\n"
         "decide(Retry(), attempt=1, first_started_at=0, started_at=0, now=1, error=ValueError(), slept=0.0)\n"
-        "retry_from_text(retry_to_text(Retry(retry_on=(OSError,))))\n"
+        "retry_from_json(retry_to_json(Retry(retry_on=(OSError,))))\n"
         "print([name for name in ('tenacity', 'asyncio', 'cloudpickle') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -437,10 +436,9 @@ def policies(draw):
     st.sampled_from([ValueError, PaymentError.CardError, SystemExit]),
 )
 def test_a_stored_policy_decides_as_the_one_that_was_stored(policy, attempt, elapsed, error):
-    text = retry_to_text(policy)
-    json.loads(text, parse_constant=pytest.fail)
-    back = retry_from_text(text)
-    assert retry_to_text(back) == text
+    stored = retry_to_json(policy)
+    back = retry_from_json(json.loads(json.dumps(stored), parse_constant=pytest.fail))
+    assert retry_to_json(back) == stored
 
     def decision(policy):
         random.seed(1)
@@ -459,7 +457,7 @@ def test_a_stored_policy_decides_as_the_one_that_was_stored(policy, attempt, ela
     ],
 )
 def test_a_stored_wait_with_chance_in_it_draws_the_same(strategy):
-    back = retry_from_text(retry_to_text(Retry(wait=strategy))).wait
+    back = retry_from_json(retry_to_json(Retry(wait=strategy))).wait
     for attempt in range(1, 6):
         random.seed(attempt)
         state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
@@ -485,19 +483,19 @@ def test_a_stored_wait_with_chance_in_it_draws_the_same(strategy):
 )
 def test_what_is_not_plain_numbers_belongs_on_the_job(policy):
     with pytest.raises(ConfigurationError, match=r"declare it on @embedq\.job\(retry=Retry\("):
-        retry_to_text(policy)
+        retry_to_json(policy)
 
 
 def test_an_exception_that_is_not_imported_keeps_its_name_and_matches_nothing_else():
-    text = '{"attempts":3,"retry_on":["shop.errors:Card.Declined"],"discard_on":["shop.errors:Gone"]}'
-    policy = retry_from_text(text)
-    assert retry_to_text(policy) == text
+    stored = {"attempts": 3, "retry_on": ["shop.errors:Card.Declined"], "discard_on": ["shop.errors:Gone"]}
+    policy = retry_from_json(stored)
+    assert retry_to_json(policy) == stored
     assert is_dead(after(policy, error=ValueError()))
     assert "shop.errors" not in sys.modules
 
 
 def test_an_exception_that_is_imported_after_the_policy_was_read_matches_by_its_name():
-    policy = retry_from_text('{"attempts":3,"retry_on":["shop.errors:Declined"]}')
+    policy = retry_from_json({"attempts": 3, "retry_on": ["shop.errors:Declined"]})
     declined = type("Declined", (Exception,), {"__module__": "shop.errors"})
     assert not is_dead(after(policy, error=declined()))
     assert not is_dead(after(policy, error=type("Sub", (declined,), {})()))
@@ -507,31 +505,38 @@ def test_an_exception_that_is_imported_after_the_policy_was_read_matches_by_its_
 @pytest.mark.parametrize("name", ["os:system", "os:environ", "builtins:int", "builtins:exec", ":", "", "\ud800:\x00x"])
 def test_a_name_that_is_no_exception_is_an_unknown_one(name):
     try:
-        policy = retry_from_text(json.dumps({"attempts": 3, "retry_on": [name]}))
+        policy = retry_from_json({"attempts": 3, "retry_on": [name]})
     except ConfigurationError:
         return
     assert is_dead(after(policy))
 
 
 @pytest.mark.parametrize(
-    "text",
+    "stored",
     [
-        *("", "{", "null", "[]", "3", "{}", '{"attempts":0}', '{"attempts":"3"}', '{"attempts":3,"retry_on":3}'),
-        '{"attempts":3,"retry_on":[3]}',
-        '{"attempts":3,"wait":3}',
-        '{"attempts":3,"wait":["wait_fixed"]}',
-        '{"attempts":3,"wait":["wait_fixed",{}]}',
-        '{"attempts":3,"wait":["wait_fixed",{"wait":"5"}]}',
-        '{"attempts":3,"wait":["wait_exception",{"predicate":1}]}',
-        '{"attempts":3,"wait":["os",{}]}',
-        '{"attempts":3,"wait":["sleep",{"seconds":1000}]}',
-        '{"attempts":3,"wait":["stop_never",{}]}',
-        '{"attempts":3,"stop":["wait_none",{}]}',
-        '{"attempts":3,"wait":["wait_combine",[["stop_never",{}]]]}',
-        '{"attempts":3,"wait":["wait_chain",[]]}',
-        '{"attempts":3,"stop":' + '["stop_any",[' * 50_000,
+        *(None, [], 3, "text", {}, {"attempts": 0}, {"attempts": "3"}, {"attempts": 3, "retry_on": 3}),
+        {"attempts": 3, "retry_on": [3]},
+        {"attempts": 3, "wait": 3},
+        {"attempts": 3, "wait": ["wait_fixed"]},
+        {"attempts": 3, "wait": ["wait_fixed", {}]},
+        {"attempts": 3, "wait": ["wait_fixed", {"wait": "5"}]},
+        {"attempts": 3, "wait": ["wait_exception", {"predicate": 1}]},
+        {"attempts": 3, "wait": ["os", {}]},
+        {"attempts": 3, "wait": ["sleep", {"seconds": 1000}]},
+        {"attempts": 3, "wait": ["stop_never", {}]},
+        {"attempts": 3, "stop": ["wait_none", {}]},
+        {"attempts": 3, "wait": ["wait_combine", [["stop_never", {}]]]},
+        {"attempts": 3, "wait": ["wait_chain", []]},
     ],
 )
-def test_a_policy_that_is_not_readable_says_so(text):
+def test_a_policy_that_is_not_readable_says_so(stored):
     with pytest.raises(ConfigurationError, match="not readable"):
-        retry_from_text(text)
+        retry_from_json(stored)
+
+
+def test_a_policy_that_is_nested_too_deep_is_not_readable():
+    stop = ["stop_never", {}]
+    for _ in range(5000):
+        stop = ["stop_any", [stop]]
+    with pytest.raises(ConfigurationError, match="not readable"):
+        retry_from_json({"attempts": 3, "stop": stop})
