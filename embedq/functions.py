@@ -117,6 +117,17 @@ def find_imported(name: str) -> Any:
     return None
 
 
+def can_import(module: str) -> bool:
+    """Whether a module is likely to be found; nothing is imported, so of `a.b` only `a` is looked for."""
+    from importlib.util import find_spec
+
+    top = module.partition(".")[0]
+    try:
+        return top in sys.modules or find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def is_async(function: Any) -> bool:
     """Whether a call makes a coroutine: `async def`, a partial of one, or an object whose `__call__` is one."""
     function = unwrap_partial(function)

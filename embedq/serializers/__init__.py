@@ -16,9 +16,18 @@ dataclasses and named tuples. (A dataclass is made by calling it, so its `__post
 for what another process may be able to read, and `ValueError` for what none can.
 """
 
-from embedq.serializers.decoding import loads_call, loads_value
+from embedq.serializers.decoding import can_read_tag, can_read_zone, loads_call, loads_value
 from embedq.serializers.encoding import dumps_call, dumps_value
 from embedq.serializers.tagging import MAX_DEPTH
 from embedq.serializers.tags import PARENT_RESULT
 
-__all__ = ["MAX_DEPTH", "PARENT_RESULT", "dumps_call", "dumps_value", "loads_call", "loads_value"]
+__all__ = [
+    "MAX_DEPTH",
+    "PARENT_RESULT",
+    "can_read_tag",
+    "can_read_zone",
+    "dumps_call",
+    "dumps_value",
+    "loads_call",
+    "loads_value",
+]

@@ -52,6 +52,20 @@ def loads_value(text: str) -> Any:
     return _loads(text, None)
 
 
+def can_read_tag(tag: str) -> bool:
+    """Whether this version of embedq knows the tag."""
+    return tag in _READERS
+
+
+def can_read_zone(key: str) -> bool:
+    """Whether this process has the time zone."""
+    try:
+        _read_zone(key)
+    except (UnknownTypeError, ValueError):
+        return False
+    return True
+
+
 def _loads(text: str, parent_result: Callable[[], Any] | None) -> Any:
     # A tag's key is always written just so. Where it is not in the text, nothing has to be looked at.
     if _KEY_TEXT not in text:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from embedq.by_value import PYTHON, PackedFunction, unpack
 from embedq.errors import UnknownTaskError, UntrustedCodeError
-from embedq.functions import find_imported, is_async, resolve
+from embedq.functions import can_import, find_imported, is_async, resolve
 from embedq.options import NO_OPTIONS, Options
+from embedq.serializers import can_read_tag, can_read_zone
 from embedq.signing import Key
 from embedq.storage.rows import ClaimedJob
 from embedq.task import Registry
@@ -70,11 +71,16 @@ class Resolver:
 
     def has(self, needs: str) -> bool:
         """Whether this process has what a parked job needs, as far as can be told without importing anything."""
-        kind, _, what = needs.partition(" ")
-        if kind == "task":
-            return self._registry.get(what) is not None or find_imported(what) is not None
-        if kind == "type":
-            return find_imported(what) is not None
-        if kind == "python":
-            return what == PYTHON
-        return kind == "key" and what == self._key().id
+        checks: dict[str, Callable[[str], bool]] = {
+            "task ": lambda name: self._registry.get(name) is not None or find_imported(name) is not None,
+            "type ": lambda name: find_imported(name) is not None,
+            "module ": can_import,
+            "stored type ": can_read_tag,
+            "time zone ": can_read_zone,
+            "python ": lambda version: version == PYTHON,
+            "key ": lambda key_id: key_id == self._key().id,
+        }
+        for kind, is_here in checks.items():
+            if needs.startswith(kind):
+                return is_here(needs.removeprefix(kind))
+        return False
