@@ -6,6 +6,7 @@ A program prints what the test waits for, and ends when its standard input is cl
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -13,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -179,7 +179,7 @@ def start_together(url: str, rounds: int) -> None:
     import filelock  # noqa: F401
     import sqlite_utils.migrations  # noqa: F401
 
-    import embedq.runtime  # noqa: F401
+    import embedq.runtime
 
     say("ready")
     for number in range(rounds):
@@ -197,8 +197,93 @@ def enqueue_one(url: str) -> None:
     until_told()
 
 
+def work_with_own_handler(url: str, when: str) -> None:
+    """Run jobs in a host that handles SIGTERM itself."""
+    told = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        say("the host's own handler")
+        told.set()
+
+    def set_handler() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if when == "ignored" else handle)
+
+    if when != "after":
+        set_handler()
+    embedq.start(url)
+    if when == "after":
+        set_handler()
+    say("ready")
+    if when == "ignored":
+        until_told()
+    else:
+        assert told.wait(60)
+
+
+def end_with_running_jobs(url: str, how: str) -> None:
+    """Leave by `sys.exit`, by an error or by doing nothing, with four jobs running."""
+    embedq.start(url, workers=4)
+    jobs = [embedq.enqueue(work_on, 1.0) for _ in range(4)]
+    say(json.dumps([job.id for job in jobs]))
+    sys.stdin.readline()
+    if how == "sys.exit":
+        sys.exit(7)
+    if how == "an error":
+        raise RuntimeError("the host failed")
+
+
+def enqueue_from_everywhere(url: str) -> None:
+    """Enqueue from the main thread and four others, while jobs run."""
+    app = embedq.EmbedQ(url, workers=2).start()
+
+    def enqueue() -> None:
+        while True:
+            note("acknowledged", job=app.enqueue(run).id)
+
+    for _ in range(4):
+        threading.Thread(target=enqueue, daemon=True).start()
+    say("ready")
+    enqueue()
+
+
+def start_and_stop(url: str, times: int) -> None:
+    """Print which threads and how many descriptors there are after one start and stop, and after many."""
+
+    def once() -> None:
+        app = embedq.EmbedQ(url, workers=3)
+        with app:
+            app.enqueue(run).result(timeout=30)
+            assert os.listdir(f"{url.removeprefix('sqlite:///')}.embedq/servers")
+
+    def census() -> dict[str, Any]:
+        gc.collect()
+        return {
+            "threads": [thread.name for thread in threading.enumerate()],
+            "descriptors": len(os.listdir("/proc/self/fd")),
+        }
+
+    once()
+    before = census()
+    for _ in range(times):
+        once()
+    say(json.dumps([before, census()]))
+    until_told()
+
+
 PROGRAMS: dict[str, Callable[..., None]] = {
-    program.__name__: program for program in (work, produce, work_and_produce, share, start_together, enqueue_one)
+    program.__name__: program
+    for program in (
+        work,
+        produce,
+        work_and_produce,
+        share,
+        start_together,
+        enqueue_one,
+        work_with_own_handler,
+        end_with_running_jobs,
+        enqueue_from_everywhere,
+        start_and_stop,
+    )
 }
 
 if __name__ == "__main__":

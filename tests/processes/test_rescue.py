@@ -1,4 +1,4 @@
-"""The jobs of a process that died run again soon; those of a process that lives are left alone (promises G2, G3, G4)."""
+"""A dead process's jobs run again soon; a live one's are left alone, and a late result is refused (G2, G3, G4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_job_whose_process_is_killed_runs_again_within_a_second_or_so(fleet: F
         died_at = fleet.kill(victim)
         assert job.result(timeout=30) in {program.pid for program in programs if program is not victim}
 
-        first, second = fleet.runs_of(job.id)
+        _, second = fleet.runs_of(job.id)
         delays.append(second.started_at - died_at)
         assert [attempt.ending for attempt in job.attempts()] == [Ending.CRASHED, Ending.SUCCEEDED]
         snapshot = job.snapshot()
