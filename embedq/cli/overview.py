@@ -1,0 +1,172 @@
+"""`embedq stats`, `servers` and `migrate`: the queue as a whole."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from embedq.cli.session import (
+    Session,
+    counted,
+    dim,
+    hint,
+    iso,
+    now_of,
+    pass_session,
+    say,
+    shared_options,
+    table,
+)
+from embedq.cli.states import coloured
+from embedq.cli.text import clip, relative, safe, span
+from embedq.config import sqlite_path
+from embedq.job import Ending, JobState
+from embedq.storage.inspect import COUNT_CAP, Server, Stats
+
+# Silent for longer than the default lease: its jobs are about to be taken back, or nobody is there to do it.
+SILENT_SECONDS = 30
+SHOWN_QUEUES = 10
+
+_MEANINGS = {
+    JobState.AWAITING: "a parent is unfinished",
+    JobState.SCHEDULED: "not due yet",
+    JobState.READY: "due; a worker takes them when it is free",
+    JobState.RUNNING: "",
+    JobState.RETRYING: "failed, and will run again",
+    JobState.PARKED: "no worker here knows how to run them",
+    JobState.SUCCEEDED: "",
+    JobState.DEAD: "failed for good: embedq jobs --state dead",
+    JobState.CANCELLED: "",
+}
+
+
+@click.command()
+@shared_options
+@pass_session
+def stats(session: Session) -> None:
+    """Show the queue at a glance: jobs by state, what waits, the last hour."""
+    app = session.open()
+    found, servers = app.stats(), app.servers()
+    if session.json:
+        session.emit(
+            {
+                "counts": {state.value: found.counts[state] for state in JobState},
+                "counts_stop_at": COUNT_CAP,
+                "oldest_ready_seconds": found.oldest_ready_seconds,
+                "last_hour": {ending.value: found.last_hour.get(ending, 0) for ending in Ending},
+                "servers": len(servers),
+                "workers": sum(server.workers for server in servers),
+                "running": sum(server.running for server in servers),
+            }
+        )
+        return
+    say(table(["STATE", "JOBS", ""], [_count(found, state) for state in _MEANINGS], right=[1]))
+    _waiting(found)
+    say()
+    say(f"last hour  {_last_hour(found)}")
+    say(f"workers    {_workers(servers)}")
+    if not servers and (found.counts[JobState.READY] or found.counts[JobState.SCHEDULED]):
+        hint("nothing runs until a process calls embedq.start(), or: embedq worker --app module")
+
+
+def _last_hour(found: Stats) -> str:
+    endings = [f"{count:,} {ending}" for ending in Ending if (count := found.last_hour.get(ending, 0))]
+    if not endings:
+        return "nothing ran"
+    return f"{counted(sum(found.last_hour.values()), 'attempt')}: {', '.join(endings)}"
+
+
+def _count(found: Stats, state: JobState) -> list[str]:
+    number = found.counts[state]
+    text = f"{number:,}{'+' if number >= COUNT_CAP else ''}"
+    if not number:
+        return [dim(state.value), dim(text), ""]
+    return [coloured(state), text, dim(_MEANINGS[state])]
+
+
+def _waiting(found: Stats) -> None:
+    if not found.oldest_ready_seconds:
+        return
+    say()
+    oldest = sorted(found.oldest_ready_seconds.items(), key=lambda item: -item[1])
+    rows = [[clip(safe(queue), 40), span(seconds)] for queue, seconds in oldest[:SHOWN_QUEUES]]
+    say(table(["QUEUE", "OLDEST WAITS"], rows))
+    if len(oldest) > SHOWN_QUEUES:
+        hint(f"and {len(oldest) - SHOWN_QUEUES} more queues")
+
+
+def _workers(servers: list[Server]) -> str:
+    if not servers:
+        return "no process runs jobs"
+    processes = f"{len(servers)} process{'' if len(servers) == 1 else 'es'}"
+    threads = counted(sum(server.workers for server in servers), "thread")
+    return f"{processes}, {threads}, {counted(sum(server.running for server in servers), 'job')} running"
+
+
+@click.command()
+@shared_options
+@pass_session
+def servers(session: Session) -> None:
+    """List the processes that run jobs."""
+    app = session.open()
+    found = app.servers()
+    if session.json:
+        session.emit({"servers": [_document(server) for server in found]})
+    elif not found:
+        say("no process runs jobs")
+    else:
+        now = now_of(app)
+        rows = [
+            [
+                str(server.id), clip(safe(server.hostname), 24), str(server.pid), str(server.workers),
+                str(server.running), clip(safe(", ".join(server.queues)), 24) if server.queues else "all",
+                span((now - server.started_at).total_seconds()), server.version, _state(server, now),
+            ]
+            for server in found
+        ]  # fmt: skip
+        headers = ["ID", "HOST", "PID", "THREADS", "RUNNING", "QUEUES", "UP", "VERSION", ""]
+        say(table(headers, rows, right=[0, 2, 3, 4]))
+
+
+def _state(server: Server, now: datetime) -> str:
+    said = [click.style("leader", fg="green")] if server.leader else []
+    if server.stopping:
+        said.append(click.style("stopping", fg="yellow"))
+    if (now - server.heartbeat_at).total_seconds() > SILENT_SECONDS:
+        said.append(click.style(f"last seen {relative(server.heartbeat_at, now)}", fg="red"))
+    return ", ".join(said)
+
+
+def _document(server: Server) -> dict[str, object]:
+    return {
+        "id": server.id,
+        "uuid": server.uuid,
+        "hostname": server.hostname,
+        "pid": server.pid,
+        "version": server.version,
+        "workers": server.workers,
+        "running": server.running,
+        "queues": server.queues,
+        "started_at": iso(server.started_at),
+        "heartbeat_at": iso(server.heartbeat_at),
+        "stopping": server.stopping,
+        "leader": server.leader,
+    }
+
+
+@click.command()
+@shared_options
+@pass_session
+def migrate(session: Session) -> None:
+    """Create the database, or bring its schema up to date. Every start does this too."""
+    app = session.app()
+    url = app.settings.url
+    existed = sqlite_path(url).exists()
+    applied = app.migrate()
+    if session.json:
+        session.emit({"url": url, "created": not existed, "applied": applied})
+    elif applied:
+        say(f"{safe(url)}: {'applied' if existed else 'created with'} {', '.join(applied)}")
+    else:
+        say(f"{safe(url)} is up to date")

@@ -1,0 +1,119 @@
+"""Stored text and times as a terminal may show them.
+
+Names, arguments, errors and log lines come from a database that anybody may have written to. `safe` and `safe_lines`
+escape whatever a terminal acts upon (ANSI sequences, carriage returns, marks that turn the direction of writing), so
+everything stored that is printed for people goes through one of them, exactly once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+# A letter may carry combining marks without end, and none of them takes a column.
+MARKS_PER_COLUMN = 4
+
+
+def safe(text: str) -> str:
+    r"""The text on one line, with what is not printable written as `\n`, `\x1b`, `\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def safe_lines(text: str) -> list[str]:
+    """The lines of the text, each `safe`; tabs become spaces."""
+    return [safe(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n")]
+
+
+def quoted(text: str) -> str:
+    """The text as a string literal, in double quotes."""
+    return '"' + safe(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _escaped(char: str) -> str:
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
+    if named is not None:
+        return named
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def clip(text: str, width: int) -> str:
+    """The text cut to a width in columns; it ends in `…` where something is missing."""
+    longest = width * MARKS_PER_COLUMN
+    if len(text) <= longest and columns(text) <= width:
+        return text
+    kept, taken = "", columns("…")
+    for char in text[:longest]:
+        taken += _columns(char)
+        if taken > width:
+            break
+        kept += char
+    return kept + "…"
+
+
+def _columns(char: str) -> int:
+    if char.isascii():
+        return 1
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+
+
+def span(seconds: float) -> str:
+    """A length of time in one unit: `42 s`, `3 min`, `5 h`, `12 d`."""
+    seconds = round(abs(seconds))
+    if seconds < MINUTE:
+        return f"{seconds} s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE} min"
+    if seconds < DAY:
+        return f"{seconds // HOUR} h"
+    return f"{seconds // DAY} d"
+
+
+def duration(seconds: float) -> str:
+    """How long something took: `12 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`."""
+    if seconds < 0.0005:
+        return "<1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    seconds = round(seconds)
+    if seconds < MINUTE:
+        return f"{seconds} s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE} min {seconds % MINUTE} s"
+    if seconds < DAY:
+        return f"{seconds // HOUR} h {seconds % HOUR // MINUTE} min"
+    return f"{seconds // DAY} d {seconds % DAY // HOUR} h"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """A moment as seen from now: `3 min ago`, `in 42 s`, `now`."""
+    seconds = (moment - now).total_seconds()
+    if round(seconds) == 0:
+        return "now"
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(seconds)} ago"
+
+
+def absolute(moment: datetime) -> str:
+    """A moment on this machine's clock, with its zone: `2026-06-01 12:00:03 CEST`."""
+    try:
+        return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    except OverflowError:
+        # The last hours of the year 9999 are in no later year.
+        return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def both(moment: datetime, now: datetime) -> str:
+    """A moment both ways: `2026-06-01 12:00:03 CEST (3 min ago)`."""
+    return f"{absolute(moment)} ({relative(moment, now)})"
