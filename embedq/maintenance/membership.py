@@ -135,7 +135,7 @@ class Membership:
             )
             crashed = sum(outcome.ending is Ending.CRASHED for outcome in outcomes)
             logger.warning(
-                "process %s on %s is gone; %d of its jobs were running, %d more were claimed; they go back to the queue",
+                "process %s on %s is gone; %d of its jobs were running, %d more claimed; they go back to the queue",
                 row.pid, row.hostname, crashed, len(outcomes) - crashed,
             )  # fmt: skip
             if row.host == self._host:
