@@ -1,42 +1,42 @@
 """Every error that embedq raises, in one tree. Each message says what to do.
 
-    EmbedqError
-    ├── ConfigurationError            a setting that cannot work
-    ├── NotStartedError               the app has no workers here, and the call needs them
-    ├── EnqueueError                  refused at enqueue; nothing was written
-    │   ├── UnstorableArgumentError   an argument has no stored form
-    │   ├── SignatureError            the arguments do not fit the function
-    │   ├── PayloadTooLargeError      the arguments (or the pickled function) are too large
-    │   └── UnstorableFunctionError   the function can be stored neither by name nor by value
-    ├── ScheduleError                 a cron expression, interval or time zone that can never work
-    ├── ParkError                     a stored job that cannot run here, and is kept for a process that can
-    │   ├── UnknownTaskError          no function of that name here
-    │   ├── UnknownTypeError          an argument is of a dataclass or enum not imported here
-    │   ├── UntrustedCodeError        the row was altered, or signed with another key
-    │   └── PythonVersionError        a lambda pickled by another Python version
-    ├── JobError
-    │   ├── JobNotFoundError          no such job (it may have been pruned)
-    │   ├── JobStateError             the job is not in a state that allows this
-    │   ├── JobDeadError              `result()` of a job that failed for good
-    │   ├── JobCancelledError         `result()` of a job that was cancelled
-    │   ├── ResultUnavailableError    the job succeeded, but its result could not be stored
-    │   └── WaitTimeoutError          `wait()` or `result()` took longer than asked
-    ├── ScheduleNotFoundError         no such recurring job
-    └── StorageError
-        ├── StorageBusyError          the database stayed locked too long
-        ├── StorageFullError          no space left
-        ├── StorageReadOnlyError      the file or its folder cannot be written
-        ├── StorageMissingError       the folder is not there, or the file cannot be opened
-        ├── StorageCorruptError       not a database, or a damaged one
-        ├── SchemaTooNewError         written by a newer embedq
-        ├── NetworkFilesystemError    a SQLite file on a network disk
-        └── StorageUnavailableError   any other failure of the disk or the server
+EmbedqError
+├── ConfigurationError            a setting that cannot work
+├── NotStartedError               the app has no workers here, and the call needs them
+├── EnqueueError                  refused at enqueue; nothing was written
+│   ├── UnstorableArgumentError   an argument has no stored form
+│   ├── SignatureError            the arguments do not fit the function
+│   ├── PayloadTooLargeError      the arguments (or the pickled function) are too large
+│   └── UnstorableFunctionError   the function can be stored neither by name nor by value
+├── ScheduleError                 a cron expression, interval or time zone that can never work
+├── ParkError                     a stored job that cannot run here, and is kept for a process that can
+│   ├── UnknownTaskError          no function of that name here
+│   ├── UnknownTypeError          an argument is of a dataclass or enum not imported here
+│   ├── UntrustedCodeError        the row was altered, or signed with another key
+│   └── PythonVersionError        a lambda pickled by another Python version
+├── JobError
+│   ├── JobNotFoundError          no such job (it may have been pruned)
+│   ├── JobStateError             the job is not in a state that allows this
+│   ├── JobDeadError              `result()` of a job that failed for good
+│   ├── JobCancelledError         `result()` of a job that was cancelled
+│   ├── ResultUnavailableError    the job succeeded, but its result could not be stored
+│   └── WaitTimeoutError          `wait()` or `result()` took longer than asked
+├── ScheduleNotFoundError         no such recurring job
+└── StorageError
+    ├── StorageBusyError          the database stayed locked too long
+    ├── StorageFullError          no space left
+    ├── StorageReadOnlyError      the file or its folder cannot be written
+    ├── StorageMissingError       the folder is not there, or the file cannot be opened
+    ├── StorageCorruptError       not a database, or a damaged one
+    ├── SchemaTooNewError         written by a newer embedq
+    ├── NetworkFilesystemError    a SQLite file on a network disk
+    └── StorageUnavailableError   any other failure of the disk or the server
 
-    Discard                           raised by a job: give up now, do not retry
-    JobInterrupt (BaseException)      raised inside a running job
-    ├── JobTimeout                    it ran longer than its timeout
-    ├── JobCancelled                  somebody cancelled it
-    └── JobStopped                    the process is shutting down; the job goes back to the queue
+Discard                           raised by a job: give up now, do not retry
+JobInterrupt (BaseException)      raised inside a running job
+├── JobTimeout                    it ran longer than its timeout
+├── JobCancelled                  somebody cancelled it
+└── JobStopped                    the process is shutting down; the job goes back to the queue
 """
 
 from __future__ import annotations

@@ -144,7 +144,6 @@ class Registry:
         self._by_name: dict[str, Task[..., Any]] = {}
         self._wrapped: WeakKeyDictionary[Any, Task[..., Any]] = WeakKeyDictionary()
         self._lock = threading.Lock()
-        self.version = 0
 
     def add(self, task: Task[..., Any], aliases: tuple[str, ...] = ()) -> None:
         """Register a task under its name and its former names.
@@ -162,7 +161,6 @@ class Registry:
                     )
             for name in (task.name, *aliases):
                 self._by_name[name] = task
-            self.version += 1
 
     def after_fork(self) -> None:
         """In the child of a fork: the lock may have been held by a thread that is not here."""

@@ -70,9 +70,7 @@ def cannot_open(path: Path, said: str) -> StorageError:
     """Why a file cannot be opened, from what is seen around it."""
     folder = path.parent
     if not folder.exists():
-        return StorageMissingError(
-            f"the folder {folder} does not exist; create it, or choose another for {path.name}"
-        )
+        return StorageMissingError(f"the folder {folder} does not exist; create it, or choose another for {path.name}")
     if not folder.is_dir():
         return StorageMissingError(f"{folder} is not a folder; choose another path for {path.name}")
     if path.is_dir():
