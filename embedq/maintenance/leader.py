@@ -71,11 +71,17 @@ class Leader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. The lease is freed when the process deregisters."""
+        """End the thread, and let another lead: jobs may take long to drain, and schedules must not wait for them."""
         self._stopping = True
         self._wake.call()
         if self._thread is not None:
             self._thread.join()
+        if self._lease is not None:
+            self._lease = None
+            try:
+                self._database.write(servers.release_leases, self._server_id())
+            except StorageError as error:
+                logger.warning("could not give up leadership; it runs out by itself: %s", error)
 
     def look_again(self) -> None:
         """A schedule changed, or the leader may be gone."""
@@ -107,14 +113,16 @@ class Leader:
         return min(LOOK_SECONDS, max(0.0, (next_fire - self._clock.now()) / SECOND))
 
     def _bid(self) -> None:
-        now = time.monotonic()
+        now, had = time.monotonic(), self._lease
+        length = int(self._settings.lease * SECOND)
+        if had is None:
+            # Looked at each time: who stops in good order frees it, and schedules wait for whoever comes next.
+            if not self._database.read(servers.lease_is_free, LEASE_NAME, now=self._clock.now(), length=length):
+                return
         # The wall clock may have moved under a lease that the monotonic one still thinks fresh.
-        expired = self._lease is not None and self._lease.expires_at <= self._clock.now()
-        if now < self._bid_at and not expired:
+        elif now < self._bid_at and had.expires_at > self._clock.now():
             return
         self._bid_at = now + self._settings.lease / 3
-        had = self._lease
-        length = int(self._settings.lease * SECOND)
         self._lease = self._database.write(
             servers.take_lease, LEASE_NAME, self._server_id(), now=self._clock.now(), length=length
         )

@@ -181,6 +181,17 @@ class Lease(NamedTuple):
     expires_at: int
 
 
+def lease_is_free(tx: Transaction, name: str, *, now: int, length: int) -> bool:
+    """Whether `take_lease` would give it to anybody: a look that writes nothing."""
+    row = tx.one("lease", (name,))
+    return row is None or row[2] <= now or row[2] > now + 2 * length
+
+
+def release_leases(tx: Transaction, holder: int) -> None:
+    """Let others lead at once."""
+    tx.run("drop_leases", (holder,))
+
+
 def take_lease(tx: Transaction, name: str, holder: int, *, now: int, length: int) -> Lease | None:
     """Take, or renew, leadership until `now + length` (microseconds); None when another holds it."""
     # A lease that ends absurdly late was written before the clock stepped back; nobody may wait for it that long.
