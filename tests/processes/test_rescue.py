@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from datetime import timedelta
-from itertools import pairwise
 
 import embedq
 from embedq import Ending, JobState
@@ -41,23 +39,6 @@ def test_a_job_whose_process_is_killed_runs_again_within_a_second_or_so(fleet: F
         programs.append(fleet.worker())
     print("seconds from the death to the new run:", ", ".join(f"{delay:.2f}" for delay in delays))
     assert max(delays) < 3
-
-
-def test_when_the_leader_is_killed_another_process_fires_the_recurring_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:
-    programs = fleet.workers(3, tick=True)
-    gaps = []
-    for _ in range(2):
-        eventually(lambda: [server for server in queue.servers() if server.leader])
-        [leader] = [server for server in queue.servers() if server.leader]
-        died_at = fleet.kill(next(program for program in programs if program.pid == leader.pid))
-        eventually(lambda: [tick for tick in fleet.events("start") if tick["at"] > died_at], seconds=30)  # noqa: B023
-        gaps.append(next(tick["at"] for tick in fleet.events("start") if tick["at"] > died_at) - died_at)
-    print("seconds from the leader's death to the next occurrence:", ", ".join(f"{gap:.2f}" for gap in gaps))
-    # The next occurrence itself may be a second away.
-    assert max(gaps) < 4
-    eventually(lambda: len(queue.occurrences("tick")) >= 5)
-    ledger = sorted(line.fire_at for line in queue.occurrences("tick"))
-    assert {late - early for early, late in pairwise(ledger)} == {timedelta(seconds=1)}
 
 
 def test_a_process_that_was_stopped_for_longer_than_the_lease_keeps_its_jobs(
