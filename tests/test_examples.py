@@ -78,6 +78,7 @@ def test_the_quickstart_counts_what_a_plain_loop_counts_each_time_it_runs(tmp_pa
         assert app.jobs(queue="index", state=JobState.READY) == []
         assert app.schedules() == []
         assert app.servers() == []
+        app.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="it is about kill -9")
