@@ -95,7 +95,8 @@ class Dispatcher:
 
         self._outcomes: deque[Outcome] = deque()
         self._unwritten: list[Outcome] = []
-        # What this process is known to lack; see `_look_after_parked`.
+        # What this process seemed to have, and what of that it has not after all; see `_look_after_parked`.
+        self._offered: set[str] = set()
         self._unmet: set[str] = set()
         self._known_needs: tuple[str, ...] = ()
         self._suspect: tuple[int, int] | None = None
@@ -277,6 +278,7 @@ class Dispatcher:
         waiting = watch.read(inspect.parked_needs)
         known = tuple(needs for needs in waiting if needs not in self._unmet and self._resolver.has(needs))
         self._known_needs = known
+        self._offered.update(known)
         if known:
             self._more.update(EXECUTORS)
 
@@ -391,7 +393,9 @@ class Dispatcher:
             )  # fmt: skip
         for outcome in outcomes:
             if outcome.state is JobState.PARKED and outcome.needs is not None:
-                self._unmet.add(outcome.needs)
+                # What is lacking now may be imported in a moment; only what was tried in vain is not tried again.
+                if outcome.needs in self._offered:
+                    self._unmet.add(outcome.needs)
                 self._known_needs = tuple(needs for needs in self._known_needs if needs != outcome.needs)
         log_outcomes(outcomes if not finished.refused else [out for out in outcomes if out not in finished.refused])
         self._ended(finished.ended)
