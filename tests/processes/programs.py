@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -129,14 +129,42 @@ def settle(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def work(url: str, tick: bool = False, **settings: Any) -> None:
-    """Run jobs; with `tick`, one recurring job each second as well."""
+def work(
+    url: str,
+    tick: bool = False,
+    knows: Mapping[str, Sequence[str]] | None = None,
+    learns_when_told: bool = False,
+    **settings: Any,
+) -> None:
+    """Run jobs.
+
+    Args:
+        tick: and a recurring one each second.
+        knows: names of tasks that only this process has, with their former names.
+        learns_when_told: it has them only after a line on standard input.
+    """
     app = _apps[url] = embedq.EmbedQ(url, **settle(settings))
     if tick:
         app.recurring("tick", embedq.every(seconds=1), run, misfire="all")
+    if not learns_when_told:
+        learn(app, knows or {})
     app.start()
     say("ready")
+    if learns_when_told:
+        sys.stdin.buffer.raw.readline()  # type: ignore[attr-defined]
+        learn(app, knows or {})
     until_told()
+
+
+def learn(app: embedq.EmbedQ, names: Mapping[str, Sequence[str]]) -> None:
+    """Register a function under names that the others do not have."""
+
+    def report(year: int) -> int:
+        note("reported", year=year)
+        return year
+
+    for name, aliases in names.items():
+        app.job(name=name, aliases=aliases)(report)
 
 
 def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any) -> None:
