@@ -41,8 +41,9 @@ RETRYABLE = (JobState.DEAD, JobState.CANCELLED, JobState.RETRYING, JobState.SCHE
 CANCELLABLE = CANCEL_ORDER
 
 
-def filters(states: Sequence[JobState], **state_options: Any) -> Callable[[C], C]:
+def filters(states: Sequence[JobState], state_help: str) -> Callable[[C], C]:
     """Add the options by which jobs are found."""
+    names = [state.value for state in states]
 
     def add(command: C) -> C:
         for option in (
@@ -51,7 +52,9 @@ def filters(states: Sequence[JobState], **state_options: Any) -> Callable[[C], C
             click.option("--tag", metavar="TAG", help="Only with this tag."),
             click.option("--name", metavar="NAME", help="Only of this function, by its full registered name."),
             click.option("--queue", metavar="QUEUE", help="Only in this queue."),
-            click.option("--state", type=click.Choice([state.value for state in states]), **state_options),
+            click.option(
+                "--state", metavar="STATE", type=click.Choice(names), help=f"{state_help} One of: {', '.join(names)}."
+            ),
         ):
             command = option(command)
         return command
@@ -60,9 +63,11 @@ def filters(states: Sequence[JobState], **state_options: Any) -> Callable[[C], C
 
 
 @click.command("jobs")
-@filters(list(JobState), help="Only in this state.")
+@filters(list(JobState), "Only in this state.")
 @click.option("--parent", metavar="ID", type=int, help="Only those that continue this job.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N", help="How many at most."
+)
 @click.option("--before", metavar="ID", type=int, help="Only older than this job: the next page.")
 @shared_options
 @pass_session
@@ -112,7 +117,7 @@ def targets(verb: str) -> Callable[[C], C]:
 
 @click.command()
 @targets("Retry")
-@filters(RETRYABLE, help="With --all: the state they are in. [default: dead]")
+@filters(RETRYABLE, "With --all, those in this state. [default: dead]")
 @shared_options
 @pass_session
 def retry(session: Session, /, ids: tuple[int, ...], every: bool, yes: bool, **found_by: Any) -> None:
@@ -135,7 +140,7 @@ def retry(session: Session, /, ids: tuple[int, ...], every: bool, yes: bool, **f
 
 @click.command()
 @targets("Cancel")
-@filters(CANCELLABLE, help="With --all: the state they are in. [default: any but ended]")
+@filters(CANCELLABLE, "With --all, those in this state. [default: any but ended]")
 @shared_options
 @pass_session
 def cancel(session: Session, /, ids: tuple[int, ...], every: bool, yes: bool, **found_by: Any) -> None:

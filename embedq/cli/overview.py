@@ -45,7 +45,10 @@ _MEANINGS = {
 @shared_options
 @pass_session
 def stats(session: Session) -> None:
-    """Show the queue at a glance: jobs by state, what waits, the last hour."""
+    """Show the queue at a glance.
+
+    Jobs by state, what waits, and the last hour.
+    """
     app = session.open()
     found, servers = app.stats(), app.servers()
     if session.json:

@@ -40,7 +40,10 @@ LABEL = 10
 @shared_options
 @click.pass_context
 def schedules(ctx: click.Context) -> None:
-    """List recurring jobs; or show, pause, resume, trigger or remove one."""
+    """List recurring jobs, or act on one.
+
+    Without a command it lists them.
+    """
     if ctx.invoked_subcommand is not None:
         return
     session = ctx.ensure_object(Session)
@@ -128,7 +131,12 @@ def _find(app: EmbedQ, name: str) -> Schedule:
 @schedules.command()
 @click.argument("name")
 @click.option(
-    "--limit", type=click.IntRange(0, 10_000), default=10, show_default=True, help="How many lines of the ledger."
+    "--limit",
+    type=click.IntRange(0, 10_000),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many lines of the ledger.",
 )
 @shared_options
 @pass_session

@@ -197,8 +197,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Se
     from tabulate import tabulate
 
     text = tabulate(
-        rows,
-        headers=[bold(header) for header in headers],
+        # As its headers, they would be padded.
+        [[bold(header) for header in headers], *rows],
         tablefmt="plain",
         disable_numparse=True,
         colalign=["right" if index in right else "left" for index in range(len(headers))],
