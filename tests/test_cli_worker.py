@@ -68,7 +68,8 @@ def terminal(
     screen, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", ON_TERMINAL, *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=ROOT, env={**shell, **(environment or {})},
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=ROOT,
+        env={**shell, **(environment or {})},
     )  # fmt: skip
     os.close(theirs)
     try:
