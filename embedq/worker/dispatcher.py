@@ -49,6 +49,10 @@ STALE_SECONDS = 0.25
 # How often log lines, progress and the needs of parked jobs are looked after.
 CHORES_SECONDS = 0.5
 LONGEST_BACKOFF = 5.0
+# A write is told of when it reaches the log, and can be read when it has been flushed: milliseconds later, or many. So
+# looking goes on for a while, soon at first, then every `poll` seconds.
+FIRST_LOOK_SECONDS = 0.001
+SETTLING_SECONDS = 0.25
 
 
 class Dispatcher:
@@ -106,6 +110,8 @@ class Dispatcher:
         self._next_due: float = math.inf
         self._rate = 0.0
         self._turned_at = self._looked_at = self._chores_at = self._progressed_at = 0.0
+        self._told_at = 0.0
+        self._look_soon = FIRST_LOOK_SECONDS
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -149,6 +155,8 @@ class Dispatcher:
 
     def _changed(self) -> None:
         """Somebody has written; called in the listener's thread."""
+        self._told_at = time.monotonic()
+        self._look_soon = FIRST_LOOK_SECONDS
         self._looked_at = 0.0
         self._wake.call()
 
@@ -236,8 +244,11 @@ class Dispatcher:
     @property
     def _look_seconds(self) -> float:
         """How often to ask whether another process has written."""
-        told = self._listener is not None and self._listener.works
-        return CHORES_SECONDS if told else self._settings.poll
+        if self._listener is None or not self._listener.works:
+            return self._settings.poll
+        if time.monotonic() - self._told_at < SETTLING_SECONDS:
+            return min(self._look_soon, self._settings.poll)
+        return CHORES_SECONDS
 
     def _pause(self) -> float:
         """How long there is nothing to do, in seconds."""
@@ -260,7 +271,9 @@ class Dispatcher:
         if watch is None or now - self._looked_at < self._look_seconds:
             return
         self._looked_at = now
+        self._look_soon *= 2
         if watch.changed():
+            self._look_soon = self._settings.poll
             waiting = watch.read(inspect.waiting, self._server_id(), self._settings.queues)
             if waiting.ready:
                 self._more.update(EXECUTORS)
