@@ -211,6 +211,8 @@ class Dispatcher:
 
     def hand_over(self, job: ClaimedJob) -> None:
         """Start the job that was inserted as running."""
+        # It lies in the buffer until its worker has woken, and must not look as if it had lain there for long.
+        self._progressed_at = time.monotonic()
         self._pool.hand_over(job)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
