@@ -29,7 +29,7 @@ class Program:
         self._errors = folder / f"{number}-{name}.stderr"
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-m", "tests.processes.programs", name, json.dumps(arguments)],
+                [sys.executable, "-X", "faulthandler", "-m", "tests.processes", name, json.dumps(arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

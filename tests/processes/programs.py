@@ -1,114 +1,23 @@
-"""The jobs of these tests, and the programs that run them: `python -m tests.processes.programs work '{"url": …}'`.
+"""The programs that the tests start: `python -m tests.processes work '{"url": …}'`.
 
 A program prints what the test waits for, and ends when its standard input is closed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
-import logging
 import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import embedq
-from tests.processes.journal import FOLDER_VARIABLE, Writer
-
-_writer = Writer(Path(os.environ.get(FOLDER_VARIABLE, ".")))
-note = _writer.note
-
-
-# -- jobs --------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def noted() -> Iterator[None]:
-    """Note the run of the job that is running here."""
-    job = embedq.current_job()
-    note("start", job=job.id, claim=job.claim, attempt=job.attempt)
-    try:
-        yield
-    except BaseException:
-        note("broken off", job=job.id, claim=job.claim)
-        raise
-    note("end", job=job.id, claim=job.claim)
-
-
-@embedq.job
-def run(seconds: float = 0.0) -> int:
-    """Take some time; return the process that did."""
-    with noted():
-        time.sleep(seconds)
-    return os.getpid()
-
-
-@embedq.job
-async def run_async(seconds: float = 0.0) -> int:
-    """`run`, on the event loop."""
-    with noted():
-        await asyncio.sleep(seconds)
-    return os.getpid()
-
-
-@embedq.job
-def hang_once(seconds: float = 600.0) -> int:
-    """Take long the first time, so that its process can be killed in the middle, and no time after that."""
-    with noted():
-        if embedq.current_job().claim == 1:
-            time.sleep(seconds)
-    return os.getpid()
-
-
-@embedq.job
-def work_on(seconds: float) -> int:
-    """`run`, in Python instead of in one C call: it yields when it is interrupted."""
-    with noted():
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            time.sleep(0.01)
-    return os.getpid()
-
-
-@embedq.job
-def work_once(seconds: float) -> int:
-    """`work_on` the first time, and no time after that."""
-    with noted():
-        deadline = time.monotonic() + seconds
-        while embedq.current_job().claim == 1 and time.monotonic() < deadline:
-            time.sleep(0.01)
-    return os.getpid()
-
-
-@embedq.job
-def kill_own_process() -> None:
-    """What a bug in a C extension, or the kernel's memory killer, does to a process."""
-    with noted():
-        os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)
-
-
-@embedq.job
-def breed(url: str, generations: int) -> None:
-    """Enqueue the next generation from inside a job."""
-    with noted():
-        if generations:
-            child = _apps[url].enqueue(breed, url, generations - 1)
-            note("acknowledged", job=child.id, durable=True)
-
-
-# -- programs ----------------------------------------------------------------------------------------------------------
-
-_apps: dict[str, embedq.EmbedQ] = {}
+from tests.processes.jobs import apps, breed, note, run, work_on
 
 
 def until_told() -> None:
@@ -143,7 +52,7 @@ def work(
         knows: names of tasks that only this process has, with their former names.
         learns_when_told: it has them only after a line on standard input.
     """
-    app = _apps[url] = embedq.EmbedQ(url, **settle(settings))
+    app = apps[url] = embedq.EmbedQ(url, **settle(settings))
     if tick:
         app.recurring("tick", embedq.every(seconds=1), run, misfire="all")
     if not learns_when_told:
@@ -182,7 +91,7 @@ def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any)
 
 def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **settings: Any) -> None:
     """Enqueue into one's own idle workers, from the main thread and from inside jobs."""
-    app = _apps[url] = embedq.EmbedQ(url, **settle(settings))
+    app = apps[url] = embedq.EmbedQ(url, **settle(settings))
     app.start()
     told = threading.Event()
     threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
@@ -296,26 +205,3 @@ def start_and_stop(url: str, times: int) -> None:
         once()
     say(json.dumps([before, census()]))
     until_told()
-
-
-PROGRAMS: dict[str, Callable[..., None]] = {
-    program.__name__: program
-    for program in (
-        work,
-        produce,
-        work_and_produce,
-        share,
-        start_together,
-        enqueue_one,
-        work_with_own_handler,
-        end_with_running_jobs,
-        enqueue_from_everywhere,
-        start_and_stop,
-    )
-}
-
-if __name__ == "__main__":
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(process)d %(threadName)s %(levelname)s %(message)s"
-    )
-    PROGRAMS[sys.argv[1]](**json.loads(sys.argv[2]))

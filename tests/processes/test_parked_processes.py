@@ -7,7 +7,7 @@ import pytest
 import embedq
 from embedq import JobState
 from tests.processes.fleet import Fleet
-from tests.processes.programs import run
+from tests.processes.jobs import run
 from tests.support import eventually
 
 

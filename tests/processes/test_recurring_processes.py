@@ -10,7 +10,7 @@ from itertools import pairwise
 import embedq
 from embedq import JobState
 from tests.processes.fleet import Fleet, Program
-from tests.processes.programs import work_on
+from tests.processes.jobs import work_on
 from tests.support import eventually
 
 

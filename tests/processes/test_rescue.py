@@ -9,7 +9,7 @@ import time
 import embedq
 from embedq import Ending, JobState
 from tests.processes.fleet import Fleet, Program
-from tests.processes.programs import hang_once, run, run_async
+from tests.processes.jobs import hang_once, run, run_async
 from tests.support import eventually
 
 

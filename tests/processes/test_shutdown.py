@@ -13,7 +13,7 @@ import pytest
 import embedq
 from embedq import JobState
 from tests.processes.fleet import Fleet
-from tests.processes.programs import run, work_on, work_once
+from tests.processes.jobs import run, work_on, work_once
 from tests.support import eventually
 
 BY_SIGTERM = 128 + signal.SIGTERM

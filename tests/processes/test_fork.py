@@ -1,0 +1,104 @@
+"""Forks before and after `start`: nobody's work is lost, locked out or done twice, and the database stays whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+import embedq
+from embedq import JobState
+from tests.processes.fleet import Fleet
+from tests.processes.forks import ENQUEUED_BY_A_CHILD
+from tests.processes.jobs import hang_once
+from tests.support import eventually
+
+
+def check_all_ran_once(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    """Everything acknowledged ran once, and no enqueue waited long for a lock."""
+    acknowledged = fleet.events("acknowledged")
+    assert acknowledged
+    for line in acknowledged:
+        queue.job(line["job"]).wait(timeout=60)
+    runs = fleet.runs()
+    assert runs.keys() == {line["job"] for line in acknowledged}
+    assert {job.state for job in queue.jobs(limit=100_000)} == {JobState.SUCCEEDED}
+    assert all(len(spans) == 1 for spans in runs.values())
+    worst = max(line["took"] for line in acknowledged)
+    print(f"{len(acknowledged)} jobs; the slowest enqueue took {worst:.3f} s")
+    assert worst < 10
+
+
+def test_children_of_a_fork_before_start_each_run_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    program = fleet.start("fork_before_start")
+    assert json.loads(program.hear()) == [0, 0, 0]
+    assert program.end() == 0
+    check_all_ran_once(fleet, queue)
+    assert len({line["pid"] for line in fleet.events("end")}) == 3
+    assert queue.servers() == []
+
+
+@pytest.mark.parametrize("from_thread", [False, True])
+def test_children_of_a_fork_after_start_enqueue_at_once_and_run_jobs_of_their_own(
+    fleet: Fleet, queue: embedq.EmbedQ, from_thread: bool
+) -> None:
+    program = fleet.start("fork_while_working", children=6, from_thread=from_thread)
+    assert json.loads(program.hear(seconds=120)) == [0] * 12, program.errors
+    assert program.end() == 0
+    check_all_ran_once(fleet, queue)
+    assert len({line["pid"] for line in fleet.events("end")}) == 13
+    assert queue.servers() == []
+
+
+def test_a_child_that_outlives_its_parent_loses_nothing(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    # Without the test's own connection: the parent's is the last to close.
+    queue.database.close()
+    program = fleet.start("fork_and_leave")
+    child = int(program.hear())
+    assert program.wait() == 0
+    program.say("go on")
+    assert program.hear() == "done", program.errors
+    eventually(lambda: not os.path.exists(f"/proc/{child}"))
+    check_all_ran_once(fleet, queue)
+    assert len(fleet.events("acknowledged")) >= 3 * ENQUEUED_BY_A_CHILD
+    assert queue.servers() == []
+
+
+def test_a_childs_life_does_not_make_its_dead_parent_look_alive(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    parent = fleet.start("fork_and_wait")
+    child = int(parent.hear())
+    try:
+        job = queue.enqueue(hang_once)
+        eventually(lambda: fleet.runs_of(job.id))
+        # The child runs jobs as well by now; only what the parent runs is of interest.
+        while fleet.runs_of(job.id)[0].pid != parent.pid:
+            job = queue.enqueue(hang_once)
+            eventually(lambda job=job: fleet.runs_of(job.id))
+        died_at = fleet.kill(parent)
+        assert isinstance(job.result(timeout=30), int)
+        assert os.path.exists(f"/proc/{child}")
+        [_, second] = fleet.runs_of(job.id)
+        assert second.started_at - died_at < 3
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_children_of_multiprocessing_enqueue_and_run_no_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    program = fleet.start("use_multiprocessing")
+    children = set(json.loads(program.hear()))
+    eventually(lambda: len(fleet.events("acknowledged")) == 3 * ENQUEUED_BY_A_CHILD)
+    check_all_ran_once(fleet, queue)
+    program.say("end")
+    assert json.loads(program.hear()) == [0, 0, 0], program.errors
+    assert {line["pid"] for line in fleet.events("end")} == {program.pid}
+    assert {server.pid for server in queue.servers()}.isdisjoint(children)
+    assert program.end() == 0
+
+
+def test_starting_other_programs_disturbs_nothing(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    program = fleet.start("run_other_programs", times=15)
+    assert program.hear() == "done"
+    check_all_ran_once(fleet, queue)
+    assert program.end() == 0
