@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from embedq import Ending, JobState, JobStateError, Trigger
+from embedq import Ending, Job, JobState, JobStateError, Trigger
 from embedq.clock import SECOND, to_datetime
 from embedq.storage import inspect, jobs
 from embedq.storage.claims import SUSPECT_AFTER
@@ -315,7 +315,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_database_agrees_with_the_model(self) -> None:
-        stored = {job.id: job for job in self.store.db.read(inspect.jobs, limit=10_000)}
+        stored: dict[int, Job] = {job.id: job for job in self.store.db.read(inspect.jobs, limit=10_000)}
         assert stored.keys() == self.model.keys()
         for job_id, job in self.model.items():
             row = stored[job_id]
