@@ -127,6 +127,8 @@ class GroupCommit:
             if not member.leads:
                 if member in self._queue:
                     self._queue.remove(member)
+                # In a group that runs just now, and may come back into the queue: nobody waits for it any more.
+                member.done = True
                 return
             group, self._group = self._group, []
             member.leads = False
