@@ -52,8 +52,7 @@ class Enqueueing:
 
     def submit_many(self, calls: Iterable[Call]) -> list[JobHandle]:
         """Enqueue calls in one transaction: all of them, or none."""
-        now = self._engine.clock.now()
-        rows = [self._drafting.row(call, now=now) for call in calls]
+        rows = self._drafting.rows(calls)
         if not rows:
             return []
         inserted = self._engine.database.write(_insert_chunks, rows)
