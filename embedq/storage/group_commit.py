@@ -120,15 +120,17 @@ class GroupCommit:
 
     def _lead(self, member: Member) -> None:
         queue = self._queue
-        with self._mutex:
-            if queue and queue[0] is member:
-                queue.popleft()
-            # Never out of both the queue and the group: an exception may come between any two steps.
-            member.group = group = [member]
-            if not member.alone:
-                group.extend(takewhile(lambda other: not other.alone, islice(queue, GROUP_LIMIT - 1)))
-            for _ in group[1:]:
-                queue.popleft()
+        member.group = group = [member]
+        # Looked at first without the lock: who comes a moment later joins the next group.
+        if queue:
+            with self._mutex:
+                if queue and queue[0] is member:
+                    queue.popleft()
+                # Never out of both the queue and the group: an exception may come between any two steps.
+                if not member.alone:
+                    group.extend(takewhile(lambda other: not other.alone, islice(queue, GROUP_LIMIT - 1)))
+                for _ in group[1:]:
+                    queue.popleft()
         if member.alone:
             member.result = member.body()
             member.done = True
@@ -145,8 +147,9 @@ class GroupCommit:
             if self._leader is member:
                 if queue and queue[0] is member:
                     queue.popleft()
-                undone = [other for other in member.group[1:] if not other.done and other not in queue]
-                queue.extendleft(reversed(undone))
+                if len(member.group) > 1:
+                    undone = [other for other in member.group[1:] if not other.done and other not in queue]
+                    queue.extendleft(reversed(undone))
                 self._leader = queue[0] if queue else None
             elif not member.group:
                 if member in queue:
@@ -154,8 +157,9 @@ class GroupCommit:
                 # In a group that runs just now, and may come back into the queue: nobody waits for it any more.
                 member.done = True
             leader = self._leader
-        for other in member.group[1:]:
-            if other.done:
-                other.signal()
+        if len(member.group) > 1:
+            for other in member.group[1:]:
+                if other.done:
+                    other.signal()
         if leader is not None:
             leader.signal()
