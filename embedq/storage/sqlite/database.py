@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
+from embedq.interrupts import Shielded
 from embedq.storage.base import Params, Row, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.sqlite import failures, notify
@@ -225,7 +226,8 @@ class SQLiteDatabase:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._gate:
+        # Shielded: a job that is interrupted between BEGIN and ROLLBACK would leave a snapshot open, for ever.
+        with Shielded(), self._gate:
             connection = self._take_reader()
             try:
                 return read_on(connection, self._patiently, function, *args, **kwargs)
