@@ -84,12 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "--repeat", type=int, metavar="N", help="rounds of each measure; 5 unless given, 2 with --quick"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure, round by round, to FILE")
-    parser.add_argument(
-        "--calm",
-        type=float,
-        metavar="LOAD",
-        help="before each measure, wait for a load average below LOAD (10 minutes)",
-    )
+    calm = "before each measure, wait up to ten minutes for a load average below LOAD"
+    parser.add_argument("--calm", type=float, metavar="LOAD", help=calm)
     parser.add_argument("--folder", type=Path, help="where the databases are made: a disk, not a RAM disk")
     return parser
 
