@@ -110,9 +110,13 @@ class Execution:
         call = self.prepare(job, started)
         if isinstance(call, Outcome):
             return call
-        run = self.watch(call, interruptible.interrupt)
+        run = self.watch(call, interruptible.next_run())
         try:
             result, error = self._guarded(call, interruptible)
+        except JobInterrupt as second:
+            # It is sent once more to who seems not to yield, and came while the first was being dealt with.
+            interruptible.disarm_for_good()
+            result, error = MISSING, second
         finally:
             self.watchdog.remove(run)
         return self.classify(call, run, started, result, error)

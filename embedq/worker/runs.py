@@ -59,6 +59,8 @@ class Run:
             self.act_at = math.inf
             self.overdue = True
             self._on_overdue(self)
+            # Once more: Python drops what is raised in a destructor or in a callback of the garbage collector.
+            self._interrupter(self.interrupted)
             return
         self.interrupt(JobCancelled if self.context.cancel_requested else JobTimeout, now, grace)
 
