@@ -269,7 +269,6 @@ class Execution:
             policy,
             attempt=job.attempt,
             first_started_at=first,
-            started_at=started,
             now=now,
             error=error,
             slept=max(0.0, (started - first) / SECOND),
