@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -91,4 +93,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Ended from outside, it still removes its databases.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()
