@@ -52,6 +52,7 @@ def apps(tmp_path: Path, wall: SteppingClock, caplog: pytest.LogCaptureFixture) 
         yield started
         for app in started:
             app.stop()
+            app.database.close()
     # Nobody was taken for dead, and nobody gave up the clock with an error.
     assert [record.getMessage() for record in caplog.records] == []
 
@@ -150,7 +151,6 @@ def test_recurring_jobs_fire_nothing_twice_when_the_clock_steps(
     assert len({line.fire_at for line in enqueued()}) == len(enqueued())
     for each in apps:
         each.stop()
-    app.connect()
     jobs = app.jobs(schedule="pulse", limit=1000)
     assert sorted(job.id for job in jobs) == sorted(line.job_id or 0 for line in enqueued())
     assert all(times == 1 for times in board.ran.values())
