@@ -77,7 +77,8 @@ class ForkGate:
     def open(self) -> None:
         """In the parent, after the fork."""
         with self._mutex:
-            self._forks -= 1
+            # Not below zero: Ctrl-C may have come before this gate was shut.
+            self._forks = max(0, self._forks - 1)
             self._changed.notify_all()
 
     def forget(self) -> None:
@@ -91,8 +92,9 @@ _SHUT: dict[int, list[ForkGate]] = {}
 
 
 def _before() -> None:
-    gates = _SHUT[threading.get_ident()] = list(_GATES)
-    for gate in gates:
+    gates = _SHUT[threading.get_ident()] = []
+    for gate in list(_GATES):
+        gates.append(gate)
         gate.shut()
 
 
