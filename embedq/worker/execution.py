@@ -162,10 +162,13 @@ class Execution:
 
     def prepare(self, job: ClaimedJob, started: int) -> PreparedCall | Outcome:
         """What to call, or why it cannot be called."""
+        policy = DEFAULT_RETRY
         try:
             resolved = self._resolver.resolve(job)
-            args, kwargs = loads_call(job.payload, parent_result=lambda: self._parent_result(job))
             options = StoredOptions.read(job.options)
+            # Read before the arguments, which may fail for want of the parent's result: then the job's own policy holds.
+            policy = options.retry or resolved.defaults.retry or policy
+            args, kwargs = loads_call(job.payload, parent_result=lambda: self._parent_result(job))
             tags = tuple(json.loads(job.tags)) if job.tags else ()
         except ParkError as error:
             logger.warning("job %s (%s) is parked: %s", job.id, job.name, error)
@@ -174,7 +177,7 @@ class Execution:
             )
         except BaseException as error:
             logger.exception("job %s (%s) cannot be read", job.id, job.name)
-            return self._failed(job, started, error, Ending.FAILED, DEFAULT_RETRY, StoredOptions(meta={}))
+            return self._failed(job, started, error, Ending.FAILED, policy, StoredOptions(meta={}))
         context = JobContext(
             id=JobId(job.id),
             claim=job.claim,
