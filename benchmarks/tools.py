@@ -52,9 +52,10 @@ def take_turns(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
     """
     results: list[list[float]] = [[] for _ in runs]
     for number in range(rounds):
+        # Nobody pays for what the round before left behind.
+        gc.collect()
         order = list(range(len(runs)))
         for which in order if number % 2 == 0 else reversed(order):
-            gc.collect()
             results[which].append(runs[which]())
     return results
 
