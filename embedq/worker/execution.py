@@ -166,7 +166,7 @@ class Execution:
         try:
             resolved = self._resolver.resolve(job)
             options = StoredOptions.read(job.options)
-            # Read before the arguments, which may fail for want of the parent's result: then the job's own policy holds.
+            # Before the arguments, which may fail for want of the parent's result: then the job's own policy holds.
             policy = options.retry or resolved.defaults.retry or policy
             args, kwargs = loads_call(job.payload, parent_result=lambda: self._parent_result(job))
             tags = tuple(json.loads(job.tags)) if job.tags else ()
