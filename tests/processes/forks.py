@@ -134,9 +134,8 @@ def fork_and_leave(url: str) -> None:
 
 def fork_and_wait(url: str) -> None:
     """Fork a child that lives on and does nothing, and say its pid."""
-    app = embedq.EmbedQ(url, workers=2).start()
+    embedq.EmbedQ(url, workers=2).start()
     say(fork(until_told))
-    del app
     until_told()
 
 

@@ -24,8 +24,20 @@ from tests.processes.jobs import apps, breed, fail, note, run, run_async, work_o
 
 def until_told() -> None:
     """Until standard input is closed."""
-    while sys.stdin.buffer.raw.read(4096):  # type: ignore[attr-defined]
+    while os.read(0, 4096):
         pass
+
+
+def told_to_end() -> threading.Event:
+    """Set once standard input is closed."""
+    told = threading.Event()
+
+    def wait() -> None:
+        until_told()
+        told.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return told
 
 
 def say(what: Any) -> None:
@@ -62,7 +74,7 @@ def work(
     app.start()
     say("ready")
     if learns_when_told:
-        sys.stdin.buffer.raw.readline()  # type: ignore[attr-defined]
+        os.read(0, 4096)
         learn(app, knows or {})
     until_told()
 
@@ -81,8 +93,7 @@ def learn(app: embedq.EmbedQ, names: Mapping[str, Sequence[str]]) -> None:
 def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any) -> None:
     """Enqueue until told to stop, and note what was acknowledged."""
     app = embedq.EmbedQ(url, **settle(settings)).connect()
-    told = threading.Event()
-    threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
+    told = told_to_end()
     say("ready")
     number = 0
     while not told.wait(pause):
@@ -95,8 +106,7 @@ def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **setti
     """Enqueue into one's own idle workers, from the main thread and from inside jobs."""
     app = apps[url] = embedq.EmbedQ(url, **settle(settings))
     app.start()
-    told = threading.Event()
-    threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
+    told = told_to_end()
     say("ready")
     while not told.wait(pause):
         began_at = time.monotonic()
@@ -108,8 +118,7 @@ def load(url: str, prune_seconds: float, **settings: Any) -> None:
     """Enqueue and run steadily, jobs that fail among them; prune often, so that this need not be long."""
     leader.PRUNE_SECONDS = prune_seconds
     app = embedq.EmbedQ(url, **settle(settings)).start()
-    told = threading.Event()
-    threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
+    told = told_to_end()
     say("ready")
     while not told.wait(0.02):
         app.enqueue_many([app.call(run) for _ in range(10)])

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def wall() -> SteppingClock:
 def apps(tmp_path: Path, wall: SteppingClock, caplog: pytest.LogCaptureFixture) -> Iterator[list[embedq.EmbedQ]]:
     """Three apps on one file and under one clock, each with threads, locks and a heart of its own: one host."""
     # What ended is kept for longer than the clock steps.
-    settings = {"workers": 3, "lease": 1.0, "retention": embedq.Retention(succeeded=timedelta(days=9))}
+    settings: dict[str, Any] = {"workers": 3, "lease": 1.0, "retention": embedq.Retention(succeeded=timedelta(days=9))}
     started = [embedq.EmbedQ(f"sqlite:///{tmp_path}/clock.db", clock=wall, **settings) for _ in range(3)]
     with caplog.at_level(logging.WARNING, logger="embedq"):
         for app in started:

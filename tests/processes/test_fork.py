@@ -72,13 +72,13 @@ def test_a_childs_life_does_not_make_its_dead_parent_look_alive(fleet: Fleet, qu
     parent = fleet.start("fork_and_wait")
     child = int(parent.hear())
     try:
-        job = queue.enqueue(hang_once)
-        eventually(lambda: fleet.runs_of(job.id))
         # The child runs jobs as well by now; only what the parent runs is of interest.
-        while fleet.runs_of(job.id)[0].pid != parent.pid:
-            job = queue.enqueue(hang_once)
-            eventually(lambda job=job: fleet.runs_of(job.id))
+        jobs = [queue.enqueue(hang_once) for _ in range(4)]
+        eventually(lambda: len(fleet.runs()) == 4)
+        [mine, *_] = [spans[0].job for spans in fleet.runs().values() if spans[0].pid == parent.pid]
         died_at = fleet.kill(parent)
+        fleet.worker()
+        [job] = [job for job in jobs if job.id == mine]
         assert isinstance(job.result(timeout=30), int)
         assert os.path.exists(f"/proc/{child}")
         [_, second] = fleet.runs_of(job.id)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ UNENDED = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING, JobState.RETRYI
 
 
 @pytest.fixture
-def massacre(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> Iterator[list[Program]]:
+def massacre(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> list[Program]:
     """What is left after processes of every kind were killed and replaced for `SECONDS`, with all work done."""
-    settings = {"workers": 4, "max_crashes": 1000}
-    kinds = [
+    settings: dict[str, Any] = {"workers": 4, "max_crashes": 1000}
+    kinds: list[tuple[str, dict[str, Any]]] = [
         ("work", {**settings, "tick": True}),
         ("work", {**settings, "tick": True}),
         ("work", settings),

@@ -30,7 +30,8 @@ def test_under_steady_load_rows_and_file_level_off(fleet: Fleet, queue: embedq.E
     kept = {"succeeded": 0.5, "dead": 0.5, "cancelled": 0.5}
     program = fleet.start("load", retention=kept, prune_seconds=0.5, workers=4, durability="normal")
     assert program.hear() == "ready"
-    early, late = [], []
+    early: list[tuple[int, ...]] = []
+    late: list[tuple[int, ...]] = []
     began_at = time.monotonic()
     while (elapsed := time.monotonic() - began_at) < 9:
         if elapsed > 1.5:
