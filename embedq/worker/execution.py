@@ -319,8 +319,10 @@ class Execution:
         return self._outcome(job, JobState.READY, Ending.RELEASED, self.clock.now(), gives_back=1)
 
     def cancelled(self, job: ClaimedJob) -> Outcome:
-        """The outcome of a claim that was cancelled before it began."""
-        return self._outcome(job, JobState.CANCELLED, Ending.CANCELLED, self.clock.now(), error="cancelled")
+        """The outcome of a claim that was cancelled before it began: no attempt was made."""
+        return self._outcome(
+            job, JobState.CANCELLED, Ending.RELEASED, self.clock.now(), error="cancelled", gives_back=1
+        )
 
 
 def _headline(error: BaseException) -> str:
