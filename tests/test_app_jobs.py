@@ -149,6 +149,7 @@ def test_a_job_that_is_claimed_and_not_begun_is_cancelled_without_ever_running(a
     for handle in behind:
         handle.cancel()
     assert [handle.wait(10) for handle in behind] == [JobState.CANCELLED] * 50
+    assert [(handle.snapshot().attempt, handle.attempts()) for handle in behind] == [(0, [])] * 50
     let_go.set()
     assert held.result(10) == "let go"
     assert ran == []
