@@ -238,6 +238,33 @@ def test_a_lock_that_is_freed_in_time_is_only_waited_for(tmp_path: Path) -> None
     app.close()
 
 
+def test_what_ends_while_the_file_is_locked_for_longer_than_anybody_waits_is_recorded_afterwards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+    app = queue_at(tmp_path / "app.db", busy_timeout=0.05).connect()
+
+    @app.job(name="wait for it")
+    def wait_for_it(n: int) -> int:
+        gate.wait(30)
+        return n
+
+    app.start()
+    running = [wait_for_it.enqueue(n) for n in range(5)]
+    eventually(lambda: app.stats().counts[JobState.RUNNING] == 5)
+    other = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    gate.set()
+    eventually(lambda: caplog.text.count("nothing is lost") >= 2)
+    # Reading goes on all the while.
+    assert [job.state for job in running] == [JobState.RUNNING] * 5
+    other.execute("ROLLBACK")
+    other.close()
+    assert [job.result(20) for job in running] == list(range(5))
+    assert [len(job.attempts()) for job in running] == [1] * 5
+    app.close()
+
+
 # -- no room -----------------------------------------------------------------------------------------------------------
 
 

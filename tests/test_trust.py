@@ -123,6 +123,35 @@ def test_code_that_is_nonsense_is_parked(queue: embedq.EmbedQ, path: Path, code:
     assert len(job.attempts()) == 1
 
 
+def test_a_registered_name_does_not_make_foreign_code_trusted(queue: embedq.EmbedQ, path: Path, tmp_path: Path) -> None:
+    @queue.job(name="registered")
+    def registered() -> str:
+        return "registered"
+
+    mark = tmp_path / "mark"
+    job = queue.enqueue(lambda: "harmless")
+    code = code_of(path, job) | {"pickle": base64.b64encode(pickle.dumps(Booby(mark))).decode()}
+    alter(path, job, name="registered", code=json.dumps(code))
+    assert "was altered after it was signed" in run_until_parked(queue, job)
+    assert not mark.exists()
+
+
+def test_a_recurring_job_whose_code_was_exchanged_makes_parked_jobs(
+    queue: embedq.EmbedQ, path: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    queue.recurring("nightly", "0 2 * * *", lambda: "harmless")
+    connection = sqlite3.connect(path, isolation_level=None)
+    (text,) = connection.execute("SELECT template FROM embedq_schedules").fetchone()
+    template = json.loads(text)
+    code = json.loads(template["code"]) | {"pickle": base64.b64encode(pickle.dumps(Booby(mark))).decode()}
+    connection.execute("UPDATE embedq_schedules SET template = ?", (json.dumps(template | {"code": json.dumps(code)}),))
+    connection.close()
+    job = queue.trigger_recurring("nightly")
+    assert "was altered after it was signed" in run_until_parked(queue, job)
+    assert not mark.exists()
+
+
 def test_a_row_that_another_key_signed_is_parked_until_that_key_is_here(
     queue: embedq.EmbedQ, path: Path, tmp_path: Path
 ) -> None:
