@@ -21,6 +21,7 @@ from embedq import EmbedQ, JobState
 from tests import cli_app
 from tests.support import ROOT, eventually
 
+CTRL_C = b"\x03"
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -32,16 +33,17 @@ class Process:
         environment.pop("EMBEDQ_URL", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "embedq", *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=folder, env=environment,
         )  # fmt: skip
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def end(self, timeout: float = 30) -> tuple[int, str, str]:
-        """Wait for its end: exit code, stdout, stderr."""
+    def end(self, keys: str = "", timeout: float = 30) -> tuple[int, str, str]:
+        """Type `keys` and wait for its end: exit code, stdout, stderr."""
         try:
-            out, err = self._process.communicate(timeout=timeout)
+            out, err = self._process.communicate(keys, timeout=timeout)
         finally:
             self._process.kill()
         return self._process.returncode, out, err
@@ -82,17 +84,21 @@ def terminal(
 
 
 def _watch(screen: int, keys: dict[str, bytes]) -> str:
-    written = b""
+    written, pressed = b"", b""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if not select.select([screen], [], [], 0.1)[0]:
+        if not select.select([screen], [], [], 0.3)[0]:
+            # Ctrl-C in the instant before a program reads is not noticed before the next key. People press it again.
+            if pressed == CTRL_C:
+                os.write(screen, CTRL_C)
             continue
         try:
             written += os.read(screen, 65536)
         except OSError:  # how Linux says that the other end is closed
             return written.decode()
         for text in [text for text in keys if text.encode() in written]:
-            os.write(screen, keys.pop(text))
+            pressed = keys.pop(text)
+            os.write(screen, pressed)
     raise AssertionError(f"it did not end; it wrote {written!r}")
 
 
@@ -266,7 +272,7 @@ def test_colour_is_for_terminals_and_not_where_nobody_wants_it(queue: EmbedQ) ->
 
 def test_ctrl_c_at_the_question_does_nothing_and_leaves_with_130(queue: EmbedQ) -> None:
     job = queue.enqueue(idle)
-    code, written = terminal("cancel", "--all", "--url", queue.settings.url, keys={"[y/N]": b"\x03"})
+    code, written = terminal("cancel", "--all", "--url", queue.settings.url, keys={"[y/N]": CTRL_C})
     assert code == 130
     assert "interrupted" in written
     assert job.state is JobState.READY
@@ -280,6 +286,22 @@ def test_long_work_shows_how_far_it_is(queue: EmbedQ) -> None:
     assert re.findall(r"\d+/1500", written) == ["0/1500", "500/1500", "1000/1500", "1500/1500"]
     assert "cancelled 1,500 jobs" in written
     assert queue.count_jobs(state="cancelled") == 1500
+
+
+def test_ctrl_c_ends_the_demo_and_leaves_the_terminal_in_order() -> None:
+    code, screen = terminal("demo", keys={"running": CTRL_C})
+    assert code == 130
+    assert "interrupted" in screen
+    assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l"), "the cursor is back"
+    assert "Traceback" not in screen
+
+
+def test_a_question_leaves_stdout_to_the_answer(queue: EmbedQ) -> None:
+    queue.enqueue(idle)
+    asked = Process("cancel", "--all", "--json", "--url", queue.settings.url)
+    code, out, err = asked.end(keys="y\n")
+    assert (code, out[0], json.loads(out)["cancelled"]) == (0, "{", 1)
+    assert err == "Cancel 1 job? [y/N]: "
 
 
 def test_the_demo_shows_what_it_says_to_people_to_terminals_and_to_scripts() -> None:

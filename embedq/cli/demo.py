@@ -115,6 +115,10 @@ def demo(session: Session) -> None:
             parts = _enqueue(app.start())
             _watch(app, parts, _board(session), began)
             document = _document(app, parts, time.monotonic() - began)
+        except BaseException:
+            # Most likely Ctrl-C: whoever presses it does not want to see the rest.
+            app.stop(timeout=0)
+            raise
         finally:
             app.close()
     if session.json:

@@ -238,13 +238,12 @@ def _report(session: Session, matched: int, done: str, number: int, failed: Sequ
 
 
 def _ask(question: str) -> None:
-    try:
-        agreed = click.confirm(question, err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        raise CommandError("nobody is there to answer; --yes goes ahead without asking", ExitCode.USAGE) from None
-    if not agreed:
+    # Not click.confirm: it writes a space to stdout even when it is told to ask on stderr.
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        raise CommandError("nobody is there to answer; --yes goes ahead without asking", ExitCode.USAGE)
+    if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was done")
 
 

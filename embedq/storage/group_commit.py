@@ -112,9 +112,11 @@ class GroupCommit:
 
     def _lead(self, member: Member) -> None:
         group = self._group = [member]
-        with self._mutex:
-            while not member.alone and self._queue and len(group) < GROUP_LIMIT and not self._queue[0].alone:
-                group.append(self._queue.popleft())
+        # Looked at first without the lock: who comes a moment later joins the next group.
+        if self._queue:
+            with self._mutex:
+                while not member.alone and self._queue and len(group) < GROUP_LIMIT and not self._queue[0].alone:
+                    group.append(self._queue.popleft())
         if member.alone:
             member.result = member.body()
             member.done = True
@@ -127,11 +129,14 @@ class GroupCommit:
             if not member.leads:
                 if member in self._queue:
                     self._queue.remove(member)
+                # In a group that runs just now, and may come back into the queue: nobody waits for it any more.
+                member.done = True
                 return
             group, self._group = self._group, []
             member.leads = False
-            others = [other for other in group if other is not member]
-            self._queue.extendleft(reversed([other for other in others if not other.done]))
+            others = [other for other in group if other is not member] if len(group) > 1 else []
+            if others:
+                self._queue.extendleft(reversed([other for other in others if not other.done]))
             successor = self._queue.popleft() if self._queue else None
             self._writing = successor is not None
             if successor is not None:

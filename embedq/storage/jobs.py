@@ -14,6 +14,9 @@ from embedq.storage.base import Transaction
 from embedq.storage.rows import NewJob
 
 PAYLOAD = NewJob._fields.index("payload")
+# The columns that are rarely set stand together, from the first to the one before `created_at`.
+CODE, CREATED_AT = NewJob._fields.index("code"), NewJob._fields.index("created_at")
+NOTHING_RARE = (None,) * (CREATED_AT - CODE)
 
 
 class Inserted(NamedTuple):
@@ -25,7 +28,9 @@ class Inserted(NamedTuple):
 
 def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> Inserted:
     """Insert one job; with `claimed_by`, already running on that server: it is handed to an idle worker."""
-    if claimed_by is None:
+    if claimed_by is None and job[CODE:CREATED_AT] == NOTHING_RARE and job.expires_at is None:
+        job_id = tx.insert("insert_plain", (*job[:CODE], job.created_at, job.run_at))
+    elif claimed_by is None:
         job_id = tx.insert("insert_job", (*job, 0, 0, None, None, None))
     else:
         started = (JobState.RUNNING, *job[1:], 1, 1, job.created_at, job.created_at, claimed_by)

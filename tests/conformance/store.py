@@ -173,7 +173,7 @@ class Store:
 
     def put_schedule(self, name: str = "pulse", **given: Any) -> bool:
         """Add a schedule whose first occurrence is a minute from now."""
-        values = {
+        values: dict[str, Any] = {
             "spec": '{"every_micros":60000000}',
             "misfire": '{"policy":"once"}',
             "task": "tests:job",

@@ -20,7 +20,8 @@ ENQUEUED_BY_A_CHILD = 20
 
 
 def fork(child: Callable[[], None]) -> int:
-    """Fork. The child runs the function and leaves as its thread would: the main one through the interpreter's exit."""
+    """Fork. The child runs the function; forked by the main thread, it leaves through the interpreter's exit."""
+    in_main = threading.current_thread() is threading.main_thread()
     with warnings.catch_warnings():
         # From 3.12 on Python warns of forks in processes with threads. That they work is what is shown here.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -32,7 +33,7 @@ def fork(child: Callable[[], None]) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         os._exit(1)
-    if threading.current_thread() is threading.main_thread():
+    if in_main:
         sys.exit(0)
     os._exit(0)
 
@@ -93,7 +94,7 @@ def fork_while_working(url: str, children: int, from_thread: bool) -> None:
     def child() -> None:
         enqueue(app, ENQUEUED_BY_A_CHILD)
         until_jobs_run_here(app)
-        if threading.current_thread() is not threading.main_thread():
+        if from_thread:
             assert app.stop()
 
     statuses = []
@@ -137,6 +138,14 @@ def fork_and_wait(url: str) -> None:
     say(fork(until_told))
     del app
     until_told()
+
+
+def fork_and_go_on(url: str) -> None:
+    """Fork children that end at once, and go on."""
+    embedq.EmbedQ(url, workers=2).start()
+    say("ready")
+    for line in sys.stdin:
+        say(json.dumps(bury([fork(lambda: None) for _ in range(int(line))])))
 
 
 def use_multiprocessing(url: str) -> None:

@@ -48,6 +48,12 @@ async def run_async(seconds: float = 0.0) -> int:
 
 
 @embedq.job
+def fail() -> None:
+    """Raise, and leave a traceback."""
+    raise ValueError("as it must")
+
+
+@embedq.job
 def hang_once(seconds: float = 600.0) -> int:
     """Take long the first time, so that its process can be killed in the middle, and no time after that."""
     with noted():
@@ -89,5 +95,6 @@ def breed(url: str, generations: int) -> None:
     """Enqueue the next generation from inside a job."""
     with noted():
         if generations:
+            began_at = time.monotonic()
             child = apps[url].enqueue(breed, url, generations - 1)
-            note("acknowledged", job=child.id, durable=True)
+            note("acknowledged", job=child.id, took=time.monotonic() - began_at, durable=True)

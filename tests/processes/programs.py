@@ -11,13 +11,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import embedq
-from tests.processes.jobs import apps, breed, note, run, work_on
+from embedq.maintenance import leader
+from tests.processes.jobs import apps, breed, fail, note, run, work_on
 
 
 def until_told() -> None:
@@ -97,8 +99,21 @@ def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **setti
     threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
     say("ready")
     while not told.wait(pause):
+        began_at = time.monotonic()
         job = app.enqueue(breed, url, generations)
-        note("acknowledged", job=job.id, durable=True)
+        note("acknowledged", job=job.id, took=time.monotonic() - began_at, durable=True)
+
+
+def load(url: str, prune_seconds: float, **settings: Any) -> None:
+    """Enqueue and run steadily, jobs that fail among them; prune often, so that this need not be long."""
+    leader.PRUNE_SECONDS = prune_seconds
+    app = embedq.EmbedQ(url, **settle(settings)).start()
+    told = threading.Event()
+    threading.Thread(target=lambda: (until_told(), told.set()), daemon=True).start()
+    say("ready")
+    while not told.wait(0.02):
+        app.enqueue_many([app.call(run) for _ in range(10)])
+        app.options(retry=embedq.NO_RETRY).enqueue(fail)
 
 
 def share(url: str, jobs: int, **settings: Any) -> None:

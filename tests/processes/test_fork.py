@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
+import time
 
 import pytest
 
@@ -12,7 +14,7 @@ import embedq
 from embedq import JobState
 from tests.processes.fleet import Fleet
 from tests.processes.forks import ENQUEUED_BY_A_CHILD
-from tests.processes.jobs import hang_once
+from tests.processes.jobs import hang_once, run
 from tests.support import eventually
 
 
@@ -83,6 +85,30 @@ def test_a_childs_life_does_not_make_its_dead_parent_look_alive(fleet: Fleet, qu
         assert second.started_at - died_at < 3
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
+    fleet: Fleet, queue: embedq.EmbedQ
+) -> None:
+    def delay() -> float:
+        """How long a job of this process waits for the other."""
+        enqueued_at = time.monotonic()
+        job = queue.enqueue(run)
+        job.wait(timeout=30)
+        return fleet.runs_of(job.id)[0].started_at - enqueued_at
+
+    # Without the test's own connection a fork closes the last one, and SQLite deletes the log that is listened to.
+    program = fleet.start("fork_and_go_on")
+    assert program.hear() == "ready"
+    for _ in range(3):
+        queue.database.close()
+        program.say("2")
+        assert json.loads(program.hear()) == [0, 0]
+        delays = [delay() for _ in range(9)]
+        print("median seconds from the enqueue to the start:", statistics.median(delays))
+        # One that has to ask would know after a quarter of a second.
+        assert statistics.median(delays) < 0.15
+    assert program.end() == 0
 
 
 def test_children_of_multiprocessing_enqueue_and_run_no_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:

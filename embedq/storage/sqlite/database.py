@@ -24,6 +24,7 @@ from embedq.storage import named_sql
 from embedq.storage.base import Params, Row, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.sqlite import failures, notify
+from embedq.storage.sqlite.fork_gate import ForkGate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class SQLiteDatabase:
         self._open: set[sqlite3.Connection] = set()
         self._readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
+        self._gate = ForkGate(self._close_everything)
         self._commits = GroupCommit(self._run_group)
 
     def clock(self, base: Clock) -> Clock:
@@ -118,11 +120,12 @@ class SQLiteDatabase:
             failures.refuse_network_filesystem(self.path)
         from embedq.storage.sqlite import migrations
 
-        connection = self._connect()
-        try:
-            return self._patiently(lambda: migrations.migrate(connection, self.path, self.folder))
-        finally:
-            self._forget(connection)
+        with self._gate:
+            connection = self._connect()
+            try:
+                return self._patiently(lambda: migrations.migrate(connection, self.path, self.folder))
+            finally:
+                self._forget(connection)
 
     def pending_migrations(self) -> list[str]:
         if not self.path.exists():
@@ -149,6 +152,10 @@ class SQLiteDatabase:
         return result
 
     def _run_group(self, group: list[Member]) -> None:
+        with self._gate:
+            self._run_inside(group)
+
+    def _run_inside(self, group: list[Member]) -> None:
         try:
             self._in_one_transaction(group)
         except Exception as error:
@@ -208,17 +215,20 @@ class SQLiteDatabase:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._readers_lock:
-            connection = self._readers.pop() if self._readers else None
-        try:
-            if connection is None:
-                connection = self._connect(read_only=True)
-            return read_on(connection, self._patiently, function, *args, **kwargs)
-        except sqlite3.Error as error:
-            raise failures.explain(error, self.path) from error
-        finally:
-            if connection is not None:
+        with self._gate:
+            connection = self._take_reader()
+            try:
+                return read_on(connection, self._patiently, function, *args, **kwargs)
+            except sqlite3.Error as error:
+                raise failures.explain(error, self.path) from error
+            finally:
                 self._give_back(connection)
+
+    def _take_reader(self) -> sqlite3.Connection:
+        with self._readers_lock:
+            if self._readers:
+                return self._readers.pop()
+        return self._connect(read_only=True)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._readers_lock:
@@ -288,19 +298,28 @@ class SQLiteDatabase:
 
     def close(self) -> None:
         def close_writer() -> None:
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                self._forget(writer)
+            with self._gate:
+                writer, self._writer = self._writer, None
+                if writer is not None:
+                    self._forget(writer)
 
         self._commits.alone(close_writer)
-        with self._readers_lock:
-            readers, self._readers = self._readers, []
-        for connection in readers:
+        with self._gate:
+            with self._readers_lock:
+                readers, self._readers = self._readers, []
+            for connection in readers:
+                self._forget(connection)
+
+    def _close_everything(self) -> None:
+        """For a fork: nobody is inside the gate."""
+        self._writer, self._readers = None, []
+        for connection in list(self._open):
             self._forget(connection)
 
     def inherited(self) -> SQLiteDatabase:
-        # Closing an inherited connection could checkpoint or delete the write-ahead log under the parent. So each gets
-        # a reference that is never given back: not even the interpreter's exit collects it.
+        # There are none, unless the fork could not wait. Closing an inherited connection could checkpoint or delete the
+        # write-ahead log under the parent. So each gets a reference that is never given back: not even the
+        # interpreter's exit collects it.
         for connection in self._open:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         _INHERITED.append(self)
@@ -345,7 +364,8 @@ class SQLiteWatch:
 
     def changed(self) -> bool:
         try:
-            (version,) = self._open().execute("PRAGMA data_version").fetchone()
+            with self._database._gate:
+                (version,) = self._open().execute("PRAGMA data_version").fetchone()
         except sqlite3.Error:
             # Somebody recovers or checkpoints at this moment: look closely, rather than miss a change.
             return True
@@ -356,16 +376,20 @@ class SQLiteWatch:
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return read_on(self._open(), self._database._patiently, function, *args, **kwargs)
+            with self._database._gate:
+                return read_on(self._open(), self._database._patiently, function, *args, **kwargs)
         except sqlite3.Error as error:
             raise failures.explain(error, self._database.path) from error
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
+        # A fork may have closed it; another connection counts versions anew.
+        if self._connection is None or self._connection not in self._database._open:
             self._connection = self._database._connect(read_only=True)
+            self._seen = -1
         return self._connection
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._database._forget(self._connection)
-            self._connection = None
+        with self._database._gate:
+            if self._connection is not None:
+                self._database._forget(self._connection)
+                self._connection = None

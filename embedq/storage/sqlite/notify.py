@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import select
+import struct
 import sys
 import threading
 import time
@@ -20,19 +21,28 @@ from pathlib import Path
 logger = logging.getLogger("embedq")
 
 # linux/inotify.h
+_EVENT = struct.Struct("iIII")
 _IN_MODIFY = 0x00000002
+# Its number of links changed, it was deleted, it is watched no more.
+_GONE = 0x00000004 | 0x00000400 | 0x00008000
+LOOK_FOR_FILE_SECONDS = 0.1
 
 
 class FileListener:
     """Calls `changed` soon after the file was written, at most every `rest` seconds.
 
+    SQLite deletes the log when the last connection to the database is closed, as a fork does, and makes another.
+
+    Args:
+        follow: asks `inotify` to watch the file of that name; False when there is none.
     Attributes:
         works: an event has come, so that there is no need to ask.
     """
 
-    def __init__(self, inotify: int, changed: Callable[[], None], rest: float) -> None:
+    def __init__(self, inotify: int, follow: Callable[[], bool], changed: Callable[[], None], rest: float) -> None:
         self.works = False
         self._inotify = inotify
+        self._follow = follow
         self._changed = changed
         self._rest = rest
         self._stopping = False
@@ -44,12 +54,15 @@ class FileListener:
         poll = select.poll()
         poll.register(self._inotify, select.POLLIN)
         poll.register(self._stop_reader, select.POLLIN)
+        following = True
         while True:
-            poll.poll()
+            poll.poll(None if following else LOOK_FOR_FILE_SECONDS * 1000)
             if self._stopping:
                 return
-            _drain(self._inotify)
-            self.works = True
+            seen = _drain(self._inotify)
+            if seen & _GONE or not following:
+                following = self._follow()
+            self.works = following and (self.works or bool(seen & _IN_MODIFY))
             self._changed()
             # Under load every commit is an event; one look for many of them is enough.
             time.sleep(self._rest)
@@ -72,16 +85,27 @@ def listen(file: Path, changed: Callable[[], None], *, rest: float) -> FileListe
     if descriptor < 0:
         logger.info("no inotify here (%s); the database is polled", os.strerror(ctypes.get_errno()))
         return None
-    if libc.inotify_add_watch(descriptor, os.fsencode(file), _IN_MODIFY) < 0:
+
+    def follow() -> bool:
+        return bool(libc.inotify_add_watch(descriptor, os.fsencode(file), _IN_MODIFY | _GONE) >= 0)
+
+    if not follow():
         logger.info("inotify cannot watch %s (%s); it is polled", file, os.strerror(ctypes.get_errno()))
         os.close(descriptor)
         return None
-    return FileListener(descriptor, changed, rest)
+    return FileListener(descriptor, follow, changed, rest)
 
 
-def _drain(descriptor: int) -> None:
+def _drain(descriptor: int) -> int:
+    """Read every event that is waiting, and return their masks as one."""
+    seen = 0
     try:
-        while os.read(descriptor, 65536):
-            pass
+        while events := os.read(descriptor, 65536):
+            at = 0
+            while at < len(events):
+                _, mask, _, length = _EVENT.unpack_from(events, at)
+                seen |= mask
+                at += _EVENT.size + length
     except BlockingIOError:
         pass
+    return seen

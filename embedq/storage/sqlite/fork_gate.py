@@ -1,0 +1,104 @@
+"""Nothing is open, and nobody is in the middle of anything, when a process forks.
+
+SQLite remembers which locks this process holds on a file. A fork copies that memory, but the kernel does not give the
+child the locks. A child that opens the file then takes for its own what only its parent holds: it is locked out for
+ever if the parent was just writing, and what it writes is lost if the parent closes the file first and deletes the
+write-ahead log. (https://www.sqlite.org/howtocorrupt.html, "carrying an open database file across a fork")
+
+So whoever uses a connection passes a gate. A fork shuts it, waits for those inside, and closes the connections; parent
+and child open their own when they next need one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from weakref import WeakSet
+
+logger = logging.getLogger("embedq")
+
+# How long a fork waits for reads and writes to end. Longer ones have the disk, or another process, to thank.
+WAIT_SECONDS = 10.0
+
+
+class ForkGate:
+    """Lets threads in, except while their process forks. A thread that is inside must not enter again.
+
+    Args:
+        close_connections: called when nobody is inside.
+    """
+
+    def __init__(self, close_connections: Callable[[], None]) -> None:
+        self._close_connections = close_connections
+        self._reset()
+        _GATES.add(self)
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside: set[int] = set()
+        self._forks = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._forks:
+                self._changed.wait()
+            self._inside.add(threading.get_ident())
+
+    def __exit__(self, *exception: object) -> None:
+        with self._changed:
+            self._inside.discard(threading.get_ident())
+            if self._forks:
+                self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Keep everybody out, and close the connections once nobody is inside."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        with self._changed:
+            self._forks += 1
+            while self._inside:
+                left = deadline - time.monotonic()
+                # A signal handler that forks may have found its own thread inside.
+                if left <= 0 or threading.get_ident() in self._inside:
+                    logger.warning("a fork in the middle of a write or read: the child should not use this database")
+                    return
+                self._changed.wait(left)
+            self._close_connections()
+
+    def open(self) -> None:
+        """In the parent, after the fork."""
+        with self._changed:
+            self._forks -= 1
+            self._changed.notify_all()
+
+    def forget(self) -> None:
+        """In the child: whoever was here is not any more, and the lock may be in any state."""
+        self._reset()
+
+
+_GATES: WeakSet[ForkGate] = WeakSet()
+# The gates that each forking thread has shut.
+_SHUT: dict[int, list[ForkGate]] = {}
+
+
+def _before() -> None:
+    gates = _SHUT[threading.get_ident()] = list(_GATES)
+    for gate in gates:
+        gate.shut()
+
+
+def _in_parent() -> None:
+    for gate in _SHUT.pop(threading.get_ident(), []):
+        gate.open()
+
+
+def _in_child() -> None:
+    _SHUT.clear()
+    for gate in list(_GATES):
+        gate.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
