@@ -13,7 +13,6 @@ number that it gave the transaction, so that nothing is written twice.
 
 from __future__ import annotations
 
-import ctypes
 import random
 import threading
 import time
@@ -86,11 +85,11 @@ class Driver(Protocol):
     def connect(self) -> Session:
         """Open a connection."""
 
-    def fresh(self) -> Driver:
-        """One like this that knows of no connection, for the child of a fork."""
+    def after_fork(self) -> Driver:
+        """In the child of a fork: leave every connection to the parent; one like this that knows of none."""
 
-    def trouble(self, error: Exception) -> Trouble:
-        """What an error means."""
+    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
+        """What an error means for a transaction that reads, or writes."""
 
     def explain(self, error: Exception) -> StorageError | None:
         """The error in words that say what to do; None for what is not the driver's."""
@@ -159,7 +158,8 @@ class ServerDatabase:
             self._patiently(lambda: self._in_one_transaction(group))
         except Exception as error:
             # A server that did not come back is nobody's own fault, and would be waited for again by each in turn.
-            if len(group) == 1 or isinstance(error, StorageError) or self._driver.trouble(error) is Trouble.AWAY:
+            away = self._driver.trouble(error, reading=False) is Trouble.AWAY
+            if len(group) == 1 or isinstance(error, StorageError) or away:
                 self._fail(group, error)
                 return
             for member in group:
@@ -245,7 +245,7 @@ class ServerDatabase:
                     session.close()
 
         with self._may_read:
-            return self._explaining(lambda: self._patiently(once))
+            return self._explaining(lambda: self._patiently(once, reading=True))
 
     def watch(self) -> ServerWatch:
         return ServerWatch(self)
@@ -261,7 +261,7 @@ class ServerDatabase:
 
     # -- patience ------------------------------------------------------------------------------------------------------
 
-    def _patiently(self, action: Callable[[], T]) -> T:
+    def _patiently(self, action: Callable[[], T], *, reading: bool = False) -> T:
         """Run `action`, and again while others are in its way or the server is away."""
         conflicts = tries = 0
         while True:
@@ -272,7 +272,7 @@ class ServerDatabase:
             except EmbedqError:
                 raise
             except Exception as error:
-                trouble = self._driver.trouble(error)
+                trouble = self._driver.trouble(error, reading=reading)
                 if trouble is Trouble.OWN:
                     raise
                 if trouble is Trouble.CONFLICT:
@@ -327,13 +327,15 @@ class ServerDatabase:
         self._drop_idle()
 
     def inherited(self) -> ServerDatabase:
-        # To close an inherited connection would end the parent's session on the server. So each gets a reference that
-        # is never given back: not even the interpreter's exit collects it.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-        fresh = ServerDatabase(self._driver.fresh(), busy_timeout=self._busy_timeout, locks=self._locks)
+        # Kept, with its locks in whatever state the fork found them.
+        _INHERITED.append(self)
+        fresh = ServerDatabase(self._driver.after_fork(), busy_timeout=self._busy_timeout, locks=self._locks)
         fresh._folder = self._folder
         fresh._clock = self._clock
         return fresh
+
+
+_INHERITED: list[ServerDatabase] = []
 
 
 class ServerWatch:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.databases import Home, open_database
 from tests.processes import journal
 from tests.processes.journal import FOLDER_VARIABLE, Span
 from tests.support import ROOT
@@ -114,13 +115,23 @@ class Fleet:
         killed: when each process was killed, taken just before the signal: whatever it ran was still allowed to run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Home) -> None:
         self.folder = folder
+        self.home = home
         self.journal = folder / "journal"
         self.journal.mkdir()
-        self.url = f"sqlite:///{folder}/fleet.db"
+        self.url = home.missing(folder, "fleet")
         self.killed: dict[int, float] = {}
         self._programs: list[Program] = []
+
+    @property
+    def locks(self) -> Path:
+        """Where the processes keep their lock files."""
+        database = open_database(self.url)
+        try:
+            return database.folder / "servers"
+        finally:
+            database.close()
 
     def start(self, name: str, **arguments: Any) -> Program:
         """Start a program on the fleet's database."""

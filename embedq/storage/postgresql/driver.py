@@ -38,7 +38,9 @@ class PostgresDriver:
         self._pooled = address.pooled
         self._sessions: WeakSet[PostgresSession] = WeakSet()
 
-    def fresh(self) -> PostgresDriver:
+    def after_fork(self) -> PostgresDriver:
+        for session in list(self._sessions):
+            session.let_go()
         return PostgresDriver(self.address, durability=self._durability)
 
     def connect(self) -> PostgresSession:
@@ -49,25 +51,26 @@ class PostgresDriver:
                 raise
             self._share()
             session = self._open()
-        self._sessions.add(session)
         return session
 
     def _open(self) -> PostgresSession:
-        return PostgresSession(
+        session = PostgresSession(
             self.address,
             durability=self._durability,
             pooled=self._pooled,
             sql=statements(self.address.quoted_schema),
         )
+        self._sessions.add(session)
+        return session
 
     def _share(self) -> None:
         logger.info("a pooler shares the connections to %s; changes are polled", self.url)
         self._pooled = True
 
-    def trouble(self, error: Exception) -> Trouble:
+    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
         if not self._pooled and failures.pooler_in_between(error):
             self._share()
-        return failures.trouble(error)
+        return failures.trouble(error, reading=reading)
 
     def explain(self, error: Exception) -> StorageError | None:
         return failures.explain(error, self.address.label, self.address.schema)
@@ -89,7 +92,7 @@ class PostgresDriver:
     def listen(self, changed: Callable[[], None], *, rest: float) -> PostgresListener | None:
         if self._pooled:
             return None
-        return PostgresListener(lambda: self._open().connection, self.address.channel, changed, self._is_own)
+        return PostgresListener(self._open, self.address.channel, changed, self._is_own)
 
     def _is_own(self, backend: int) -> bool:
         return any(session.backend == backend for session in list(self._sessions))

@@ -31,11 +31,14 @@ _REFUSED = (
 )  # fmt: skip
 
 
-def trouble(error: Exception) -> Trouble:
+def trouble(error: Exception, *, reading: bool) -> Trouble:
     """What an error means for the transaction in which it came."""
     if not isinstance(error, psycopg.Error):
         return Trouble.OWN
     code = error.sqlstate
+    if reading and code == "25006":
+        # No failover: it was us who said that nothing would be written.
+        return Trouble.OWN
     if code in _CONFLICT:
         return Trouble.CONFLICT
     if code in _AWAY or (code or "").startswith("08") or (code == "0A000" and "cached plan" in str(error)):

@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import psycopg
 
+from embedq.storage.postgresql.session import PostgresSession
+
 logger = logging.getLogger("embedq")
 
 # Between two calls, so that a busy queue is not looked at for each job of it.
@@ -34,7 +36,7 @@ class PostgresListener:
 
     def __init__(
         self,
-        connect: Callable[[], psycopg.Connection],
+        connect: Callable[[], PostgresSession],
         channel: str,
         changed: Callable[[], None],
         is_own: Callable[[int], bool],
@@ -53,14 +55,14 @@ class PostgresListener:
         failures = 0
         while not self._stopping.is_set():
             try:
-                connection = self._connect()
+                session = self._connect()
                 try:
-                    connection.execute(f"LISTEN {self._channel}".encode())
+                    session.execute(f"LISTEN {self._channel}")
                     failures, self.works = 0, True
                     self._changed()
-                    self._listen(connection)
+                    self._listen(session.connection)
                 finally:
-                    connection.close()
+                    session.close()
             except psycopg.Error as error:
                 failures += 1
                 logger.info("not told of changes for now, they are polled: %s", error)

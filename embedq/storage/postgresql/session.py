@@ -7,7 +7,9 @@ machine they cost more than they save.)
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -50,6 +52,7 @@ _NEWS = {
     "insert_alike": "jobs", "promote_due": "jobs", "wake_child": "jobs", "retry_job": "jobs", "end_job": "jobs",
     "request_cancel": "cancel",
 }  # fmt: skip
+_INSERTS = ("insert_plain", "insert_job")
 _FOR_OTHERS = ("ready", "scheduled")
 # Parameters in which the server reads JSON that may hold anybody's text: the statement, and which of them.
 _JSON = {"succeed_jobs": 0, "insert_job": 8, "insert_alike": 7}
@@ -93,7 +96,7 @@ class PostgresTransaction:
 
     def insert(self, statement: str, params: Params) -> int | None:
         row = self._execute(statement, params).fetchone()
-        if statement == "insert_job" and params[0] in _FOR_OTHERS:
+        if statement in _INSERTS and params[0] in _FOR_OTHERS:
             self._note("jobs")
         return None if row is None else row[0]
 
@@ -165,6 +168,19 @@ class PostgresSession:
                 self._ask(b"ROLLBACK")
             return self._libpq.transaction_status == TransactionStatus.IDLE
         return False
+
+    def let_go(self) -> None:
+        """In the child of a fork: leave the connection to the parent.
+
+        As long as this copy of the socket was open the server would not see the parent die, and keep its locks. To
+        close the connection would say goodbye in the parent's name. So the socket's number is given to nothing.
+        """
+        nothing = os.open(os.devnull, os.O_RDWR)
+        with suppress(OSError, psycopg.Error):
+            os.dup2(nothing, self._libpq.socket, inheritable=False)
+        os.close(nothing)
+        # Never collected, not even by the interpreter's exit.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.connection))
 
     def close(self) -> None:
         with suppress(psycopg.Error):
