@@ -10,6 +10,7 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from embedq import TRANSITIONS
 from embedq.config import Settings
@@ -45,6 +46,28 @@ class Home(Protocol):
 
     def close(self) -> None:
         """Remove what is left."""
+
+
+class ServerHome(Home, Protocol):
+    """A home on a server, whose bad days can be had for the asking."""
+
+    def connections(self) -> int:
+        """How many connections of embedq's this test run has open."""
+
+    def kill_connections(self) -> int:
+        """Let the server break them all; how many."""
+
+    def unreachable(self) -> str:
+        """A URL where no server is."""
+
+    def unknown(self) -> str:
+        """The URL of a database that the server does not have."""
+
+    def uninvited(self, name: str) -> str:
+        """The URL of an empty schema, with a user who may do nothing there."""
+
+    def crowded(self, name: str) -> str:
+        """The URL of a database, with a user who may have no connection."""
 
 
 def open_database(url: str) -> Database:
@@ -95,6 +118,7 @@ class PostgreSQLHome:
 
         self._prefix = f"embedq_test_{os.getpid()}"
         self._made: set[str] = set()
+        self._roles: set[str] = set()
         self._connection = psycopg.connect(POSTGRESQL, autocommit=True)
 
     def fresh(self, folder: Path, name: str = "jobs") -> str:
@@ -126,13 +150,47 @@ class PostgreSQLHome:
     def close(self) -> None:
         for name in self._made:
             self._connection.execute(f"DROP SCHEMA IF EXISTS {self._schema(name)} CASCADE")
+        for role in self._roles:
+            self._connection.execute(f"DROP ROLE {role}")
         self._connection.close()
+
+    def connections(self) -> int:
+        [(found,)] = self._connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", (self._prefix,)
+        ).fetchall()
+        return int(found)
+
+    def kill_connections(self) -> int:
+        return self._connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", (self._prefix,)
+        ).rowcount
+
+    def unreachable(self) -> str:
+        return "postgresql://postgres@127.0.0.1:1/postgres"
+
+    def unknown(self) -> str:
+        return urlsplit(POSTGRESQL)._replace(path=f"/{self._prefix}_nowhere").geturl()
+
+    def uninvited(self, name: str) -> str:
+        return self._as_role("uninvited", "LOGIN PASSWORD 'secret-word'", self.missing(Path(), name))
+
+    def crowded(self, name: str) -> str:
+        return self._as_role("crowded", "LOGIN PASSWORD 'secret-word' CONNECTION LIMIT 0", self.fresh(Path(), name))
+
+    def _as_role(self, role: str, options: str, url: str) -> str:
+        role = f"{self._prefix}_{role}"
+        if role not in self._roles:
+            self._connection.execute(f"CREATE ROLE {role} {options}")
+            self._roles.add(role)
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{role}:secret-word@{parts.netloc.rpartition('@')[2]}").geturl()
 
     def _schema(self, name: str) -> str:
         return f"{self._prefix}_{name}"
 
     def _url(self, name: str) -> str:
-        return f"{POSTGRESQL}{'&' if '?' in POSTGRESQL else '?'}schema={self._schema(name)}"
+        joint = "&" if "?" in POSTGRESQL else "?"
+        return f"{POSTGRESQL}{joint}schema={self._schema(name)}&application_name={self._prefix}"
 
     def _create(self, url: str) -> None:
         open_database(url).migrate()

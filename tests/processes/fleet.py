@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ class Program:
     It ends when its standard input is closed, so it never outlives the test run.
     """
 
-    def __init__(self, name: str, arguments: dict[str, Any], folder: Path, number: int) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(folder / "journal")}
+    def __init__(
+        self, name: str, arguments: dict[str, Any], folder: Path, number: int, environment: Mapping[str, str]
+    ) -> None:
+        environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(folder / "journal")}
         environment.pop("EMBEDQ_URL", None)
         self._errors = folder / f"{number}-{name}.stderr"
         with self._errors.open("wb") as errors:
@@ -133,9 +136,9 @@ class Fleet:
         finally:
             database.close()
 
-    def start(self, name: str, **arguments: Any) -> Program:
+    def start(self, name: str, *, environment: Mapping[str, str] | None = None, **arguments: Any) -> Program:
         """Start a program on the fleet's database."""
-        program = Program(name, {"url": self.url, **arguments}, self.folder, len(self._programs))
+        program = Program(name, {"url": self.url, **arguments}, self.folder, len(self._programs), environment or {})
         self._programs.append(program)
         return program
 

@@ -77,7 +77,7 @@ def explain(error: Exception, label: str, schema: str) -> StorageError | None:
             f"this user may not use embedq's tables in schema {schema} of {label}. As their owner: GRANT USAGE, CREATE "
             f"ON SCHEMA {schema}, or choose another with ?schema=… {said}"
         )
-    if code == "53300" or "too many clients" in text or "connection slots" in text:
+    if code == "53300" or "too many c" in text or "connection slots" in text:
         return StorageBusyError(
             f"{label} has no connection to spare; nothing was written. embedq takes at most 4 a process: raise "
             f"max_connections, or put PgBouncer in between. {said}"
