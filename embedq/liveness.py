@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import os
 import struct
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _SLOT = struct.Struct("=q")
+YOUNG_SECONDS = 10.0
 
 
 class RunningNotes:
@@ -109,10 +111,20 @@ def remove_files(folder: Path, server_uuid: str) -> None:
 
 
 def sweep(folder: Path, known: set[str]) -> None:
-    """Remove the files of dead processes that the database no longer knows."""
+    """Remove the files of dead processes that the database no longer knows.
+
+    Young ones are left: their process may be about to lock them, and to register.
+    """
     for path in folder.glob("*.lock"):
-        if path.stem not in known and died(folder, path.stem):
+        if path.stem not in known and _age_seconds(path) > YOUNG_SECONDS and died(folder, path.stem):
             remove_files(folder, path.stem)
+
+
+def _age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def host_identity(folder: Path) -> str:

@@ -119,7 +119,8 @@ class PostgreSQLHome:
         self._prefix = f"embedq_test_{os.getpid()}"
         self._made: set[str] = set()
         self._roles: set[str] = set()
-        self._connection = psycopg.connect(POSTGRESQL, autocommit=True)
+        # Not prepared: the URL may be a pooler's.
+        self._connection = psycopg.connect(POSTGRESQL, autocommit=True, prepare_threshold=None)
 
     def fresh(self, folder: Path, name: str = "jobs") -> str:
         url = self._url(name)

@@ -46,7 +46,10 @@ def missing_versions(session: PostgresSession, address: Address) -> list[str]:
         SchemaTooNewError: it has had some that this embedq does not know.
     """
     table = f"{address.quoted_schema}.embedq_migrations"
-    exists = session.execute("SELECT 1 WHERE to_regclass($1) IS NOT NULL", (table,))
+    # Not to_regclass: it may answer from what this connection knew before it waited for the lock.
+    exists = session.execute(
+        "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'embedq_migrations'", (address.schema,)
+    )
     applied = {name for (name,) in session.execute(f"SELECT name FROM {table}")} if exists else set()
     unknown = sorted(applied.difference(VERSIONS))
     if unknown:
