@@ -15,7 +15,7 @@ class Scale:
         drain_jobs, many_jobs, produce_jobs: jobs a round.
         enqueue_rounds, enqueue_slice: one by one takes many short turns, because a disk's flushes come in moods.
         latency_samples: jobs a round, sent one at a time.
-        other_samples: the same from another process, in all.
+        other_samples, other_lone_samples: the same from another process, in all, with short and with long pauses.
         process_jobs: jobs that each of four processes enqueues, a round.
         delayed_jobs: due at random times between `delayed_from` and `delayed_until` seconds ahead.
         idle_seconds: how long the CPU time of an idle process is added up.
@@ -34,6 +34,7 @@ class Scale:
     produce_jobs: int = 20_000
     latency_samples: int = 500
     other_samples: int = 500
+    other_lone_samples: int = 60
     process_jobs: int = 500
     delayed_jobs: int = 200
     delayed_from: float = 1.0
@@ -60,6 +61,7 @@ QUICK = Scale(
     produce_jobs=5_000,
     latency_samples=100,
     other_samples=80,
+    other_lone_samples=4,
     process_jobs=150,
     delayed_jobs=60,
     delayed_from=0.3,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -43,8 +44,8 @@ class Retention:
 
     def delete_at(self, state: JobState, ended_at: int) -> int:
         """When a job that ended in `state` at `ended_at` may be deleted, in microseconds."""
-        kept: timedelta | None = getattr(self, state.value)
-        return FOR_EVER if kept is None else ended_at + int(kept.total_seconds() * SECOND)
+        kept: timedelta | None = getattr(self, state)
+        return FOR_EVER if kept is None else ended_at + _micros(kept)
 
     def for_job(self, options: str | None) -> Retention:
         """With the job's own wishes, which stand in its stored options."""
@@ -188,6 +189,12 @@ _FROM_ENVIRONMENT: Mapping[str, Any] = {
     "durability": str,
     "secret_key": str,
 }
+
+
+@lru_cache(maxsize=64)
+def _micros(duration: timedelta) -> int:
+    # Remembered, because the end of every job asks.
+    return int(duration.total_seconds() * SECOND)
 
 
 def _whole(value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +56,29 @@ class Drafting:
             return task
 
         return decorate if function is None else decorate(function)
+
+    def rows(self, calls: Iterable[Call]) -> list[NewJob]:
+        """The rows of many calls, all made now. What the calls of one task share is worked out once.
+
+        Raises:
+            EnqueueError: one of them cannot be stored.
+        """
+        now = self._engine.clock.now()
+        limit = self._engine.settings.max_payload_bytes
+        rows: list[NewJob] = []
+        models: dict[Task[..., Any], NewJob] = {}
+        for call in calls:
+            task = call.task
+            model = models.get(task)
+            if model is not None:
+                rows.append(model.with_payload(dumps_call(call.args, call.kwargs, limit=limit, name=task.name)))
+                continue
+            row = self.row(call, now=now)
+            rows.append(row)
+            # Middleware may change anything, and a function that is not registered is signed with its arguments.
+            if task.registered and not self._engine.enqueue_middleware:
+                models[task] = row
+        return rows
 
     def row(
         self,

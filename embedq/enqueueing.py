@@ -10,6 +10,7 @@ from embedq.clock import SECOND, to_datetime, to_micros, to_seconds
 from embedq.drafting import Drafting
 from embedq.engine import Engine
 from embedq.handle import JobHandle
+from embedq.interrupts import Shielded
 from embedq.job import JobId, Trigger
 from embedq.runtime import Runtime
 from embedq.storage import jobs
@@ -39,10 +40,13 @@ class Enqueueing:
     def submit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
         """Enqueue one call; durable when this returns."""
         row = self._drafting.row(call, run_at=None if run_at is None else to_micros(run_at))
-        runtime = self._engine.runtime
-        if runtime is not None and self._may_hand_over(row) and runtime.dispatcher.reserve():
-            return self._hand_over(runtime, row)
-        return self._announce(row.run_at, self._engine.database.write(jobs.insert, row))
+        # Shielded: a job that is interrupted right here would keep a worker promised for ever, or leave a job that is
+        # running in the database and nowhere else.
+        with Shielded():
+            runtime = self._engine.runtime
+            if runtime is not None and self._may_hand_over(row) and runtime.dispatcher.reserve():
+                return self._hand_over(runtime, row)
+            return self._announce(row.run_at, self._engine.database.write(jobs.insert, row))
 
     async def asubmit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
         """`submit`, on a thread of the event loop's pool."""
@@ -52,8 +56,7 @@ class Enqueueing:
 
     def submit_many(self, calls: Iterable[Call]) -> list[JobHandle]:
         """Enqueue calls in one transaction: all of them, or none."""
-        now = self._engine.clock.now()
-        rows = [self._drafting.row(call, now=now) for call in calls]
+        rows = self._drafting.rows(calls)
         if not rows:
             return []
         inserted = self._engine.database.write(_insert_chunks, rows)

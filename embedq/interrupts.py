@@ -97,3 +97,20 @@ class Interruptible:
 def this_thread() -> Interruptible | None:
     """This thread's `Interruptible`; None in a thread that nobody interrupts."""
     return getattr(_current, "interruptible", None)
+
+
+class Shielded:
+    """`with Shielded():` no interrupt lands inside; one that came is raised at the end."""
+
+    __slots__ = ("_interruptible",)
+
+    def __init__(self) -> None:
+        self._interruptible = this_thread()
+
+    def __enter__(self) -> None:
+        if self._interruptible is not None:
+            self._interruptible.enter_shield()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._interruptible is not None:
+            self._interruptible.leave_shield()

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filelock import FileLock
 
+# A lock file younger than this may belong to a process that has not registered yet.
+NEWBORN_SECONDS = 60.0
 _SLOT = struct.Struct("=q")
-YOUNG_SECONDS = 10.0
 
 
 class RunningNotes:
@@ -74,7 +75,8 @@ class Presence:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _file_lock(folder, self.uuid)
-        self._lock.acquire(blocking=False)
+        # Somebody who cleans up after dead processes may be trying the lock at this moment; nobody holds it for long.
+        self._lock.acquire(timeout=10)
         self.notes = RunningNotes(folder / f"{self.uuid}.running", slots)
 
     def leave(self) -> None:
@@ -111,19 +113,16 @@ def remove_files(folder: Path, server_uuid: str) -> None:
 
 
 def sweep(folder: Path, known: set[str]) -> None:
-    """Remove the files of dead processes that the database no longer knows.
-
-    Young ones are left: their process may be about to lock them, and to register.
-    """
+    """Remove the files of dead processes that the database no longer knows. New ones may be about to register."""
     for path in folder.glob("*.lock"):
-        if path.stem not in known and _age_seconds(path) > YOUNG_SECONDS and died(folder, path.stem):
+        if path.stem not in known and _age(path) > NEWBORN_SECONDS and died(folder, path.stem):
             remove_files(folder, path.stem)
 
 
-def _age_seconds(path: Path) -> float:
+def _age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
+    except OSError:
         return 0.0
 
 

@@ -23,6 +23,7 @@ TINY = Scale(
     produce_jobs=50,
     latency_samples=5,
     other_samples=5,
+    other_lone_samples=1,
     process_jobs=5,
     delayed_jobs=5,
     delayed_from=0.05,

@@ -107,7 +107,7 @@ class JobsMachine(RuleBasedStateMachine):
                 job.state = S.READY
 
     def candidates(
-        self, known_needs: tuple[str, ...], queues: tuple[str, ...] | None, limit: int, *, suspects: bool
+        self, known_needs: tuple[str, ...], queues: tuple[str, ...] | None, limit: int, *, suspect: bool
     ) -> list[ModelJob]:
         """Whom a claim must choose, in its order."""
         live = [job for job in self.model.values() if queues is None or job.queue in queues]
@@ -116,8 +116,9 @@ class JobsMachine(RuleBasedStateMachine):
         doubtful = sorted((job for job in ready if job.crashes >= SUSPECT_AFTER), key=lambda job: job.id)
         parked = [job for job in live if job.state is S.PARKED and job.needs in known_needs]
         ordinary = [job for job in ready if job.crashes < SUSPECT_AFTER]
+        if suspect:
+            return doubtful[:1]
         return [
-            *(doubtful[:1] if suspects else []),
             *sorted(parked, key=lambda job: (job.needs or "", job.id)),
             *sorted(ordinary, key=lambda job: (place.get(job.queue, 0), -job.priority, job.id)),
         ][:limit]
@@ -211,14 +212,14 @@ class JobsMachine(RuleBasedStateMachine):
         limit=st.integers(1, 4),
         known_needs=st.sets(st.sampled_from(NEEDS)).map(lambda needs: tuple(sorted(needs))),
         queues=st.sampled_from([None, None, QUEUES, QUEUES[::-1], QUEUES[:1]]),
-        suspects=st.booleans(),
+        suspect=st.booleans(),
     )
     def claim(
-        self, server: int, limit: int, known_needs: tuple[str, ...], queues: tuple[str, ...] | None, suspects: bool
+        self, server: int, limit: int, known_needs: tuple[str, ...], queues: tuple[str, ...] | None, suspect: bool
     ) -> object:
-        got = self.store.claim(server, limit=limit, known_needs=known_needs, queues=queues, suspects=suspects)
+        got = self.store.claim(server, limit=limit, known_needs=known_needs, queues=queues, suspect=suspect)
         self.promote()
-        chosen = self.candidates(known_needs, queues, limit, suspects=suspects)
+        chosen = self.candidates(known_needs, queues, limit, suspect=suspect)
         expired = [job for job in chosen if job.expires_at is not None and job.expires_at <= self.now]
         assert [job.id for job in got] == [job.id for job in chosen if job not in expired]
         for job in expired:

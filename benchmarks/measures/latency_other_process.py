@@ -1,4 +1,8 @@
-"""Latency across processes: enqueued here, run there. The working process is idle in between."""
+"""Latency across processes: enqueued here, run there.
+
+Once with pauses of some milliseconds, longer than the working process's rests between two looks, so that a job comes at
+any moment of one; and once with pauses so long that the working process has fallen idle.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,30 @@ from benchmarks.scale import Scale
 from benchmarks.tools import Child, connected, fresh, median_and_p99, new_app
 
 NAME = "latency-other-process"
-# Longer than the pauses between the worker's looks, so that a job comes at any moment of one.
 PAUSE = (0.005, 0.05)
+LONG_PAUSE = (0.6, 0.8)
 
 
 def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
     for durability in scale.durabilities:
-        own_folder = fresh(folder)
-        pauses = random.Random(1)
-        with (
-            connected(new_app(own_folder, durability)) as app,
-            Child("work", own_folder, durability, scale.other_samples) as worker,
+        for samples, pause, what in (
+            (scale.other_samples, PAUSE, "from another process"),
+            (scale.other_lone_samples, LONG_PAUSE, "from another process, idle"),
         ):
-            worker.wait_until_ready()
-            for _ in range(scale.other_samples):
-                time.sleep(pauses.uniform(*PAUSE))
-                app.enqueue(stamp, time.monotonic_ns())
-            worker.go()
-            median, p99 = median_and_p99(worker.result())
-        title = "enqueue to first line, from another process"
-        yield Figure(measure=NAME, title=f"{title}, p50, {durability}", unit="ms", values=[median])
-        yield Figure(measure=NAME, title=f"{title}, p99, {durability}", unit="ms", values=[p99], mark=at_most(30))
+            median, p99 = median_and_p99(across(fresh(folder), durability, samples, pause))
+            title = f"enqueue to first line, {what}"
+            yield Figure(measure=NAME, title=f"{title}, p50, {durability}", unit="ms", values=[median])
+            yield Figure(measure=NAME, title=f"{title}, p99, {durability}", unit="ms", values=[p99], mark=at_most(30))
+
+
+def across(folder: Path, durability: str, samples: int, pause: tuple[float, float]) -> list[float]:
+    """Latencies in seconds, of jobs that are enqueued here one at a time."""
+    pauses = random.Random(samples)
+    with connected(new_app(folder, durability)) as app, Child("work", folder, durability, samples) as worker:
+        worker.wait_until_ready()
+        for _ in range(samples):
+            time.sleep(pauses.uniform(*pause))
+            app.enqueue(stamp, time.monotonic_ns())
+        worker.go()
+        latencies: list[float] = worker.result()
+    return latencies

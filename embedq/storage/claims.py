@@ -33,14 +33,14 @@ class Request:
         limits: how many jobs for each executor.
         queues: in the order of their urgency, every job of one before any of the next; None for all, by priority.
         known_needs: what parked jobs wait for and this process has.
-        suspects: whether a job that took its process down twice may be among them (one at a time).
+        suspect: claim one job whose process died under it twice, and no other.
     """
 
     server_id: int
     limits: dict[str, int]
     queues: tuple[str, ...] | None
     known_needs: tuple[str, ...] = ()
-    suspects: bool = True
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,13 @@ class Claim:
         full: the executors for which more may be waiting: their limits were reached, or nothing was asked for them and
             jobs became due.
         next_due: when the next scheduled job is due, in microseconds; None if there is none.
+        suspect_waits: a suspect is ready in these queues.
     """
 
     jobs: list[ClaimedJob]
     full: frozenset[str]
     next_due: int | None
+    suspect_waits: bool
 
 
 def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) -> Claim:
@@ -69,11 +71,12 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     jobs: list[ClaimedJob] = []
     full = set(EXECUTORS) if promoted == PROMOTE_LIMIT else set()
     if promoted:
-        full.update(executor for executor in EXECUTORS if request.limits.get(executor, 0) <= 0)
+        full.update(executor for executor in EXECUTORS if request.suspect or request.limits.get(executor, 0) <= 0)
     for executor, limit in request.limits.items():
         if limit > 0:
-            suspects = request.suspects and not any(job.crashes >= SUSPECT_AFTER for job in jobs)
-            found = _candidates(tx, request, executor, limit, suspects=suspects)
+            if request.suspect and jobs:
+                break
+            found = _candidates(tx, request, executor, limit)
             jobs += found
             if len(found) >= limit:
                 full.add(executor)
@@ -84,17 +87,22 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     if jobs and not tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs]))):
         raise StorageUnavailableError("others have given this process up; it claims again once it is registered anew")
     row = tx.one("next_due")
-    return Claim(jobs=jobs, full=frozenset(full), next_due=row[0] if row else None)
+    return Claim(
+        jobs=jobs,
+        full=frozenset(full),
+        next_due=row[0] if row else None,
+        suspect_waits=tx.one("suspect_waits", (json_or_none(request.queues),)) is not None,
+    )
 
 
-def _candidates(tx: Transaction, request: Request, executor: str, limit: int, *, suspects: bool) -> list[ClaimedJob]:
+def _candidates(tx: Transaction, request: Request, executor: str, limit: int) -> list[ClaimedJob]:
     queues = request.queues
+    if request.suspect:
+        return _batch(tx, "suspect_jobs", (executor, json_or_none(queues), 1))
     found: list[ClaimedJob] = []
-    if suspects:
-        found += _batch(tx, "suspect_jobs", (executor, _json_or_none(queues), 1))
     if request.known_needs and len(found) < limit:
         needs = json.dumps(request.known_needs)
-        found += _batch(tx, "parked_jobs", (needs, executor, _json_or_none(queues), limit - len(found)))
+        found += _batch(tx, "parked_jobs", (needs, executor, json_or_none(queues), limit - len(found)))
     if queues is not None:
         for queue in queues:
             if len(found) >= limit:
@@ -115,7 +123,8 @@ def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[Cl
     return claimed_jobs(row[0])
 
 
-def _json_or_none(names: tuple[str, ...] | None) -> str | None:
+def json_or_none(names: Sequence[str] | None) -> str | None:
+    """Names as a JSON list, for the statements that take all when there is none."""
     return None if names is None else json.dumps(names)
 
 

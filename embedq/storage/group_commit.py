@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import islice, takewhile
 from typing import Any
 
 from embedq.interrupts import this_thread
@@ -27,10 +28,10 @@ class Member:
 
     Attributes:
         alone: it shares no group, and runs in no transaction.
-        leads: it holds the leadership, and must hand it over.
+        group: those it leads, itself first; empty until it does.
     """
 
-    __slots__ = ("_gate", "alone", "body", "done", "error", "leads", "result")
+    __slots__ = ("_gate", "alone", "body", "done", "error", "group", "result")
 
     def __init__(self, body: Body, *, alone: bool = False) -> None:
         self.body = body
@@ -38,7 +39,7 @@ class Member:
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
-        self.leads = False
+        self.group: list[Member] = []
         self._gate: threading.Lock | None = None
 
     def prepare_to_wait(self) -> None:
@@ -51,8 +52,12 @@ class Member:
         self._gate.acquire()
 
     def signal(self) -> None:
-        if self._gate is not None:
-            self._gate.release()
+        """Let it go on. Doing so twice is as good as once: it waits only once."""
+        if self._gate is not None and self._gate.locked():
+            try:
+                self._gate.release()
+            except RuntimeError:
+                pass  # somebody else did between the two lines
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -71,9 +76,9 @@ class GroupCommit:
     def __init__(self, run_group: RunGroup) -> None:
         self._run_group = run_group
         self._mutex = threading.Lock()
-        self._writing = False
+        # Who writes now. It may still stand at the head of the queue, until it has begun.
+        self._leader: Member | None = None
         self._queue: deque[Member] = deque()
-        self._group: list[Member] = []
 
     def write(self, body: Body) -> Any:
         """Run `body` in a transaction and return what it returned, once that is durable."""
@@ -93,30 +98,39 @@ class GroupCommit:
     def _write(self, member: Member) -> Any:
         try:
             with self._mutex:
-                if self._writing:
+                if self._leader is None:
+                    self._leader = member
+                else:
                     member.prepare_to_wait()
                     self._queue.append(member)
-                else:
-                    member.leads = True
-                    self._writing = True
-            if not member.leads:
+            if self._leader is not member:
                 member.wait()
-            if member.leads:
+            if self._leader is member:
                 self._lead(member)
         finally:
             # However it ended. A signal handler may have raised anywhere above (Ctrl-C, SIGTERM in the main thread),
-            # and nobody must be left waiting for a leader that is gone.
-            if member.leads or not member.done:
-                self._hand_over(member)
+            # or may raise in here, and nobody must be left waiting for a leader that is gone.
+            if self._leader is member or not member.done:
+                try:
+                    self._hand_over(member)
+                except BaseException:
+                    self._hand_over(member)
+                    raise
         return member.outcome()
 
     def _lead(self, member: Member) -> None:
-        group = self._group = [member]
+        queue = self._queue
+        member.group = group = [member]
         # Looked at first without the lock: who comes a moment later joins the next group.
-        if self._queue:
+        if queue:
             with self._mutex:
-                while not member.alone and self._queue and len(group) < GROUP_LIMIT and not self._queue[0].alone:
-                    group.append(self._queue.popleft())
+                if queue and queue[0] is member:
+                    queue.popleft()
+                # Never out of both the queue and the group: an exception may come between any two steps.
+                if not member.alone:
+                    group.extend(takewhile(lambda other: not other.alone, islice(queue, GROUP_LIMIT - 1)))
+                for _ in group[1:]:
+                    queue.popleft()
         if member.alone:
             member.result = member.body()
             member.done = True
@@ -124,25 +138,28 @@ class GroupCommit:
             self._run_group(group)
 
     def _hand_over(self, member: Member) -> None:
-        """Give the leadership to the next in the queue; or, for one that only waited, leave the queue."""
+        """Give the leadership to the next in the queue; or, for one that only waited, leave the queue.
+
+        It may be interrupted at any point and called again.
+        """
+        queue = self._queue
         with self._mutex:
-            if not member.leads:
-                if member in self._queue:
-                    self._queue.remove(member)
+            if self._leader is member:
+                if queue and queue[0] is member:
+                    queue.popleft()
+                if len(member.group) > 1:
+                    undone = [other for other in member.group[1:] if not other.done and other not in queue]
+                    queue.extendleft(reversed(undone))
+                self._leader = queue[0] if queue else None
+            elif not member.group:
+                if member in queue:
+                    queue.remove(member)
                 # In a group that runs just now, and may come back into the queue: nobody waits for it any more.
                 member.done = True
-                return
-            group, self._group = self._group, []
-            member.leads = False
-            others = [other for other in group if other is not member] if len(group) > 1 else []
-            if others:
-                self._queue.extendleft(reversed([other for other in others if not other.done]))
-            successor = self._queue.popleft() if self._queue else None
-            self._writing = successor is not None
-            if successor is not None:
-                successor.leads = True
-        for other in others:
-            if other.done:
-                other.signal()
-        if successor is not None:
-            successor.signal()
+            leader = self._leader
+        if len(member.group) > 1:
+            for other in member.group[1:]:
+                if other.done:
+                    other.signal()
+        if leader is not None:
+            leader.signal()

@@ -15,6 +15,7 @@ from embedq.clock import to_datetime
 from embedq.errors import JobNotFoundError
 from embedq.job import ENDED, Attempt, Ending, Job, JobId, JobState, LogLine, Trigger
 from embedq.storage.base import Row, Transaction
+from embedq.storage.claims import EXECUTORS, json_or_none
 from embedq.storage.schedules import ScheduleRow
 
 COUNT_CAP = 10_000
@@ -295,9 +296,10 @@ def parked_needs(tx: Transaction) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Whether a ready job is there, when the next one is due (microseconds), and which running ones to cancel."""
+    """Whether a ready job is there, or a suspect, when the next is due (microseconds), and which running to cancel."""
 
     ready: bool
+    suspect: bool
     next_due: int | None
     cancels: Sequence[tuple[int, int]]
 
@@ -308,20 +310,17 @@ def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Wa
     cancels = tx.all("cancel_requests", (server_id,))
     return Waiting(
         ready=_has_ready(tx, queues),
+        suspect=tx.one("suspect_waits", (json_or_none(queues),)) is not None,
         next_due=due[0] if due else None,
         cancels=[(job_id, claim) for job_id, claim in cancels],
     )
 
 
 def _has_ready(tx: Transaction, queues: Sequence[str] | None) -> bool:
-    row = tx.one("has_ready")
-    if not (row and row[0]):
-        return False
     if queues is None:
-        return True
-    found = {queue for executor in ("thread", "async") for (queue,) in tx.all("ready_queues", (executor,))}
-    # Suspects are few; whether one is in these queues is left to the claim.
-    return not found.isdisjoint(queues) or bool(row[0] == 2)
+        return tx.one("has_ready") is not None
+    found = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))}
+    return not found.isdisjoint(queues)
 
 
 def _job(row: Row) -> Job:

@@ -11,9 +11,8 @@ from embedq.errors import JobNotFoundError, JobStateError
 from embedq.job import ENDED, JobState
 from embedq.storage import continuations
 from embedq.storage.base import Transaction
-from embedq.storage.rows import NewJob
+from embedq.storage.rows import PAYLOAD, NewJob
 
-PAYLOAD = NewJob._fields.index("payload")
 # The columns that are rarely set stand together, from the first to the one before `created_at`.
 CODE, CREATED_AT = NewJob._fields.index("code"), NewJob._fields.index("created_at")
 NOTHING_RARE = (None,) * (CREATED_AT - CODE)

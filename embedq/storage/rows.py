@@ -30,6 +30,13 @@ class NewJob(NamedTuple):
     run_at: int
     expires_at: int | None
 
+    def with_payload(self, payload: str) -> NewJob:
+        """The same job with other arguments."""
+        return NewJob._make((*self[:PAYLOAD], payload, *self[PAYLOAD + 1 :]))
+
+
+PAYLOAD = NewJob._fields.index("payload")
+
 
 class ClaimedJob(NamedTuple):
     """A job that this process now holds (`ready_jobs`). `claim` is its fencing token."""

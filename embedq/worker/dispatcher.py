@@ -33,6 +33,7 @@ from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
 from embedq.worker.notes import Batch, Notes
 from embedq.worker.pool import WorkerPool
+from embedq.worker.quarantine import Quarantine
 from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
 from embedq.worker.runs import Run, Watchdog
@@ -103,7 +104,7 @@ class Dispatcher:
         self._offered: set[str] = set()
         self._unmet: set[str] = set()
         self._known_needs: tuple[str, ...] = ()
-        self._suspect: tuple[int, int] | None = None
+        self._quarantine = Quarantine()
 
         # The executors for which jobs may be ready, and when the next job is due.
         self._more = set(EXECUTORS)
@@ -203,7 +204,7 @@ class Dispatcher:
 
         Only while nothing waits: a job must not overtake those before it.
         """
-        return self._claiming and not self._more and self._pool.reserve()
+        return self._claiming and not self._more and not self._quarantine.closed and self._pool.reserve()
 
     def cancel_reservation(self) -> None:
         """The insert did not happen, or found an earlier job."""
@@ -264,6 +265,8 @@ class Dispatcher:
         until_poll = self._looked_at + self._look_seconds - now
         if self._next_due != math.inf and any(self._limits().values()):
             until_poll = min(until_poll, (self._next_due - self._clock.now()) / SECOND)
+        if self._quarantine.closed:
+            until_poll = min(until_poll, self._quarantine.seconds_left() or self._settings.poll)
         return until_poll
 
     def _look(self) -> None:
@@ -279,6 +282,7 @@ class Dispatcher:
             waiting = watch.read(inspect.waiting, self._server_id(), self._settings.queues)
             if waiting.ready:
                 self._more.update(EXECUTORS)
+            self._quarantine.waiting = waiting.suspect
             self._next_due = math.inf if waiting.next_due is None else waiting.next_due
             for job_id, claim in waiting.cancels:
                 self._cancel(job_id, claim)
@@ -319,7 +323,7 @@ class Dispatcher:
         return self._prefetch // 2
 
     def _limits(self) -> dict[str, int]:
-        if not self._claiming:
+        if not self._claiming or self._quarantine.closed:
             return {}
         waiting = len(self._pool.buffer)
         threads = self._pool.idle + self._prefetch - waiting if waiting <= self._low_water else 0
@@ -334,10 +338,10 @@ class Dispatcher:
         return {executor: limit for executor, limit in limits if limit > 0 and (due or executor in self._more)}
 
     def _turn(self) -> None:
-        if not self._claiming and self._pool.buffer:
+        if (not self._claiming or self._quarantine.calming) and self._pool.buffer:
             self._give_back()
         wanted = self._wanted()
-        request = self._request(wanted) if wanted else None
+        request = self._request(wanted) if wanted else self._request_for_suspect()
         if request is None and time.monotonic() < self._turned_at + LINGER_SECONDS:
             return
         outcomes = self._take_outcomes()
@@ -372,7 +376,19 @@ class Dispatcher:
             limits=wanted,
             queues=self._settings.queues,
             known_needs=self._known_needs,
-            suspects=self._suspect is None,
+        )
+
+    def _request_for_suspect(self) -> Request | None:
+        """For the suspect that waits, when it may start here."""
+        if not self._claiming or not self._quarantine.waiting or self._pool.buffer or self._pool.idle == 0:
+            return None
+        if not self._quarantine.admits(max(self._pool.latest_start, self._async.latest_start)):
+            return None
+        return Request(
+            server_id=self._server_id(),
+            limits=dict.fromkeys(EXECUTORS, 1),
+            queues=self._settings.queues,
+            suspect=True,
         )
 
     def _after(self, outcomes: list[Outcome], finished: Finished, claim: Claim | None) -> None:
@@ -386,6 +402,7 @@ class Dispatcher:
         if claim is None:
             return
         self._more.update(claim.full)
+        self._quarantine.waiting = claim.suspect_waits
         if claim.next_due is not None:
             self._next_due = min(self._next_due, claim.next_due)
         self._start(claim.jobs)
@@ -398,8 +415,7 @@ class Dispatcher:
         self._progressed_at = now
 
     def _settle(self, outcomes: list[Outcome], finished: Finished) -> None:
-        if self._suspect is not None and any((out.job_id, out.claim) == self._suspect for out in outcomes):
-            self._suspect = None
+        if self._quarantine.ended(outcomes):
             self._more.update(EXECUTORS)
         for outcome in finished.refused:
             logger.warning(
@@ -420,9 +436,7 @@ class Dispatcher:
             return
         if not self._pool.buffer:
             self._progressed_at = time.monotonic()
-        for job in claimed:
-            if job.crashes >= claims.SUSPECT_AFTER:
-                self._suspect = (job.id, job.claim)
+        self._quarantine.started(claimed)
         threads = [job for job in claimed if job.executor == "thread"]
         if threads:
             self._pool.submit(threads)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -40,7 +41,8 @@ class AsyncRunner:
         self._mutex = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loops: list[tuple[asyncio.AbstractEventLoop, threading.Thread]] = []
-        self._running: dict[tuple[int, int], ClaimedJob] = {}
+        # When each started, on the monotonic clock.
+        self._running: dict[tuple[int, int], float] = {}
         self._overdue: set[tuple[int, int]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,10 +56,15 @@ class AsyncRunner:
         """Whether any job is running, overdue ones included."""
         return bool(self._running)
 
+    @property
+    def latest_start(self) -> float:
+        """When the job that started last of those that run did, on the monotonic clock; 0.0 when none runs."""
+        return max(list(self._running.values()), default=0.0)
+
     def submit(self, jobs: Sequence[ClaimedJob]) -> None:
         """Start the jobs."""
         for job in jobs:
-            self._running[job.id, job.claim] = job
+            self._running[job.id, job.claim] = time.monotonic()
         loop = self._loop or self._open_loop()
         loop.call_soon_threadsafe(self._begin, jobs)
 

@@ -33,6 +33,10 @@ class LazyAsyncRunner:
     def busy(self) -> bool:
         return self._runner is not None and self._runner.busy
 
+    @property
+    def latest_start(self) -> float:
+        return 0.0 if self._runner is None else self._runner.latest_start
+
     def submit(self, jobs: Sequence[ClaimedJob]) -> None:
         if self._runner is None:
             from embedq.worker.event_loop import AsyncRunner

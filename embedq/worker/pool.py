@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -27,17 +28,17 @@ class Worker:
     """One thread.
 
     Attributes:
-        busy: it has, or is about to take, a job. Raised before the job leaves the buffer and lowered after its outcome
-            was reported, so that a job is never out of everybody's sight.
+        since: when it took its job, on the monotonic clock; 0.0 while it has none. Set before the job leaves the buffer
+            and unset after its outcome was reported, so that a job is never out of everybody's sight.
         retired: it ends after the job it is in.
     """
 
-    __slots__ = ("busy", "gate", "job", "retired", "thread")
+    __slots__ = ("gate", "job", "retired", "since", "thread")
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.busy = False
+        self.since = 0.0
         self.retired = False
         self.job: ClaimedJob | None = None
         self.thread: threading.Thread | None = None
@@ -154,7 +155,12 @@ class WorkerPool:
     @property
     def busy(self) -> bool:
         """Whether any job is in a worker's hands, overdue ones included, or promised to one."""
-        return self._reserved > 0 or any(worker.busy for worker in list(self._workers) + list(self._overdue))
+        return self._reserved > 0 or self.latest_start > 0.0
+
+    @property
+    def latest_start(self) -> float:
+        """When the job that started last of those that run did, on the monotonic clock; 0.0 when none runs."""
+        return max((worker.since for worker in [*self._workers, *self._overdue]), default=0.0)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -174,7 +180,7 @@ class WorkerPool:
                 report(outcome)
                 note(slot, 0)
                 worker.job = None
-                worker.busy = False
+                worker.since = 0.0
         except BaseException:
             # Not a job's error: those are outcomes. Without its thread the pool would shrink in silence.
             logger.critical("a worker thread failed; it is replaced", exc_info=True)
@@ -184,17 +190,17 @@ class WorkerPool:
             self._notes.free_slot(slot)
             with self._mutex:
                 worker.job = None
-                worker.busy = False
+                worker.since = 0.0
                 self._workers.discard(worker)
                 self._overdue.discard(worker)
 
     def _next(self, worker: Worker) -> ClaimedJob | None:
         while True:
-            worker.busy = True
+            worker.since = time.monotonic()
             try:
                 return self.buffer.popleft()
             except IndexError:
-                worker.busy = False
+                worker.since = 0.0
             with self._mutex:
                 if self._stopping:
                     return None

@@ -18,6 +18,8 @@ def log_outcomes(outcomes: Sequence[Outcome]) -> None:
         return
     fine = logger.isEnabledFor(logging.INFO)
     for outcome in outcomes:
+        if outcome.ending is Ending.SUCCEEDED and not fine:
+            continue
         bad = outcome.ending in (Ending.FAILED, Ending.TIMED_OUT, Ending.CRASHED)
         if not (fine or bad):
             continue

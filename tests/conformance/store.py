@@ -92,14 +92,14 @@ class Store:
         executor: str = "thread",
         queues: Sequence[str] | None = None,
         known_needs: Sequence[str] = (),
-        suspects: bool = True,
+        suspect: bool = False,
     ) -> list[ClaimedJob]:
         request = Request(
             server_id=server,
             limits={executor: limit},
             queues=None if queues is None else tuple(queues),
             known_needs=tuple(known_needs),
-            suspects=suspects,
+            suspect=suspect,
         )
         return self.claim_for(request).jobs
 

@@ -149,13 +149,13 @@ def test_retrying_many_takes_those_that_can_be_and_counts_them(store: Store) -> 
 
 def test_a_suspect_is_an_ordinary_job_again_after_a_retry(store: Store) -> None:
     job_id = store.insert()
-    for _ in range(3):
+    for suspect in (False, False, True):
         server = store.server()
-        store.claim(server)
+        store.claim(server, suspect=suspect)
         store.rescue(server)
     assert store.state(job_id) is JobState.DEAD
     store.retry(job_id)
-    [claimed] = store.claim(suspects=False)
+    [claimed] = store.claim()
     assert (claimed.id, claimed.crashes) == (job_id, 0)
 
 

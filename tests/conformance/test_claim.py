@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embedq import JobState
 from embedq.clock import SECOND, to_datetime
-from embedq.storage import claims
+from embedq.storage import claims, inspect
 from embedq.storage.claims import Request
 from tests.conformance.store import Store
 from tests.support import FakeClock
@@ -151,19 +151,31 @@ def test_the_first_start_is_remembered_through_retries(store: Store, clock: Fake
     assert (again.first_started_at, again.attempt) == (first_started, 2)
 
 
-def test_a_suspect_is_claimed_alone_of_its_kind_and_before_the_others(store: Store) -> None:
+def test_suspects_are_claimed_one_at_a_time_and_only_when_asked_for(store: Store) -> None:
     suspects = [store.insert(), store.insert()]
     for _ in range(claims.SUSPECT_AFTER):
         server = store.server()
         store.claim(server)
-        store.claim(server)
         store.rescue(server)
     ordinary = store.insert()
-    assert [job.id for job in store.claim(suspects=False)] == [ordinary]
-    one = store.claim()
+    assert [job.id for job in store.claim()] == [ordinary]
+    one = store.claim(suspect=True)
     assert [job.id for job in one] == [suspects[0]]
     assert one[0].crashes == claims.SUSPECT_AFTER
-    assert [job.id for job in store.claim(queues=["default"])] == [suspects[1]]
+    assert [job.id for job in store.claim(suspect=True, queues=["default"])] == [suspects[1]]
+
+
+def test_a_claim_tells_that_a_suspect_waits(store: Store) -> None:
+    store.insert(queue="elsewhere")
+    for _ in range(claims.SUSPECT_AFTER):
+        server = store.server()
+        assert not store.claim_for(Request(server_id=server, limits={"thread": 1}, queues=None)).suspect_waits
+        store.rescue(server)
+    server = store.server()
+    for queues, waits in ((None, True), (("elsewhere",), True), (("default",), False)):
+        request = Request(server_id=server, limits={"thread": 1}, queues=queues)
+        assert store.claim_for(request).suspect_waits is waits
+        assert store.db.read(inspect.waiting, server, queues).suspect is waits
 
 
 def test_a_suspect_of_a_queue_that_is_not_worked_here_is_left(store: Store) -> None:
@@ -172,8 +184,8 @@ def test_a_suspect_of_a_queue_that_is_not_worked_here_is_left(store: Store) -> N
         server = store.server()
         store.claim(server)
         store.rescue(server)
-    assert store.claim(queues=["default"]) == []
-    assert [job.id for job in store.claim(queues=["default", "elsewhere"])] == [suspect]
+    assert store.claim(suspect=True, queues=["default"]) == []
+    assert [job.id for job in store.claim(suspect=True, queues=["default", "elsewhere"])] == [suspect]
 
 
 def test_a_parked_job_is_claimed_by_who_has_what_it_needs(store: Store) -> None:

@@ -146,9 +146,9 @@ def test_cancelling_a_waiting_parent_cancels_what_waits_for_its_success(store: S
 def test_a_parent_whose_process_keeps_dying_under_it_sets_off_its_failure_continuation(store: Store) -> None:
     parent = store.insert()
     child = store.then(parent, "failure")
-    for _ in range(3):
+    for suspect in (False, False, True):
         server = store.server()
-        store.claim(server)
+        store.claim(server, suspect=suspect)
         store.rescue(server)
     assert store.states(parent, child) == [JobState.DEAD, READY]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedq import Ending, JobState
-from embedq.storage import inspect, servers
+from embedq.storage import claims, inspect, servers
 from tests.conformance.store import MAX_CRASHES, RETENTION, Store
 from tests.support import FakeClock
 
@@ -53,9 +53,9 @@ def test_what_a_stopping_process_left_behind_is_no_crash(store: Store) -> None:
 def test_a_job_that_keeps_killing_its_process_is_set_aside(store: Store) -> None:
     job_id = store.insert()
     states = []
-    for _ in range(MAX_CRASHES):
+    for crashes in range(MAX_CRASHES):
         server = store.server(pid=7)
-        [claimed] = store.claim(server)
+        [claimed] = store.claim(server, suspect=crashes >= claims.SUSPECT_AFTER)
         states.append((claimed.crashes, store.rescue(server)[0].state))
     assert states == [(0, JobState.READY), (1, JobState.READY), (2, JobState.DEAD)]
     job = store.job(job_id)

@@ -19,7 +19,7 @@ from typing import Any
 
 import embedq
 from embedq.maintenance import leader
-from tests.processes.jobs import apps, breed, fail, note, run, work_on
+from tests.processes.jobs import apps, breed, fail, note, run, run_async, work_on
 
 
 def until_told() -> None:
@@ -87,7 +87,7 @@ def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any)
     number = 0
     while not told.wait(pause):
         number += 1
-        job = app.enqueue(run, seconds * (number % 5))
+        job = app.enqueue(run_async if number % 3 == 0 else run, seconds * (number % 5))
         note("acknowledged", job=job.id, durable=True)
 
 

@@ -18,7 +18,7 @@ from tests.processes.fleet import Fleet
 from tests.support import eventually
 
 PROCESSES = 8
-SECONDS = 8.0
+SECONDS = 7.0
 HOLD_SECONDS = 1.0
 
 
@@ -92,7 +92,7 @@ def test_nobody_sees_a_locked_database(fleet: Fleet, queue: embedq.EmbedQ) -> No
         f"worst {took[-1]:.2f} s"
     )
     assert len({line["pid"] for line in acknowledged}) == PROCESSES
-    assert holds >= 3
+    assert holds >= 2
     # Nobody starves: the one who had to wait the longest waited for the stranger, and little more.
     assert took[-1] < HOLD_SECONDS + 5
     assert {line["job"] for line in acknowledged} <= {job.id for job in jobs}

@@ -65,14 +65,14 @@ def test_a_job_longer_than_every_timeout_runs_once_while_others_watch(fleet: Fle
         3, lease=1.0, timeout=None, interrupt_grace=0.1, cancel_grace=0.1, busy_timeout=1.0, stop_timeout=0.1, workers=2
     )
     jobs = [
-        queue.enqueue(run, 6.0),
-        queue.options(timeout=0).enqueue(run, 6.0),
-        queue.options(timeout=0).enqueue(run_async, 6.0),
+        queue.enqueue(run, 5.0),
+        queue.options(timeout=0).enqueue(run, 5.0),
+        queue.options(timeout=0).enqueue(run_async, 5.0),
     ]
     for job in jobs:
         assert isinstance(job.result(timeout=60), int)
         [span] = fleet.runs_of(job.id)
-        assert span.ended_at - span.started_at >= 6
+        assert span.ended_at - span.started_at >= 5
         assert (job.snapshot().attempt, job.snapshot().crashes, job.snapshot().overdue) == (1, 0, False)
 
 
@@ -122,7 +122,7 @@ def test_a_process_that_was_given_up_on_and_lives_keeps_what_it_claims_from_then
     eventually(lambda: "is gone" in impatient.errors, seconds=30)
     assert impatient.end() == 0
 
-    job = queue.options(queue="slow").enqueue(run, 5.0)
+    job = queue.options(queue="slow").enqueue(run, 3.0)
     eventually(lambda: fleet.runs_of(job.id), seconds=30, message="it claims nothing any more")
     fleet.worker(lease=600.0, queues=["slow"])
     assert job.result(timeout=30) == slow.pid

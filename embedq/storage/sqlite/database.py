@@ -20,6 +20,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
+from embedq.interrupts import Shielded
 from embedq.storage import named_sql
 from embedq.storage.base import Params, Row, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
@@ -171,9 +172,9 @@ class SQLiteDatabase:
                     member.error, member.done = self._explained(own_error), True
 
     def _in_one_transaction(self, members: list[Member]) -> None:
-        connection = self._begin()
         committing = False
         try:
+            connection = self._begin()
             for member in members:
                 member.result = member.body()
             committing = True
@@ -181,19 +182,24 @@ class SQLiteDatabase:
             for member in members:
                 member.done = True
         except BaseException as error:
+            # A signal handler may have raised anywhere, also between BEGIN and the next line.
             if committing and not connection.in_transaction and not isinstance(error, sqlite3.Error):
                 # A signal handler raised just after the commit: it happened, and must not be done again.
                 for member in members:
                     member.done = True
             else:
-                self._roll_back(connection)
+                self._roll_back()
             raise
 
     def _begin(self) -> sqlite3.Connection:
         connection = self._writer
         if connection is None:
-            connection = self._writer = self._connect()
+            connection = self._connect()
             self._writer_transaction = SQLiteTransaction(connection)
+            self._writer = connection
+        elif connection.in_transaction:
+            # A second signal came before what the first one had interrupted was rolled back.
+            connection.execute("ROLLBACK")
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -202,7 +208,10 @@ class SQLiteDatabase:
             self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         return connection
 
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
+    def _roll_back(self) -> None:
+        connection = self._writer
+        if connection is None:
+            return
         try:
             # A full disk or an I/O error has rolled back already.
             if connection.in_transaction:
@@ -215,7 +224,8 @@ class SQLiteDatabase:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._gate:
+        # Shielded: a job that is interrupted between BEGIN and ROLLBACK would leave a snapshot open, for ever.
+        with Shielded(), self._gate:
             connection = self._take_reader()
             try:
                 return read_on(connection, self._patiently, function, *args, **kwargs)

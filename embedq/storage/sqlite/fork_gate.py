@@ -37,18 +37,25 @@ class ForkGate:
         _GATES.add(self)
 
     def _reset(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        # Entered as itself rather than through the condition, whose own __enter__ is Python: a signal handler that
+        # raises in there would leave it locked for ever.
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
         self._inside: set[int] = set()
         self._forks = 0
 
     def __enter__(self) -> None:
-        with self._changed:
-            while self._forks:
-                self._changed.wait()
-            self._inside.add(threading.get_ident())
+        try:
+            with self._mutex:
+                while self._forks:
+                    self._changed.wait()
+                self._inside.add(threading.get_ident())
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *exception: object) -> None:
-        with self._changed:
+        with self._mutex:
             self._inside.discard(threading.get_ident())
             if self._forks:
                 self._changed.notify_all()
@@ -56,7 +63,7 @@ class ForkGate:
     def shut(self) -> None:
         """Keep everybody out, and close the connections once nobody is inside."""
         deadline = time.monotonic() + WAIT_SECONDS
-        with self._changed:
+        with self._mutex:
             self._forks += 1
             while self._inside:
                 left = deadline - time.monotonic()
@@ -69,7 +76,7 @@ class ForkGate:
 
     def open(self) -> None:
         """In the parent, after the fork."""
-        with self._changed:
+        with self._mutex:
             self._forks -= 1
             self._changed.notify_all()
 

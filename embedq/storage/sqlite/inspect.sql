@@ -63,11 +63,7 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ended
 SELECT DISTINCT needs FROM embedq_jobs INDEXED BY embedq_jobs_parked WHERE state = 'parked';
 
 -- name: has_ready
--- 1 when a job is ready, 2 when only, or also, a suspect is.
-SELECT max((SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready
-                                  WHERE state = 'ready' AND crashes < 2 LIMIT 1)),
-           2 * (SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_suspect
-                                      WHERE state = 'ready' AND crashes >= 2 LIMIT 1)));
+SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready WHERE state = 'ready' AND crashes < 2 LIMIT 1;
 
 -- name: totals
 SELECT ending, sum(jobs), sum(ran_us), sum(waited_us) FROM embedq_counters WHERE minute >= ? GROUP BY ending;
