@@ -70,8 +70,8 @@ class ServerHome(Home, Protocol):
         """The URL of a database, with a user who may have no connection."""
 
 
-def open_database(url: str) -> Database:
-    return backends.open_database(Settings(url=url))
+def open_database(url: str, **settings: Any) -> Database:
+    return backends.open_database(Settings(url=url, **settings))
 
 
 class SQLiteHome:
@@ -121,6 +121,8 @@ class PostgreSQLHome:
         self._roles: set[str] = set()
         # Not prepared: the URL may be a pooler's.
         self._connection = psycopg.connect(POSTGRESQL, autocommit=True, prepare_threshold=None)
+        # What it makes and empties need not survive a power cut.
+        self._connection.execute("SET synchronous_commit = off")
 
     def fresh(self, folder: Path, name: str = "jobs") -> str:
         url = self._url(name)

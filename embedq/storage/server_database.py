@@ -23,6 +23,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageError
+from embedq.interrupts import Shielded
 from embedq.storage.base import Listener, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.server_clock import ServerClock
@@ -244,7 +245,8 @@ class ServerDatabase:
                 else:
                     session.close()
 
-        with self._may_read:
+        # Shielded: an interrupted job would leave the connection in the middle of an answer.
+        with Shielded(), self._may_read:
             return self._explaining(lambda: self._patiently(once, reading=True))
 
     def watch(self) -> ServerWatch:

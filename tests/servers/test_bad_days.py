@@ -14,6 +14,7 @@ from embedq import JobState
 from embedq.clock import SystemClock
 from embedq.errors import (
     ConfigurationError,
+    EnqueueError,
     SchemaTooNewError,
     StorageBusyError,
     StorageError,
@@ -150,6 +151,21 @@ def test_a_lambda_needs_a_secret_that_all_hosts_share(url: str) -> None:
             app.enqueue(lambda: None)
     finally:
         app.close()
+
+
+def test_a_name_that_the_server_cannot_hold_is_refused_and_an_error_that_it_cannot_hold_is_kept(
+    app: embedq.EmbedQ,
+) -> None:
+    @app.job(name="bad_days:nul", retry=embedq.NO_RETRY)
+    def fail() -> None:
+        raise ValueError("before\x00after")
+
+    with pytest.raises(EnqueueError, match="NUL"):
+        app.options(queue="a\x00b").enqueue(fail)
+    app.start()
+    job = app.enqueue(fail)
+    job.wait(timeout=10)
+    assert "before\ufffdafter" in str(job.snapshot().error)
 
 
 class SkewedClock(SystemClock):

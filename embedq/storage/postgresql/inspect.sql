@@ -63,14 +63,11 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs
 SELECT DISTINCT needs FROM embedq_jobs WHERE state = 'parked';
 
 -- name: has_ready
--- 1 when a job is ready, 2 when only, or also, a suspect is.
-SELECT greatest((SELECT count(*) FROM (SELECT 1 FROM embedq_jobs
-                                  WHERE state = 'ready' AND crashes < 2 LIMIT 1) AS found),
-           2 * (SELECT count(*) FROM (SELECT 1 FROM embedq_jobs
-                                      WHERE state = 'ready' AND crashes >= 2 LIMIT 1) AS found));
+SELECT 1 FROM embedq_jobs WHERE state = 'ready' AND crashes < 2 LIMIT 1;
 
 -- name: totals
-SELECT ending, sum(jobs)::bigint, sum(ran_us)::bigint, sum(waited_us)::bigint FROM embedq_counters WHERE minute >= $1 GROUP BY ending;
+SELECT ending, sum(jobs)::bigint, sum(ran_us)::bigint, sum(waited_us)::bigint
+FROM embedq_counters WHERE minute >= $1 GROUP BY ending;
 
 -- name: oldest_ready
 SELECT queue, min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs

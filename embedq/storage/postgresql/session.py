@@ -19,6 +19,7 @@ import psycopg
 from psycopg import RawCursor
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
+from embedq.errors import EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
 from embedq.storage.server_clock import ServerClock
@@ -52,6 +53,7 @@ _NEWS = {
     "insert_alike": "jobs", "promote_due": "jobs", "wake_child": "jobs", "retry_job": "jobs", "end_job": "jobs",
     "request_cancel": "cancel",
 }  # fmt: skip
+_EXACT = {"insert_plain", "insert_job", "insert_alike", "insert_schedule"}
 _INSERTS = ("insert_plain", "insert_job")
 _FOR_OTHERS = ("ready", "scheduled")
 # Parameters in which the server reads JSON that may hold anybody's text: the statement, and which of them.
@@ -76,6 +78,8 @@ class PostgresTransaction:
 
     def _execute(self, statement: str, params: Params) -> RawCursor[Row]:
         values = _texts(params)
+        if statement in _EXACT and any(value is not None and "\ufffd" in value for value in values):
+            _refuse_nul(params)
         if statement in _JSON:
             text = values[_JSON[statement]]
             if text is not None and ("\\u0000" in text or "\\ud" in text):
@@ -244,6 +248,13 @@ def _texts(params: Params) -> list[str | None]:
 def _clean(text: str) -> str:
     # PostgreSQL's texts hold no NUL. It comes in messages of errors; what a job was given is ASCII by then.
     return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
+def _refuse_nul(params: Params) -> None:
+    """A name, queue or key must not become another one."""
+    for value in params:
+        if isinstance(value, str) and "\x00" in value:
+            raise EnqueueError(f"{value[:100]!r} has a NUL character, which PostgreSQL cannot store; leave it out")
 
 
 def _clean_json(text: str) -> str:
