@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedq.clock import Clock
-from embedq.errors import EmbedqError, StorageError
+from embedq.errors import EmbedqError, StorageError, StorageUnavailableError
 from embedq.interrupts import Shielded
 from embedq.storage.base import Listener, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
@@ -188,7 +188,7 @@ class ServerDatabase:
             session.commit()
         except BaseException as error:
             self._drop_writer(session, keep=mark is None)
-            if mark is None or not self._was_committed(mark, error):
+            if mark is None or not self._was_committed(mark):
                 raise
             for member in members:
                 member.done = True
@@ -198,7 +198,7 @@ class ServerDatabase:
             for member in members:
                 member.done = True
 
-    def _was_committed(self, mark: str, error: BaseException) -> bool:
+    def _was_committed(self, mark: str) -> bool:
         """Whether a commit happened whose answer never came."""
 
         def ask() -> bool:
@@ -211,7 +211,10 @@ class ServerDatabase:
         try:
             return self._patiently(ask)
         except Exception as unanswered:
-            raise self._explained(unanswered) from error
+            raise StorageUnavailableError(
+                f"the connection to {self.url} was lost in the middle of a commit, and the server has not come back to "
+                "say whether it happened. The last write may or may not be there: look before it is done again."
+            ) from unanswered
 
     def _drop_writer(self, session: Session, *, keep: bool) -> None:
         if not (keep and session.rollback()):
