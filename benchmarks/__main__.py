@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -14,6 +16,8 @@ from pathlib import Path
 from benchmarks.measures import MEASURES
 from benchmarks.report import HEADER, Figure, line, load_average, machine, row, write_json
 from benchmarks.scale import FULL, QUICK, Scale
+
+PATIENCE_FOR_CALM_SECONDS = 600
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "Each figure is the median of its rounds; the limit was measured by turns with it, and the ratio is the\n"
             "median of the rounds' own. Below a load average of about 1 the absolute figures mean something too.\n"
         )
-        figures = run(options.only or list(MEASURES), scale, Path(name))
+        figures = run(options.only or list(MEASURES), scale, Path(name), calm=options.calm)
         about["load_average_at_end"] = load_average()
     marked = [figure for figure in figures if figure.mark is not None]
     missed = [figure for figure in marked if not figure.reached]
@@ -41,11 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"written to {options.json}")
 
 
-def run(names: Sequence[str], scale: Scale, folder: Path) -> list[Figure]:
+def run(names: Sequence[str], scale: Scale, folder: Path, *, calm: float | None = None) -> list[Figure]:
     """Run measures by name, printing each figure when it is there."""
     figures = []
     print(line(HEADER))
     for name in names:
+        wait_for_calm(calm)
         own = folder / name
         own.mkdir()
         began = time.monotonic()
@@ -63,6 +68,13 @@ def run(names: Sequence[str], scale: Scale, folder: Path) -> list[Figure]:
     return figures
 
 
+def wait_for_calm(load: float | None) -> None:
+    """Wait until the machine's load average has fallen below `load`, for ten minutes at most."""
+    deadline = time.monotonic() + PATIENCE_FOR_CALM_SECONDS
+    while load is not None and load_average() >= load and time.monotonic() < deadline:
+        time.sleep(1)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure embedq beside the limits of plain sqlite3 on this machine."
@@ -74,9 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         "--repeat", type=int, metavar="N", help="rounds of each measure; 5 unless given, 2 with --quick"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure, round by round, to FILE")
+    calm = "before each measure, wait up to ten minutes for a load average below LOAD"
+    parser.add_argument("--calm", type=float, metavar="LOAD", help=calm)
     parser.add_argument("--folder", type=Path, help="where the databases are made: a disk, not a RAM disk")
     return parser
 
 
 if __name__ == "__main__":
+    # Ended from outside, it still removes its databases.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()

@@ -21,7 +21,8 @@ class Scale:
         idle_seconds: how long the CPU time of an idle process is added up.
         wake_seconds, wakes: how long it idles before it is woken, and how often.
         backlog: how many jobs lie waiting, or finished, in the larger case.
-        backlog_drained, backlog_enqueued: jobs whose cost is measured beside them, a round.
+        backlog_drained: jobs whose cost is measured beside them, a round.
+        backlog_enqueued: the same, in each of four turns a round.
         growth_seconds, growth_per_second: the steady load.
     """
 
@@ -45,7 +46,7 @@ class Scale:
     backlog: int = 1_000_000
     backlog_small: int = 1_000
     backlog_drained: int = 5_000
-    backlog_enqueued: int = 1_000
+    backlog_enqueued: int = 250
     starts: int = 7
     growth_seconds: float = 60.0
     growth_per_second: int = 1_000
@@ -54,25 +55,25 @@ class Scale:
 FULL = Scale()
 QUICK = Scale(
     rounds=2,
-    drain_jobs=5_000,
+    drain_jobs=4_000,
     enqueue_rounds=10,
     enqueue_slice=50,
     many_jobs=5_000,
-    produce_jobs=5_000,
-    latency_samples=100,
-    other_samples=80,
-    other_lone_samples=4,
-    process_jobs=150,
-    delayed_jobs=60,
-    delayed_from=0.3,
-    delayed_until=1.0,
-    idle_seconds=4.0,
-    wake_seconds=1.0,
+    produce_jobs=4_000,
+    latency_samples=60,
+    other_samples=40,
+    other_lone_samples=2,
+    process_jobs=100,
+    delayed_jobs=50,
+    delayed_from=0.2,
+    delayed_until=0.7,
+    idle_seconds=3.0,
+    wake_seconds=0.7,
     wakes=2,
     backlog=50_000,
     backlog_drained=2_000,
-    backlog_enqueued=300,
-    starts=3,
+    backlog_enqueued=100,
+    starts=2,
     # Pruning looks every ten seconds: two of those are the least that shows anything.
     growth_seconds=21.0,
     growth_per_second=2_000,

@@ -380,10 +380,13 @@ class BoundOptions:
         self._app = app
         self._options = options
 
+    def task(self, function: Callable[P, R], /) -> Task[P, R]:
+        """The function with these options, for verbs that take a function: `job.then`, `recurring`."""
+        return self._app.engine.registry.wrap(function).with_options(self._options)
+
     def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """A call with these options, to hand to `enqueue_many`."""
-        task = self._app.engine.registry.wrap(function)
-        return task.with_options(self._options).call(*args, **kwargs)
+        return self.task(function).call(*args, **kwargs)
 
     def enqueue(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """As `EmbedQ.enqueue`."""

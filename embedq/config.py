@@ -45,7 +45,7 @@ class Retention:
     def delete_at(self, state: JobState, ended_at: int) -> int:
         """When a job that ended in `state` at `ended_at` may be deleted, in microseconds."""
         kept: timedelta | None = getattr(self, state)
-        return FOR_EVER if kept is None else ended_at + _micros(kept)
+        return FOR_EVER if kept is None else min(FOR_EVER, ended_at + _micros(kept))
 
     def for_job(self, options: str | None) -> Retention:
         """With the job's own wishes, which stand in its stored options."""

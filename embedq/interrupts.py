@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from embedq.errors import JobInterrupt
 
@@ -26,19 +28,26 @@ _current = threading.local()
 class Interruptible:
     """The thread that made it may be interrupted by others while it is armed and not shielded."""
 
-    __slots__ = ("_armed", "_lock", "_pending", "_sent", "_shields", "_thread_id")
+    __slots__ = ("_armed", "_lock", "_pending", "_run", "_sent", "_shields", "_thread_id")
 
     def __init__(self) -> None:
         self._thread_id = threading.get_ident()
         self._lock = threading.Lock()
         self._armed = False
+        self._run = 0
         self._sent = False
         self._shields = 0
         self._pending: type[JobInterrupt] | None = None
         _current.interruptible = self
 
+    def next_run(self) -> Callable[[type[JobInterrupt]], bool]:
+        """What interrupts the next run and no other: who holds on to it too long does not hit the job after it."""
+        with self._lock:
+            self._run += 1
+            return partial(self._interrupt, self._run)
+
     def arm(self) -> None:
-        """From here on `interrupt` reaches this thread. Called by the thread itself."""
+        """From here on interrupts reach this thread. Called by the thread itself."""
         with self._lock:
             self._pending = None
             self._sent = False
@@ -62,13 +71,13 @@ class Interruptible:
             except JobInterrupt:
                 continue
 
-    def interrupt(self, error: type[JobInterrupt]) -> bool:
+    def _interrupt(self, run: int, error: type[JobInterrupt]) -> bool:
         """Raise `error` in the thread: at its next bytecode, or at the end of its shield.
 
-        Returns False when the thread is not armed (any more): its job has ended.
+        Returns False when the thread is not armed, or for another run by now: the job has ended.
         """
         with self._lock:
-            if not self._armed:
+            if not self._armed or run != self._run:
                 return False
             if self._shields:
                 self._pending = error

@@ -10,14 +10,18 @@ outlives a kill -9, so a rescuer can tell the jobs that were running from those 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
 import struct
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from embedq.errors import StorageError, StorageFullError, StorageReadOnlyError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -34,7 +38,9 @@ class RunningNotes:
         self._free = list(range(slots))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.ftruncate(descriptor, slots * _SLOT.size)
+            # Written, not only made long: a page that has no room on the disk when it is first touched is a SIGBUS.
+            if os.write(descriptor, bytes(slots * _SLOT.size)) < slots * _SLOT.size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._map = mmap.mmap(descriptor, slots * _SLOT.size)
         finally:
             os.close(descriptor)
@@ -68,21 +74,39 @@ def read_notes(path: Path) -> frozenset[int] | None:
 
 
 class Presence:
-    """This process's proof of life, in `folder`."""
+    """This process's proof of life, in `folder`.
+
+    Raises:
+        StorageError: the folder cannot be written, or there is no room; the message says which.
+    """
 
     def __init__(self, folder: Path, slots: int) -> None:
         self.uuid = str(uuid.uuid4())
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _file_lock(folder, self.uuid)
-        # Somebody who cleans up after dead processes may be trying the lock at this moment; nobody holds it for long.
-        self._lock.acquire(timeout=10)
-        self.notes = RunningNotes(folder / f"{self.uuid}.running", slots)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Somebody who cleans up after dead processes may be trying the lock now; nobody holds it for long.
+            self._lock.acquire(timeout=10)
+            self.notes = RunningNotes(folder / f"{self.uuid}.running", slots)
+        except OSError as error:
+            with suppress(OSError):
+                self.leave()
+            raise _unusable(folder, error) from error
 
     def leave(self) -> None:
         """Let go of the lock and remove the files. Only once no job of this process can still be running."""
         self._lock.release()
         remove_files(self._folder, self.uuid)
+
+
+def _unusable(folder: Path, error: OSError) -> StorageError:
+    what = f"{folder}, where each process of this queue keeps a small file while it runs jobs,"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError(f"{what} has no room left ({error}). Free space on that disk and start again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageReadOnlyError(f"{what} cannot be written ({error}). Make it writable for this user.")
+    return StorageUnavailableError(f"{what} cannot be used: {error}. Look at the disk and the system log.")
 
 
 def died(folder: Path, server_uuid: str) -> bool | None:

@@ -129,7 +129,6 @@ def decide(
     *,
     attempt: int,
     first_started_at: int,
-    started_at: int,
     now: int,
     error: BaseException,
     slept: float,
@@ -142,8 +141,7 @@ def decide(
 
     Args:
         first_started_at: when run 1 began; `stop_after_delay` counts from here to `now`.
-        started_at: when this run began.
-        now: when it ended; all three in microseconds since the epoch.
+        now: when run `attempt` ended; both in microseconds since the epoch.
         slept: the seconds between runs so far (tenacity's `idle_for`).
     """
     refusal = _refusal(policy, error)
@@ -159,12 +157,11 @@ def decide(
         return _dead(f"attempts spent ({policy.attempts}){strategies.faults}")
     if strategies.stop():
         return _dead(f"the policy's stop ended it after attempt {attempt}{strategies.faults}")
-    of = "" if policy.attempts is None else f" of {policy.attempts}"
-    took = _brief((now - started_at) / SECOND)
+    left = "" if policy.attempts is None else f"{policy.attempts - attempt} more to go, "
     return RetryDecision(
         retry_at=now + round(wait * SECOND),
         wait_seconds=wait,
-        reason=f"attempt {attempt}{of} failed after {took}; next in {_brief(wait)}{strategies.faults}",
+        reason=f"{left}next in {_brief(wait)}{strategies.faults}",
     )
 
 
@@ -185,7 +182,7 @@ def _refusal(policy: Retry, error: BaseException) -> str | None:
     """Why this error ends the job before any strategy is asked; None if it does not."""
     name = type(error).__qualname__
     if isinstance(error, Discard):
-        return f"discarded by the job: {_said(error)}"
+        return "discarded by the job"
     if _is_try_again(error):
         return None
     if isinstance(error, policy.discard_on):

@@ -117,10 +117,15 @@ class Runtime:
 
     def start(self) -> None:
         """Start the threads. What earlier processes left behind is taken up first."""
-        self._watchdog.start()
-        self.dispatcher.start()
-        self.leader.start()
-        self.membership.start()
+        try:
+            self._watchdog.start()
+            self.dispatcher.start()
+            self.leader.start()
+            self.membership.start()
+        except BaseException:
+            # All of it or nothing: threads that nobody knows of would go on running jobs.
+            self.stop(0)
+            raise
 
     def stop(self, timeout: float) -> bool:
         """Drain and stop: claim nothing more, let running jobs end, put back what does not.

@@ -70,6 +70,7 @@ class Child:
         environment.pop("EMBEDQ_URL", None)
         self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script), *map(str, arguments)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -87,9 +88,9 @@ class Child:
         """SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
-    def finish(self, timeout: float = 60) -> str:
-        """Wait for its end; its standard output. Fails with its errors if it did not end with 0."""
-        output, errors = self.process.communicate(timeout=timeout)
+    def finish(self, timeout: float = 60, *, stdin: str = "") -> str:
+        """Tell it `stdin`, wait for its end; its standard output. Fails with its errors if it did not end with 0."""
+        output, errors = self.process.communicate(stdin, timeout=timeout)
         assert self.process.returncode == 0, f"exit code {self.process.returncode}\n{output}\n{errors}"
         return output
 
@@ -99,6 +100,6 @@ class Child:
         return self.process.stdout.readline().strip()
 
     def _close(self) -> None:
-        for stream in (self.process.stdout, self.process.stderr):
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()

@@ -30,14 +30,14 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
     build(waiting, waiting=scale.backlog)
     build(finished, waiting=scale.backlog_small, finished=scale.backlog)
     files = (small, waiting, finished)
+    # One round more than is counted: the first warms the machine's cache of the file.
     rounds = scale.rounds + 1
-    enqueues = take_turns(rounds, *(lambda file=file: enqueue(file, scale.backlog_enqueued) for file in files))
+    enqueues = take_turns(4 * rounds, *(lambda file=file: enqueue(file, scale.backlog_enqueued) for file in files))
     drains = take_turns(rounds, *(lambda file=file: drain(file, scale.backlog_drained) for file in files))
     for verb, (beside_few, beside_waiting, beside_finished) in (("enqueue", enqueues), ("drain", drains)):
         for costs, state in ((beside_waiting, "waiting"), (beside_finished, "finished")):
             yield Figure(
                 measure=NAME, title=f"{verb} beside {scale.backlog:,} {state}, cost of a job", unit="µs",
-                # The first round of each warms the machine's cache of the file.
                 values=costs[1:], limits=beside_few[1:], limit_title=f"embedq beside {scale.backlog_small:,} waiting",
                 mark=ratio_at_most(1.25),
             )  # fmt: skip

@@ -31,15 +31,20 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
         ):
             enqueue(app, noop, 10)
             enqueue(app, unregistered, 10)
-            limit, own, own_signed = take_turns(
+            limit, explicit, own, own_signed = take_turns(
                 scale.enqueue_rounds,
                 lambda table=table: per_second(count, lambda: table.insert_each(count)),  # type: ignore[misc]
+                lambda table=table: per_second(count, lambda: table.insert_each(count, begin=True)),  # type: ignore[misc]
                 lambda app=app: per_second(count, lambda: enqueue(app, noop, count)),  # type: ignore[misc]
                 lambda app=app: per_second(count, lambda: enqueue(app, unregistered, count)),  # type: ignore[misc]
             )
         yield Figure(
             measure=NAME, title=f"one thread enqueues one by one, {durability}", unit="jobs/s", values=own,
             limits=limit, limit_title="one insert a transaction", mark=ratio_at_least(0.5),
+        )  # fmt: skip
+        yield Figure(
+            measure=NAME, title="  beside BEGIN IMMEDIATE, INSERT, COMMIT", unit="jobs/s", values=own,
+            limits=explicit, limit_title="one insert in an explicit transaction",
         )  # fmt: skip
         yield Figure(
             measure=NAME, title="  the same with a function that is not registered", unit="jobs/s", values=own_signed,

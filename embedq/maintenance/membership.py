@@ -65,7 +65,11 @@ class Membership:
             workers=settings.workers,
             queues=settings.queues,
         )
-        self.server_id = database.write(servers.register, self._identity, now=clock.now())
+        try:
+            self.server_id = database.write(servers.register, self._identity, now=clock.now())
+        except BaseException:
+            self.presence.leave()
+            raise
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 

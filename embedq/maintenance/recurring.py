@@ -12,7 +12,7 @@ from embedq.misfire import misfire_from_text, plan_fires
 from embedq.schedule import schedule_from_text
 from embedq.storage import schedules
 from embedq.storage.base import Database
-from embedq.storage.rows import NewJob
+from embedq.storage.rows import NewJob, storable
 from embedq.storage.schedules import Passed, ScheduleRow, Turn
 
 logger = logging.getLogger("embedq")
@@ -34,7 +34,7 @@ def fire_due(database: Database, clock: Clock) -> int:
             made += len(database.write(schedules.fire, name, lambda row: decide(row, now), make_job, now=now))
         except Exception as error:
             logger.exception("recurring job %r could not fire; trying again in %d s", name, AGAIN_SECONDS)
-            text = f"{type(error).__qualname__}: {error}"[:2000]
+            text = storable(f"{type(error).__qualname__}: {error}"[:2000])
             database.write(schedules.fail, name, text, again_at=now + AGAIN_SECONDS * SECOND)
     return made
 

@@ -239,7 +239,8 @@ def mark_overdue(tx: Transaction, runs: Sequence[tuple[int, int, int]]) -> None:
 def _count(tx: Transaction, outcomes: Iterable[Outcome]) -> None:
     totals: dict[tuple[int, str, str, str], list[int]] = {}
     for out in outcomes:
-        key = (out.finished_at // MINUTE, out.name, out.queue, out.ending.value)
+        # Not `.value`, which is a property: this is done for every job.
+        key = (out.finished_at // MINUTE, out.name, out.queue, out.ending._value_)
         total = totals.get(key)
         if total is None:
             total = totals[key] = [0, 0, 0]

@@ -325,7 +325,7 @@ def _has_ready(tx: Transaction, queues: Sequence[str] | None) -> bool:
 
 def _job(row: Row) -> Job:
     (
-        job_id, state, name, payload, source, queue, executor, priority, tags, key, parent_id, trigger, schedule,
+        job_id, state, name, payload, code, queue, executor, priority, tags, key, parent_id, trigger, schedule,
         created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, cancelling, overdue,
         server_id, error, result, progress, note,
     ) = row  # fmt: skip
@@ -334,11 +334,11 @@ def _job(row: Row) -> Job:
         state=JobState(state),
         name=name,
         arguments=payload,
-        source=source,
+        source=_source(code),
         queue=queue,
         executor=executor,
         priority=priority,
-        tags=tuple(json.loads(tags)) if tags else (),
+        tags=_tags(tags),
         idempotency_key=key,
         parent_id=None if parent_id is None else JobId(parent_id),
         trigger=None if trigger is None else Trigger(trigger),
@@ -359,6 +359,22 @@ def _job(row: Row) -> Job:
         progress=progress,
         progress_note=note,
     )
+
+
+def _source(code: str | None) -> str | None:
+    """The source text that is stored with a function. Nothing in a damaged row may keep people from looking at it."""
+    try:
+        source = json.loads(code).get("source") if code else None
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return source if isinstance(source, str) else None
+
+
+def _tags(tags: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(str(tag) for tag in json.loads(tags)) if tags else ()
+    except (ValueError, TypeError, RecursionError):
+        return ()
 
 
 def _moment(micros: int | None) -> datetime | None:

@@ -64,6 +64,19 @@ def claimed_jobs(text: str) -> list[ClaimedJob]:
     return [ClaimedJob._make(row) for row in json.loads(text)]
 
 
+def storable(text: str) -> str:
+    """The text with what is no Unicode (half of a surrogate pair, as in the name of a badly named file) written out.
+
+    What jobs say goes through here: no database takes such text, and one that is refused holds up all that is written
+    with it.
+    """
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 def json_ids(ids: Sequence[int]) -> str:
     """A JSON list, for `IN (SELECT value FROM json_each(?))`."""
     return f"[{','.join(map(str, ids))}]"

@@ -110,6 +110,8 @@ class Dispatcher:
         self._more = set(EXECUTORS)
         self._next_due: float = math.inf
         self._rate = 0.0
+        # How many jobs may lie in the buffer beyond those for idle workers, and at how many it is filled up again.
+        self._prefetch = self._low_water = 0
         self._turned_at = self._looked_at = self._chores_at = self._progressed_at = 0.0
         self._told_at = 0.0
         self._look_soon = FIRST_LOOK_SECONDS
@@ -182,7 +184,7 @@ class Dispatcher:
     def report(self, outcome: Outcome) -> None:
         """Take an outcome from a worker."""
         self._outcomes.append(outcome)
-        if self._asleep and (self._more or not self._lingering) and len(self._pool.buffer) <= self._low_water:
+        if self._asleep and len(self._pool.buffer) <= self._low_water and (self._more or not self._lingering):
             self._wake.call()
 
     def overdue(self, run: Run) -> None:
@@ -314,14 +316,6 @@ class Dispatcher:
 
     # -- a turn --------------------------------------------------------------------------------------------------------
 
-    @property
-    def _prefetch(self) -> int:
-        return min(BUFFER_LIMIT, int(self._rate * HORIZON_SECONDS))
-
-    @property
-    def _low_water(self) -> int:
-        return self._prefetch // 2
-
     def _limits(self) -> dict[str, int]:
         if not self._claiming or self._quarantine.closed:
             return {}
@@ -412,6 +406,8 @@ class Dispatcher:
         elapsed = min(max(now - self._turned_at, 1e-4), 1.0)
         weight = min(1.0, elapsed / HORIZON_SECONDS + 0.2)
         self._rate += (count / elapsed - self._rate) * weight
+        self._prefetch = min(BUFFER_LIMIT, int(self._rate * HORIZON_SECONDS))
+        self._low_water = self._prefetch // 2
         self._progressed_at = now
 
     def _settle(self, outcomes: list[Outcome], finished: Finished) -> None:

@@ -35,7 +35,7 @@ from embedq.middleware import Middleware
 from embedq.options import StoredOptions
 from embedq.retry import Retry, decide
 from embedq.serializers import dumps_value, loads_call
-from embedq.storage.rows import ClaimedJob, Outcome
+from embedq.storage.rows import ClaimedJob, Outcome, storable
 from embedq.worker.resolving import Resolved, Resolver
 from embedq.worker.runs import Interrupter, Run, Watchdog
 
@@ -110,9 +110,13 @@ class Execution:
         call = self.prepare(job, started)
         if isinstance(call, Outcome):
             return call
-        run = self.watch(call, interruptible.interrupt)
+        run = self.watch(call, interruptible.next_run())
         try:
             result, error = self._guarded(call, interruptible)
+        except JobInterrupt as second:
+            # It is sent once more to who seems not to yield, and came while the first was being dealt with.
+            interruptible.disarm_for_good()
+            result, error = MISSING, second
         finally:
             self.watchdog.remove(run)
         return self.classify(call, run, started, result, error)
@@ -205,6 +209,16 @@ class Execution:
 
     def classify(self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None) -> Outcome:
         """How the job ended. `result` counts when `error` is None."""
+        try:
+            return self._classify(call, run, started, result, error)
+        except BaseException as fault:
+            # What a job returns or raises is of its own making, and so may fail in any way when it is looked at.
+            logger.exception("job %s (%s): how it ended cannot be told", call.job.id, call.job.name)
+            return self._failed(call.job, started, fault, Ending.FAILED, DEFAULT_RETRY, call.options)
+
+    def _classify(
+        self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None
+    ) -> Outcome:
         job, context = call.job, call.context
         if run.overdue and not isinstance(error, JobInterrupt):
             # It outran its interrupt: what it returned or raised since is refused.
@@ -217,10 +231,10 @@ class Execution:
             error = JobCancelled() if context.cancel_requested else JobStopped()
         if isinstance(error, JobCancelled):
             return self._outcome(job, JobState.CANCELLED, Ending.CANCELLED, started, error="cancelled while it ran")
-        if isinstance(error, JobStopped):
+        if isinstance(error, JobStopped) and (context.stopping or run.interrupted is not None):
             return self._outcome(job, JobState.READY, Ending.RELEASED, started, gives_back=1)
         policy = call.options.retry or call.resolved.defaults.retry or DEFAULT_RETRY
-        if isinstance(error, JobTimeout):
+        if isinstance(error, JobTimeout) and run.interrupted is not None:
             limit = call.options.timeout or call.resolved.defaults.timeout or self._settings.timeout
             named = TimeoutError(f"the job ran longer than its timeout of {limit:g} s").with_traceback(
                 error.__traceback__
@@ -235,7 +249,9 @@ class Execution:
                 outcome.result = dumps_value(result, limit=self._settings.max_payload_bytes)
             except (UnstorableArgumentError, PayloadTooLargeError) as error:
                 # The work is done; only its result is of no use to anybody else.
-                outcome.error = f"the result was not stored: {error}"
+                outcome.error = storable(f"the result was not stored: {error}")
+            except Exception as error:
+                outcome.error = storable(f"the result was not stored: {_headline(error)}")
         return outcome
 
     def _failed(
@@ -253,7 +269,6 @@ class Execution:
             policy,
             attempt=job.attempt,
             first_started_at=first,
-            started_at=started,
             now=now,
             error=error,
             slept=max(0.0, (started - first) / SECOND),
@@ -290,9 +305,9 @@ class Execution:
             started_at=started,
             finished_at=finished,
             server_id=self._server_id(),
-            error=error,
+            error=None if error is None else storable(error),
             delete_at=self._settings.retention.for_job(job.options).delete_at(state, finished) if state.ended else None,
-            needs=needs,
+            needs=None if needs is None else storable(needs),
             gives_back=gives_back,
         )
 
@@ -306,8 +321,11 @@ class Execution:
 
 
 def _headline(error: BaseException) -> str:
-    text = str(error)
     name = type(error).__qualname__
+    try:
+        text = str(error)
+    except BaseException as fault:
+        text = f"(it cannot say what: its __str__ raised {type(fault).__qualname__})"
     return f"{name}: {text}"[:2000] if text else name
 
 
@@ -316,7 +334,7 @@ def _traceback(error: BaseException) -> str:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
         frames = frames.tb_next
-    text = "".join(tracebacks.format_exception(type(error), error, frames or error.__traceback__))
+    text = storable("".join(tracebacks.format_exception(type(error), error, frames or error.__traceback__)))
     if len(text) <= MAX_TRACEBACK:
         return text
     half = MAX_TRACEBACK // 2

@@ -10,6 +10,7 @@ from embedq.clock import Clock
 from embedq.context import JobContext
 from embedq.storage import claims, jobs
 from embedq.storage.base import Transaction
+from embedq.storage.rows import storable
 
 
 class Batch(NamedTuple):
@@ -41,10 +42,11 @@ class Notes:
 
     def log(self, context: JobContext, message: str) -> None:
         """A line that a job wrote."""
-        self._logs.append((context.id, self._clock.now(), context.attempt, message))
+        self._logs.append((context.id, self._clock.now(), context.attempt, storable(message)))
 
     def progress(self, context: JobContext, fraction: float, note: str | None) -> None:
         """How far a job says it is."""
+        note = None if note is None else storable(str(note))
         self._progress[context.id, context.claim] = (fraction, note, context.id, context.claim)
 
     def overdue(self, job_id: int, claim: int) -> None:

@@ -59,16 +59,20 @@ class Run:
             self.act_at = math.inf
             self.overdue = True
             self._on_overdue(self)
+            # Once more: Python drops what is raised in a destructor or in a callback of the garbage collector.
+            self._interrupter(self.interrupted)
             return
         self.interrupt(JobCancelled if self.context.cancel_requested else JobTimeout, now, grace)
 
     def interrupt(self, error: type[JobInterrupt], now: float, grace: float) -> None:
         """Raise `error` in the job, and give it `grace` seconds to yield."""
+        # Noted before it is raised: the run may be over, and be asked why, before the next line.
+        self.interrupted = error
         if self._interrupter(error):
-            self.interrupted = error
             self.act_at = now + grace
         else:
             # It is just starting, or has just ended: look again.
+            self.interrupted = None
             self.act_at = now + LOOK_AGAIN
 
 

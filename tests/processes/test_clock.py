@@ -43,10 +43,9 @@ def wall() -> SteppingClock:
 @pytest.fixture
 def apps(tmp_path: Path, wall: SteppingClock, caplog: pytest.LogCaptureFixture) -> Iterator[list[embedq.EmbedQ]]:
     """Three apps on one file and under one clock, each with threads, locks and a heart of its own: one host."""
-    started = [
-        embedq.EmbedQ(f"sqlite:///{tmp_path}/clock.db", clock=wall, workers=3, lease=1.0, stop_timeout=5)
-        for _ in range(3)
-    ]
+    # What ended is kept for longer than the clock steps.
+    settings = {"workers": 3, "lease": 1.0, "retention": embedq.Retention(succeeded=timedelta(days=9))}
+    started = [embedq.EmbedQ(f"sqlite:///{tmp_path}/clock.db", clock=wall, **settings) for _ in range(3)]
     with caplog.at_level(logging.WARNING, logger="embedq"):
         for app in started:
             app.start()

@@ -56,8 +56,6 @@ _NEWS = {
 _EXACT = {"insert_plain", "insert_job", "insert_alike", "insert_schedule"}
 _INSERTS = ("insert_plain", "insert_job")
 _FOR_OTHERS = ("ready", "scheduled")
-# Parameters in which the server reads JSON that may hold anybody's text: the statement, and which of them.
-_JSON = {"succeed_jobs": 0, "insert_job": 8, "insert_alike": 7}
 
 
 class PostgresTransaction:
@@ -80,10 +78,9 @@ class PostgresTransaction:
         values = _texts(params)
         if statement in _EXACT and any(value is not None and "\ufffd" in value for value in values):
             _refuse_nul(params)
-        if statement in _JSON:
-            text = values[_JSON[statement]]
-            if text is not None and ("\\u0000" in text or "\\ud" in text):
-                values[_JSON[statement]] = _clean_json(text)
+        if statement == "succeed_jobs" and ("\\u0000" in params[0] or "\\ud" in params[0]):
+            # The only JSON with anybody's text in it that the server reads.
+            values[0] = _clean_json(params[0])
         return self._cursor.execute(self._sql[statement], values, prepare=self._prepare)
 
     def run(self, statement: str, params: Params = ()) -> int:

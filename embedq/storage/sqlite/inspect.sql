@@ -1,7 +1,7 @@
 -- Statements of storage/inspect.py: what people look at. Never read by the engine.
 
 -- name: job
-SELECT id, state, name, payload, code ->> 'source', queue, executor, priority, tags, idempotency_key, parent_id, trigger,
+SELECT id, state, name, payload, code, queue, executor, priority, tags, idempotency_key, parent_id, trigger,
     schedule, created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes,
     cancel_requested_at IS NOT NULL, overdue_at IS NOT NULL, server_id, error, result, progress, progress_note
 FROM embedq_jobs WHERE id = ?;
@@ -75,12 +75,12 @@ SELECT queue, min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs INDEXED BY
 -- Parts of the searches that storage/inspect.py composes.
 
 -- name: job_columns
-id, state, name, payload, code ->> 'source', queue, executor, priority, tags, idempotency_key, parent_id, trigger, schedule,
+id, state, name, payload, code, queue, executor, priority, tags, idempotency_key, parent_id, trigger, schedule,
 created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, cancel_requested_at IS NOT NULL,
 overdue_at IS NOT NULL, server_id, error, result, progress, progress_note;
 
 -- name: has_tag
-EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?);
+EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(tags) THEN tags END) WHERE value = ?);
 
 -- name: error_contains
 instr(error, ?) > 0;
