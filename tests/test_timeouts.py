@@ -490,7 +490,9 @@ APPS: dict[int, embedq.EmbedQ] = {}
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_interrupt_lands_where_it_could_tear_something(url: str) -> None:
-    app = embedq.EmbedQ(url, workers=4, interrupt_grace=0.5, durability="normal", stop_timeout=10).connect()
+    app = embedq.EmbedQ(
+        url, workers=4, interrupt_grace=0.5, durability="normal", stop_timeout=10, secret_key="a secret of the tests"
+    ).connect()
     app.start()
     APPS[1] = app
     deadline = time.monotonic() + 6
