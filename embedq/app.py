@@ -149,7 +149,7 @@ class EmbedQ:
 
     def __repr__(self) -> str:
         state = "started" if self.started else "connected" if self.engine.connected else "idle"
-        return f"<EmbedQ {self.settings.url} {state}>"
+        return f"<EmbedQ {self.settings.database} {state}>"
 
     # -- enqueueing ----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -63,7 +64,7 @@ class Settings:
     """Everything that can be set on an app. Durations are seconds.
 
     Attributes:
-        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db` or `postgresql://user:password@host/database`.
         workers: threads that run jobs.
         queues: the queues to work, most urgent first; None works all, by priority.
         durability: "full" (an acknowledged job survives a power cut) or "normal" (it survives a crash of the process).
@@ -83,7 +84,8 @@ class Settings:
         allow_network_filesystem: do not refuse a SQLite file on a network disk.
     """
 
-    url: str = DEFAULT_URL
+    # It may hold a password.
+    url: str = field(default=DEFAULT_URL, repr=False)
     workers: int = 10
     queues: tuple[str, ...] | None = None
     durability: str = "full"
@@ -133,7 +135,13 @@ class Settings:
                 bool(sound), "queues", 'must be a list of names such as ["critical", "default"], or None for all'
             )
             object.__setattr__(self, "queues", tuple(dict.fromkeys(queues)))
-        sqlite_path(self.url)
+        if scheme_of(self.url) == "sqlite":
+            sqlite_path(self.url)
+
+    @property
+    def database(self) -> str:
+        """The URL for people and logs: without its password."""
+        return without_password(self.url)
 
     def _require(self, holds: bool, name: str, rule: str) -> None:
         if not holds:
@@ -193,19 +201,44 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+# Each scheme that a URL may have, and the database that it means.
+SCHEMES = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
+
+
+def scheme_of(url: str) -> str:
+    """The database that a URL is for: "sqlite" or "postgresql".
+
+    Raises:
+        ConfigurationError: no URL, or one of another scheme.
+    """
+    if not isinstance(url, str) or "://" not in url:
+        raise ConfigurationError(
+            f"url={url!r} is not a database URL; write sqlite:///app.db (relative), sqlite:////var/app.db or "
+            "postgresql://user:password@host/database"
+        )
+    scheme = url.split("://", 1)[0]
+    if scheme not in SCHEMES:
+        raise ConfigurationError(
+            f"url={without_password(url)!r}: jobs are stored in SQLite or PostgreSQL; write sqlite:///app.db or "
+            "postgresql://user:password@host/database"
+        )
+    return SCHEMES[scheme]
+
+
+def without_password(url: str) -> str:
+    """A URL with *** in place of its password."""
+    return re.sub(r"(://[^/?#@]*?:)[^/?#]*(?=@)", r"\1***", re.sub(r"([?&]password=)[^&]*", r"\1***", url))
+
+
 def sqlite_path(url: str) -> Path:
     """The file that a SQLite URL names.
 
     Raises:
         ConfigurationError: another scheme, or no file.
     """
-    if not isinstance(url, str) or "://" not in url:
-        raise ConfigurationError(
-            f"url={url!r} is not a database URL; write sqlite:///app.db (relative) or sqlite:////var/app.db"
-        )
-    scheme, rest = url.split("://", 1)
-    if scheme != "sqlite":
-        raise ConfigurationError(f"url={url!r}: this version stores jobs in SQLite only; write sqlite:///app.db")
+    if scheme_of(url) != "sqlite":
+        raise ConfigurationError(f"url={without_password(url)!r} names no file")
+    rest = url.split("://", 1)[1]
     if "?" in rest or "#" in rest:
         raise ConfigurationError(f"url={url!r} takes no parameters; settings are keywords of embedq.start()")
     if rest in ("", "/") or rest.endswith(":memory:"):

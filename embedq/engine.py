@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from embedq import shutdown
 from embedq.clock import Clock, SystemClock
-from embedq.config import Settings, sqlite_path
+from embedq.config import Settings
 from embedq.errors import ConfigurationError, NotStartedError, StorageMissingError
 from embedq.middleware import EnqueueMiddleware, Middleware
 from embedq.signing import Key, load_or_create_key
+from embedq.storage import backends
 from embedq.storage.base import Database
-from embedq.storage.sqlite import SQLiteDatabase
 from embedq.task import REGISTRY, Registry
 from embedq.version import VERSION
 
@@ -38,6 +38,7 @@ class Engine:
 
     settings: Settings
     clock: Clock
+    _own_clock: Clock
     enqueue_middleware: list[EnqueueMiddleware]
     middleware: list[Middleware]
 
@@ -68,13 +69,14 @@ class Engine:
                 self.settings = wanted
                 # It may lie beside another database now.
                 self._key = None
-                self.clock = clock or SystemClock()
+                # A machine's clock gives way to a server's; one that a test made its own does not.
+                self.clock = self._own_clock = clock or SystemClock()
                 self.enqueue_middleware = list(enqueue_middleware)
                 self.middleware = list(middleware)
             elif (url is not None or settings) and wanted != self.settings:
                 raise ConfigurationError(
-                    f"this app is connected to {self.settings.url} with other settings; start it once, with all of "
-                    "them, or make another app: embedq.EmbedQ(url)"
+                    f"this app is connected to {self.settings.database} with other settings; start it once, with "
+                    "all of them, or make another app: embedq.EmbedQ(url)"
                 )
 
     # -- the database --------------------------------------------------------------------------------------------------
@@ -95,12 +97,6 @@ class Engine:
         return self._database is not None
 
     @property
-    def folder(self) -> Path:
-        """Where this database's lock files and key are kept: beside the SQLite file."""
-        path = sqlite_path(self.settings.url).absolute()
-        return path.with_name(path.name + ".embedq")
-
-    @property
     def key(self) -> Key:
         """Signs the rows of functions that are not registered. ConfigurationError if its file cannot be trusted."""
         with self._key_lock:
@@ -108,8 +104,9 @@ class Engine:
                 if self.settings.secret_key is not None:
                     self._key = Key.from_text(self.settings.secret_key)
                 else:
-                    self.folder.mkdir(mode=0o700, exist_ok=True)
-                    self._key = load_or_create_key(self.folder / "key")
+                    file = backends.key_file(self.settings)
+                    file.parent.mkdir(mode=0o700, exist_ok=True)
+                    self._key = load_or_create_key(file)
             return self._key
 
     def connect(self, *, migrate: bool = True) -> None:
@@ -122,10 +119,12 @@ class Engine:
                 database.migrate()
             elif pending := database.pending_migrations():
                 raise StorageMissingError(
-                    f"{self.settings.url} has not been migrated for this version of embedq ({', '.join(pending)}). "
-                    "Check that it is the right database, then run: embedq migrate"
+                    f"{self.settings.database} has not been migrated for this version of embedq "
+                    f"({', '.join(pending)}). Check that it is the right database, then run: embedq migrate"
                 )
             self._database = database
+            if isinstance(self._own_clock, SystemClock):
+                self.clock = database.clock(self._own_clock)
             self._when_connected()
 
     def migrate(self) -> list[str]:
@@ -133,12 +132,7 @@ class Engine:
         return self._open().migrate()
 
     def _open(self) -> Database:
-        return SQLiteDatabase(
-            sqlite_path(self.settings.url),
-            durability=self.settings.durability,
-            busy_timeout=self.settings.busy_timeout,
-            allow_network_filesystem=self.settings.allow_network_filesystem,
-        )
+        return backends.open_database(self.settings)
 
     # -- the threads ---------------------------------------------------------------------------------------------------
 
@@ -155,7 +149,7 @@ class Engine:
                 settings=self.settings,
                 clock=self.clock,
                 database=self.database,
-                folder=self.folder / "servers",
+                folder=self.database.folder / "servers",
                 registry=self.registry,
                 key=lambda: self.key,
                 middleware=self.middleware,
@@ -165,7 +159,7 @@ class Engine:
             self.runtime = runtime
             if self.settings.sigterm:
                 shutdown.drain_on_sigterm()
-            logger.info("started with %d workers on %s", self.settings.workers, self.settings.url)
+            logger.info("started with %d workers on %s", self.settings.workers, self.settings.database)
 
     def stop(self, timeout: float | None) -> bool:
         """Stop the threads. See `EmbedQ.stop`."""

@@ -9,7 +9,8 @@ import pytest
 
 import embedq
 from embedq.storage.base import Database
-from tests.support import FakeClock, fresh_database, guard_transitions, resume_registry
+from tests.databases import KINDS, Home, make_home, open_database
+from tests.support import FakeClock, resume_registry
 
 
 @pytest.fixture
@@ -17,20 +18,32 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["sqlite"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture(scope="session", params=KINDS)
+def home(request: pytest.FixtureRequest) -> Iterator[Home]:
+    """Where databases of one kind live; every test that needs one runs on each kind."""
+    home = make_home(request.param)
+    yield home
+    home.close()
+
+
+@pytest.fixture
+def url(home: Home, tmp_path: Path) -> str:
     """A fresh, migrated database that refuses a change of state that is not in `embedq.TRANSITIONS`."""
-    database = fresh_database(request.param, tmp_path)
-    guard_transitions(database)
+    return home.fresh(tmp_path)
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    """The database, open."""
+    database = open_database(url)
     yield database
     database.close()
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[embedq.EmbedQ]:
+def app(url: str) -> Iterator[embedq.EmbedQ]:
     """An app on a fresh database, connected but not started. Whatever the test started is stopped afterwards."""
-    app = embedq.EmbedQ(f"sqlite:///{tmp_path}/app.db", stop_timeout=5, interrupt_grace=0.5).connect()
-    guard_transitions(app.database)
+    app = embedq.EmbedQ(url, stop_timeout=5, interrupt_grace=0.5, secret_key="a secret of the tests").connect()
     yield app
     app.stop(timeout=1)
     app.database.close()

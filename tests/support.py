@@ -12,10 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedq import TRANSITIONS
 from embedq.clock import SECOND
-from embedq.storage.base import Database
-from embedq.storage.sqlite import SQLiteDatabase
 from embedq.task import REGISTRY
 
 ROOT = Path(__file__).parent.parent
@@ -40,31 +37,6 @@ class FakeClock:
         total = seconds + 60 * minutes + 3600 * hours + 86400 * days
         self.micros += round(total * SECOND)
         self._monotonic += max(0.0, total)
-
-
-def fresh_database(kind: str, folder: Path) -> Database:
-    """A migrated database of the kind, empty."""
-    assert kind == "sqlite"
-    database = SQLiteDatabase(folder / "jobs.db")
-    database.migrate()
-    return database
-
-
-def guard_transitions(database: Database) -> None:
-    """Make the database itself refuse a move that `TRANSITIONS` does not have: a forgotten one fails the test."""
-    allowed = " OR ".join(
-        f"(OLD.state = '{old}' AND NEW.state IN ({', '.join(repr(str(new)) for new in sorted(news))}))"
-        for old, news in TRANSITIONS.items()
-        if news
-    )
-    assert isinstance(database, SQLiteDatabase)
-    connection = database._connect()
-    connection.execute(
-        f"""CREATE TRIGGER IF NOT EXISTS guard_transitions BEFORE UPDATE OF state ON embedq_jobs
-            WHEN NEW.state <> OLD.state AND NOT ({allowed})
-            BEGIN SELECT RAISE(ABORT, 'a move that TRANSITIONS does not have'); END"""
-    )
-    connection.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import embedq
 from embedq import Discard, EmbedQ, JobState, Retry, current_job
 from embedq.cli import main
+from tests.databases import Home, SQLiteHome
 from tests.support import ROOT, eventually
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\x9b31m\u202e\u2028\x00evil\nname 日本"
@@ -37,6 +38,12 @@ READING = [
     ["schedules"], ["schedules", "show", "x"], ["schedules", "pause", "x"], ["schedules", "resume", "x"],
     ["schedules", "trigger", "x"], ["schedules", "remove", "x"], ["servers"], ["stats"],
 ]  # fmt: skip
+
+
+@pytest.fixture
+def home() -> Home:
+    """A file: these tests damage it, look into it past embedq, and store names that only SQLite can hold."""
+    return SQLiteHome()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from embedq.storage.base import Database, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.sqlite import SQLiteDatabase
 from tests.conformance.store import Store
+from tests.databases import Home, SQLiteHome
 from tests.support import Child, FakeClock, eventually
 
 T = TypeVar("T")
@@ -228,6 +229,12 @@ def test_a_waiter_that_left_is_not_made_a_leader_when_its_own_is_interrupted_as_
 
 
 # -- on a database -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home() -> Home:
+    """A file, whose one lock a stranger can hold."""
+    return SQLiteHome()
 
 
 @pytest.fixture

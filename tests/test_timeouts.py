@@ -13,7 +13,7 @@ import pytest
 import embedq
 from embedq import NO_RETRY, Ending, JobState, Retry
 from embedq.interrupts import Interruptible
-from tests.support import eventually, guard_transitions
+from tests.support import eventually
 
 GRACE = 0.2
 # Stopped from outside, for the jobs that do not stop by themselves. They look every few milliseconds.
@@ -32,13 +32,12 @@ def _fresh_events() -> Iterator[None]:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[embedq.EmbedQ]:
+def app(url: str) -> Iterator[embedq.EmbedQ]:
     """An app with two workers and little patience."""
     app = embedq.EmbedQ(
-        f"sqlite:///{tmp_path}/app.db", workers=2, interrupt_grace=GRACE, cancel_grace=0.1, stop_timeout=5
+        url, workers=2, interrupt_grace=GRACE, cancel_grace=0.1, stop_timeout=5, secret_key="a secret of the tests"
     )
     app.connect()
-    guard_transitions(app.database)
     app.start()
     yield app
     let_go.set()
@@ -490,11 +489,10 @@ APPS: dict[int, embedq.EmbedQ] = {}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_no_interrupt_lands_where_it_could_tear_something(tmp_path: Path) -> None:
+def test_no_interrupt_lands_where_it_could_tear_something(url: str) -> None:
     app = embedq.EmbedQ(
-        f"sqlite:///{tmp_path}/app.db", workers=4, interrupt_grace=0.5, durability="normal", stop_timeout=10
+        url, workers=4, interrupt_grace=0.5, durability="normal", stop_timeout=10, secret_key="a secret of the tests"
     ).connect()
-    guard_transitions(app.database)
     app.start()
     APPS[1] = app
     deadline = time.monotonic() + 6

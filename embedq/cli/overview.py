@@ -20,7 +20,6 @@ from embedq.cli.session import (
 )
 from embedq.cli.states import coloured
 from embedq.cli.text import clip, relative, safe, span
-from embedq.config import sqlite_path
 from embedq.job import Ending, JobState
 from embedq.storage.inspect import COUNT_CAP, Server, Stats
 
@@ -164,9 +163,10 @@ def _document(server: Server) -> dict[str, object]:
 def migrate(session: Session) -> None:
     """Create the database, or bring its schema up to date. Every start does this too."""
     app = session.app()
-    url = app.settings.url
-    existed = sqlite_path(url).exists()
+    url = app.settings.database
     applied = app.migrate()
+    # A file may have been there, empty; the tables were not.
+    existed = "schema_0001" not in applied
     if session.json:
         session.emit({"url": url, "created": not existed, "applied": applied})
     elif applied:

@@ -241,7 +241,7 @@ def _document(app: EmbedQ) -> dict[str, Any]:
     return {
         "version": VERSION,
         "pid": os.getpid(),
-        "url": app.settings.url,
+        "url": app.settings.database,
         "queues": app.settings.queues,
         "workers": app.settings.workers,
         "durability": app.settings.durability,
@@ -258,7 +258,7 @@ def _introduce(app: EmbedQ) -> None:
     queues = "all, by priority" if settings.queues is None else f"{safe(', '.join(settings.queues))} (in this order)"
     say(f"embedq {VERSION} worker, pid {os.getpid()}")
     for label, text in (
-        ("database", safe(settings.url)),
+        ("database", safe(settings.database)),
         ("durable", "against power cuts" if settings.durability == "full" else "against crashes of the process"),
         ("queues", queues),
         ("threads", str(settings.workers)),

@@ -13,7 +13,10 @@ group is rolled back and each member runs again alone; so such a function change
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from embedq.clock import Clock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,13 +44,21 @@ class Transaction(Protocol):
         """Insert a row for each of `values`, in order, with the shared parameters; return their ids."""
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
-        """Run a query composed by the read model, with `?` for its parameters."""
+        """Run a query composed by the read model: `?` for its parameters, `{name}` for parts from the SQL files."""
 
 
 class Database(Protocol):
     """One process's access to one database. Safe to share between threads, never across a fork."""
 
     url: str
+    """For people: without its password."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the processes of this host that share the database keep their locks. Known once it is migrated."""
+
+    def clock(self, base: Clock) -> Clock:
+        """The clock that every process of this database shares: the server's where there is one, else `base`."""
 
     def migrate(self) -> list[str]:
         """Bring the schema up to this version's and return the migrations that were applied.
@@ -103,7 +114,7 @@ class ChangeWatch(Protocol):
     """Owned by one thread."""
 
     def changed(self) -> bool:
-        """Whether any connection has committed since the last call. Costs microseconds."""
+        """Whether somebody may have committed since the last call that said so. Costs microseconds."""
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As `Database.read`, on the watch's own connection."""

@@ -20,11 +20,6 @@ from embedq.storage.schedules import ScheduleRow
 
 COUNT_CAP = 10_000
 
-JOB_COLUMNS = (
-    "id, state, name, payload, code, queue, executor, priority, tags, idempotency_key, parent_id, "
-    "trigger, schedule, created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, "
-    "cancel_requested_at IS NOT NULL, overdue_at IS NOT NULL, server_id, error, result, progress, progress_note"
-)
 # How each state is found without reading the others: the partial index's own condition.
 _FOUND_BY = {
     JobState.READY: "state = 'ready'",
@@ -120,14 +115,16 @@ def jobs(
     condition, params = _matching(
         state=state, queue=queue, name=name, tag=tag, schedule=schedule, error=error, parent=parent, before=before
     )
-    sql = f"SELECT {JOB_COLUMNS} FROM embedq_jobs {condition} ORDER BY id DESC LIMIT ?"
+    sql = f"SELECT {{job_columns}} FROM embedq_jobs {condition} ORDER BY id DESC LIMIT ?"
     return [_job(row) for row in tx.select(sql, (*params, limit))]
 
 
 def count_jobs(tx: Transaction, /, *, cap: int = COUNT_CAP, **filters: Any) -> int:
     """How many jobs match, counted up to `cap`. The filters are those of `jobs`."""
     condition, params = _matching(**filters)
-    [(found,)] = tx.select(f"SELECT count(*) FROM (SELECT 1 FROM embedq_jobs {condition} LIMIT ?)", (*params, cap))
+    [(found,)] = tx.select(
+        f"SELECT count(*) FROM (SELECT 1 FROM embedq_jobs {condition} LIMIT ?) AS found", (*params, cap)
+    )
     return int(found)
 
 
@@ -155,10 +152,10 @@ def _matching(
     if state is not None:
         where.append(_FOUND_BY[state])
     if tag is not None:
-        where.append("EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(tags) THEN tags END) WHERE value = ?)")
+        where.append("{has_tag}")
         params.append(tag)
     if error is not None:
-        where.append("instr(error, ?) > 0")
+        where.append("{error_contains}")
         params.append(error)
     return f"WHERE {' AND '.join(where)}" if where else "", params
 

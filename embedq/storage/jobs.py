@@ -37,8 +37,8 @@ def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> In
     if job_id is not None:
         return Inserted(job_id, True)
     row = tx.one("job_id_by_key", (job.idempotency_key,))
-    assert row is not None, "only a key's conflict stops an insert, and the key's job is in this transaction's sight"
-    return Inserted(row[0], False)
+    # Only a key's conflict stops an insert. Where several write at once, the key's job may be pruned at this moment.
+    return insert(tx, job, claimed_by=claimed_by) if row is None else Inserted(row[0], False)
 
 
 def insert_many(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:

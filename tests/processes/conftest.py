@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import embedq
+from tests.databases import Home
 from tests.processes.fleet import Fleet
 
 if not hasattr(os, "fork"):
@@ -18,17 +18,14 @@ if not hasattr(os, "fork"):
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+def fleet(tmp_path: Path, home: Home) -> Iterator[Fleet]:
     """No process of it outlives the test, and none leaves a damaged file."""
-    fleet = Fleet(tmp_path)
+    fleet = Fleet(tmp_path, home)
     try:
         yield fleet
     finally:
         fleet.close()
-    if (tmp_path / "fleet.db").exists():
-        connection = sqlite3.connect(tmp_path / "fleet.db")
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        connection.close()
+    home.check(fleet.url)
 
 
 @pytest.fixture

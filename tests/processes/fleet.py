@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.databases import Home, open_database
 from tests.processes import journal
 from tests.processes.journal import FOLDER_VARIABLE, Span
 from tests.support import ROOT
@@ -23,8 +25,10 @@ class Program:
     It ends when its standard input is closed, so it never outlives the test run.
     """
 
-    def __init__(self, name: str, arguments: dict[str, Any], folder: Path, number: int) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(folder / "journal")}
+    def __init__(
+        self, name: str, arguments: dict[str, Any], folder: Path, number: int, environment: Mapping[str, str]
+    ) -> None:
+        environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT), FOLDER_VARIABLE: str(folder / "journal")}
         environment.pop("EMBEDQ_URL", None)
         self._errors = folder / f"{number}-{name}.stderr"
         with self._errors.open("wb") as errors:
@@ -114,17 +118,27 @@ class Fleet:
         killed: when each process was killed, taken just before the signal: whatever it ran was still allowed to run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Home) -> None:
         self.folder = folder
+        self.home = home
         self.journal = folder / "journal"
         self.journal.mkdir()
-        self.url = f"sqlite:///{folder}/fleet.db"
+        self.url = home.missing(folder, "fleet")
         self.killed: dict[int, float] = {}
         self._programs: list[Program] = []
 
-    def start(self, name: str, **arguments: Any) -> Program:
+    @property
+    def locks(self) -> Path:
+        """Where the processes keep their lock files."""
+        database = open_database(self.url)
+        try:
+            return database.folder / "servers"
+        finally:
+            database.close()
+
+    def start(self, name: str, *, environment: Mapping[str, str] | None = None, **arguments: Any) -> Program:
         """Start a program on the fleet's database."""
-        program = Program(name, {"url": self.url, **arguments}, self.folder, len(self._programs))
+        program = Program(name, {"url": self.url, **arguments}, self.folder, len(self._programs), environment or {})
         self._programs.append(program)
         return program
 

@@ -112,6 +112,9 @@ def fork_while_working(url: str, children: int, from_thread: bool) -> None:
     finished.set()
     for writer in writers:
         writer.join()
+    # The end of the program leaves in the queue what has not begun.
+    while app.count_jobs(state="ready") or app.count_jobs(state="running"):
+        time.sleep(0.01)
     say(json.dumps(statuses))
     until_told()
 

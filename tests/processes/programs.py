@@ -134,7 +134,7 @@ def share(url: str, jobs: int, **settings: Any) -> None:
     until_told()
 
 
-def start_together(url: str, rounds: int) -> None:
+def start_together(url: str, urls: list[str]) -> None:
     """For each line on standard input start on a new database, and run a job there."""
     # What the start imports, so that all processes come to the migration at the same time.
     import filelock  # noqa: F401
@@ -143,9 +143,9 @@ def start_together(url: str, rounds: int) -> None:
     import embedq.runtime
 
     say("ready")
-    for number in range(rounds):
+    for one in urls:
         sys.stdin.readline()
-        with embedq.EmbedQ(f"{url}.{number}") as app:
+        with embedq.EmbedQ(one) as app:
             say(app.enqueue(run).result(timeout=60))
 
 
@@ -214,7 +214,7 @@ def start_and_stop(url: str, times: int) -> None:
         app = embedq.EmbedQ(url, workers=3)
         with app:
             app.enqueue(run).result(timeout=30)
-            assert os.listdir(f"{url.removeprefix('sqlite:///')}.embedq/servers")
+            assert os.listdir(app.database.folder / "servers")
 
     def census() -> dict[str, Any]:
         gc.collect()

@@ -9,14 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 import embedq
 from embedq import JobState
+from tests.databases import Home, SQLiteHome
 from tests.processes.fleet import Fleet
 from tests.support import eventually
 
 PROCESSES = 8
 SECONDS = 7.0
 HOLD_SECONDS = 1.0
+
+
+@pytest.fixture
+def home() -> Home:
+    """A file: what is measured here is SQLite's own."""
+    return SQLiteHome()
 
 
 @contextmanager

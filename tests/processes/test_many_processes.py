@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 
 import embedq
@@ -38,22 +37,21 @@ def test_eight_processes_run_each_of_five_thousand_jobs_exactly_once(fleet: Flee
 
 def test_the_first_start_by_eight_processes_at_once_migrates_once(fleet: Fleet) -> None:
     rounds = 4
-    programs = [fleet.start("start_together", rounds=rounds) for _ in range(PROCESSES)]
+    urls = [fleet.home.missing(fleet.folder, f"together{number}") for number in range(rounds)]
+    programs = [fleet.start("start_together", urls=urls) for _ in range(PROCESSES)]
     for program in programs:
         assert program.hear() == "ready"
 
-    for number in range(rounds):
+    for url in urls:
         for program in programs:
             program.say("go")
         ran = [int(program.hear()) for program in programs]
 
         assert set(ran) <= {program.pid for program in programs}
-        connection = sqlite3.connect(f"{fleet.folder}/fleet.db.{number}")
-        applied = connection.execute("SELECT name, count(*) FROM _sqlite_migrations GROUP BY name").fetchall()
-        succeeded = connection.execute("SELECT count(*) FROM embedq_jobs WHERE state = 'succeeded'").fetchall()
-        connection.close()
+        applied = fleet.home.applied(url)
+        succeeded = fleet.home.execute(url, "SELECT count(*) FROM embedq_jobs WHERE state = 'succeeded'")
         assert applied
-        assert all(times == 1 for _, times in applied)
+        assert len(set(applied)) == len(applied)
         assert succeeded == [(PROCESSES,)]
     assert all(program.end() == 0 for program in programs)
     assert len(fleet.events("end")) == PROCESSES * rounds

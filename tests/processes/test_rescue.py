@@ -82,7 +82,7 @@ def test_without_their_lock_files_live_processes_keep_their_jobs_by_their_heartb
     fleet.workers(2, lease=2.0)
     jobs = [queue.enqueue(run, 5.0) for _ in range(4)]
     eventually(lambda: len(fleet.runs()) == 4)
-    shutil.rmtree(fleet.folder / "fleet.db.embedq" / "servers")
+    shutil.rmtree(fleet.locks)
 
     for job in jobs:
         job.result(timeout=30)
@@ -94,7 +94,7 @@ def test_a_late_result_is_refused_when_the_job_was_given_to_another_process(flee
     slow = fleet.worker(lease=1.0, queues=["default"])
     job = queue.enqueue(hang_once, 4.0)
     eventually(lambda: fleet.runs_of(job.id))
-    shutil.rmtree(fleet.folder / "fleet.db.embedq" / "servers")
+    shutil.rmtree(fleet.locks)
     slow.send(signal.SIGSTOP)
     other = fleet.worker(lease=1.0)
     assert job.result(timeout=30) == other.pid
@@ -117,7 +117,7 @@ def test_a_process_that_was_given_up_on_and_lives_keeps_what_it_claims_from_then
 ) -> None:
     # The others believe a heart that beats this slowly for much shorter than it pauses.
     slow = fleet.worker(lease=600.0, queues=["slow"])
-    shutil.rmtree(fleet.folder / "fleet.db.embedq" / "servers")
+    shutil.rmtree(fleet.locks)
     impatient = fleet.worker(lease=1.0, queues=["other"])
     eventually(lambda: "is gone" in impatient.errors, seconds=30)
     assert impatient.end() == 0

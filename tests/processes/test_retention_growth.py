@@ -6,8 +6,17 @@ import os
 import sqlite3
 import time
 
+import pytest
+
 import embedq
+from tests.databases import Home, SQLiteHome
 from tests.processes.fleet import Fleet
+
+
+@pytest.fixture
+def home() -> Home:
+    """A file: what is measured here is SQLite's own."""
+    return SQLiteHome()
 
 
 def test_under_steady_load_rows_and_file_level_off(fleet: Fleet, queue: embedq.EmbedQ) -> None:

@@ -132,6 +132,6 @@ def test_a_hundred_starts_and_stops_leave_nothing_behind(fleet: Fleet, queue: em
     assert after["threads"] == before["threads"] == ["MainThread"]
     assert after["descriptors"] == before["descriptors"]
     assert program.end() == 0
-    assert os.listdir(fleet.folder / "fleet.db.embedq" / "servers") == []
+    assert os.listdir(fleet.locks) == []
     assert queue.servers() == []
     assert queue.count_jobs(state=JobState.SUCCEEDED) == 101

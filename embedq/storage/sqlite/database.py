@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import json
 import random
-import re
 import sqlite3
 import threading
 import time
@@ -19,8 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
 from embedq.interrupts import Shielded
+from embedq.storage import named_sql
 from embedq.storage.base import Params, Row, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.sqlite import failures, notify
@@ -43,14 +44,7 @@ CROWDED_SECONDS = 0.05
 @cache
 def statements() -> dict[str, str]:
     """Every named statement of the SQL files in this folder."""
-    found: dict[str, str] = {}
-    for file in ("jobs.sql", "servers.sql", "schedules.sql", "inspect.sql"):
-        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
-        for name, body in re.findall(r"^-- name: (\w+)\n(.*?;)\s*$(?=\s*(?:^--|\Z))", text, re.DOTALL | re.MULTILINE):
-            assert name not in found, f"statement {name} is defined twice"
-            # Comments are for readers; the parser need not see them each time a connection prepares the statement.
-            found[name] = re.sub(r"^\s*--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";")
-    return found
+    return named_sql.read(Path(__file__).parent)
 
 
 class SQLiteTransaction:
@@ -83,7 +77,7 @@ class SQLiteTransaction:
         return list(range(last - len(values) + 1, last + 1))
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
-        return self._execute(sql, params).fetchall()
+        return self._execute(sql.format_map(self._sql), params).fetchall()
 
 
 class SQLiteDatabase:
@@ -120,6 +114,10 @@ class SQLiteDatabase:
         self._readers_lock = threading.Lock()
         self._gate = ForkGate(self._close_everything)
         self._commits = GroupCommit(self._run_group)
+
+    def clock(self, base: Clock) -> Clock:
+        # One file, one machine, one clock.
+        return base
 
     # -- schema ----------------------------------------------------------------------------------------------------
 

@@ -71,3 +71,16 @@ SELECT ending, sum(jobs), sum(ran_us), sum(waited_us) FROM embedq_counters WHERE
 -- name: oldest_ready
 SELECT queue, min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs INDEXED BY embedq_jobs_ready
     WHERE state = 'ready' AND crashes < 2 LIMIT ?) GROUP BY queue;
+
+-- Parts of the searches that storage/inspect.py composes.
+
+-- name: job_columns
+id, state, name, payload, code, queue, executor, priority, tags, idempotency_key, parent_id, trigger, schedule,
+created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, cancel_requested_at IS NOT NULL,
+overdue_at IS NOT NULL, server_id, error, result, progress, progress_note;
+
+-- name: has_tag
+EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(tags) THEN tags END) WHERE value = ?);
+
+-- name: error_contains
+instr(error, ?) > 0;

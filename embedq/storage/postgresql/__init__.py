@@ -1,0 +1,1 @@
+"""The PostgreSQL backend: for several machines. Needs psycopg 3."""

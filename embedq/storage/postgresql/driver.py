@@ -1,0 +1,98 @@
+"""PostgreSQL as `server_database` wants it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from weakref import WeakSet
+
+import psycopg
+
+from embedq.errors import StorageError
+from embedq.storage import named_sql
+from embedq.storage.postgresql import failures, migrations
+from embedq.storage.postgresql.address import Address
+from embedq.storage.postgresql.listener import PostgresListener
+from embedq.storage.postgresql.session import PostgresSession, qualified, unlocked
+from embedq.storage.server_database import Trouble
+
+logger = logging.getLogger("embedq")
+
+
+@cache
+def statements(schema: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Every named statement on the tables of a (quoted) schema: for transactions that write, and that read."""
+    writing = {name: qualified(sql, schema) for name, sql in named_sql.read(Path(__file__).parent).items()}
+    return writing, {name: unlocked(sql) for name, sql in writing.items()}
+
+
+class PostgresDriver:
+    """Opens connections, and knows what errors mean."""
+
+    def __init__(self, address: Address, *, durability: str) -> None:
+        self.url = address.label
+        self.address = address
+        self._durability = durability
+        self._pooled = address.pooled
+        self._sessions: WeakSet[PostgresSession] = WeakSet()
+
+    def after_fork(self) -> PostgresDriver:
+        for session in list(self._sessions):
+            session.let_go()
+        return PostgresDriver(self.address, durability=self._durability)
+
+    def connect(self) -> PostgresSession:
+        try:
+            session = self._open()
+        except psycopg.OperationalError as error:
+            if self._pooled or not failures.pooler_in_between(error):
+                raise
+            self._share()
+            session = self._open()
+        return session
+
+    def _open(self) -> PostgresSession:
+        session = PostgresSession(
+            self.address,
+            durability=self._durability,
+            pooled=self._pooled,
+            sql=statements(self.address.quoted_schema),
+        )
+        self._sessions.add(session)
+        return session
+
+    def _share(self) -> None:
+        logger.info("a pooler shares the connections to %s; changes are polled", self.url)
+        self._pooled = True
+
+    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
+        if not self._pooled and failures.pooler_in_between(error):
+            self._share()
+        return failures.trouble(error, reading=reading)
+
+    def explain(self, error: Exception) -> StorageError | None:
+        return failures.explain(error, self.address.label, self.address.schema)
+
+    def migrate(self) -> list[str]:
+        session = self.connect()
+        try:
+            return migrations.migrate(session, self.address)
+        finally:
+            session.close()
+
+    def pending_migrations(self) -> list[str]:
+        session = self.connect()
+        try:
+            return migrations.missing_versions(session, self.address)
+        finally:
+            session.close()
+
+    def listen(self, changed: Callable[[], None], *, rest: float) -> PostgresListener | None:
+        if self._pooled:
+            return None
+        return PostgresListener(self._open, self.address.channel, changed, self._is_own)
+
+    def _is_own(self, backend: int) -> bool:
+        return any(session.backend == backend for session in list(self._sessions))

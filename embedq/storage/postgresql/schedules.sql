@@ -1,0 +1,71 @@
+-- Statements of storage/schedules.py: recurring jobs and the ledger of their occurrences.
+
+-- name: schedule
+-- Locked where its turn is taken: two processes that both believe they lead take theirs one after the other.
+SELECT name, spec, misfire, task, template, next_fire_at, last_fire_at, last_job_id, paused_at, error, created_at, updated_at
+FROM embedq_schedules WHERE name = $1 FOR UPDATE;
+
+-- name: insert_schedule
+-- When two processes add it at the same moment the second one's word stands, as if it had come later.
+INSERT INTO embedq_schedules (name, spec, misfire, task, template, next_fire_at, due_at, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)
+ON CONFLICT (name) DO UPDATE
+SET spec = excluded.spec, misfire = excluded.misfire, task = excluded.task, template = excluded.template,
+    updated_at = excluded.updated_at, error = NULL,
+    next_fire_at = CASE WHEN embedq_schedules.spec = excluded.spec THEN embedq_schedules.next_fire_at
+                        ELSE excluded.next_fire_at END,
+    due_at = CASE WHEN embedq_schedules.spec = excluded.spec THEN embedq_schedules.next_fire_at
+                  ELSE excluded.next_fire_at END;
+
+-- name: update_schedule
+UPDATE embedq_schedules SET spec = $1, misfire = $2, task = $3, template = $4, next_fire_at = $5, due_at = $5,
+    updated_at = $6, error = NULL
+WHERE name = $7;
+
+-- name: delete_schedule
+DELETE FROM embedq_schedules WHERE name = $1;
+
+-- name: pause_schedule
+UPDATE embedq_schedules SET paused_at = $1, updated_at = $2 WHERE name = $3 AND paused_at IS NULL;
+
+-- name: resume_schedule
+UPDATE embedq_schedules SET paused_at = NULL, next_fire_at = $1, due_at = $1, updated_at = $2
+WHERE name = $3 AND paused_at IS NOT NULL;
+
+-- name: due_schedules
+SELECT name FROM embedq_schedules
+WHERE paused_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2;
+
+-- name: next_fire
+SELECT due_at FROM embedq_schedules
+WHERE paused_at IS NULL ORDER BY due_at LIMIT 1;
+
+-- name: record_occurrence
+-- The primary key (schedule, fire_at) is promise G5: the second process to record an occurrence records nothing. Only
+-- the line of a run by hand gives way: it may stand at the very instant of an occurrence, which must not be lost by it.
+INSERT INTO embedq_occurrences (schedule, fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (schedule, fire_at) DO UPDATE
+SET outcome = excluded.outcome, last_fire_at = excluded.last_fire_at, occurrences = excluded.occurrences,
+    job_id = excluded.job_id, reason = excluded.reason, recorded_at = excluded.recorded_at
+WHERE embedq_occurrences.outcome = 'triggered' AND excluded.outcome <> 'triggered';
+
+-- name: set_occurrence_job
+UPDATE embedq_occurrences SET job_id = $1 WHERE schedule = $2 AND fire_at = $3;
+
+-- name: advance_schedule
+UPDATE embedq_schedules SET next_fire_at = $1, due_at = $1, last_fire_at = coalesce($2, last_fire_at),
+    last_job_id = coalesce($3, last_job_id), error = NULL
+WHERE name = $4;
+
+-- name: fail_schedule
+-- Out of the way of the others until the time given; its next occurrence stays the one that is due.
+UPDATE embedq_schedules SET error = $1, due_at = greatest(due_at, $2) WHERE name = $3;
+
+-- name: delete_occurrences
+DELETE FROM embedq_occurrences WHERE (schedule, fire_at) IN (
+    SELECT schedule, fire_at FROM embedq_occurrences
+    WHERE recorded_at < $1 ORDER BY recorded_at LIMIT $2);
+
+-- name: delete_counters
+DELETE FROM embedq_counters WHERE minute < $1;

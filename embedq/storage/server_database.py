@@ -1,0 +1,364 @@
+"""What every database server needs: transactions that outlive a lost connection, for few connections.
+
+One connection writes, for all threads of the process (`group_commit`); at most `READERS` read. A driver supplies the
+connections (`Session`) and says what an error means (`Trouble`):
+
+- lost to another transaction (a deadlock): the transaction runs again;
+- the connection or the server is gone: it runs again on a new connection, for up to `busy_timeout` seconds of outage;
+- anything else is the caller's to hear.
+
+The surprise is a connection that is lost while it commits: whether that happened is then asked of the server, by the
+number that it gave the transaction, so that nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from embedq.clock import Clock
+from embedq.errors import EmbedqError, StorageError, StorageUnavailableError
+from embedq.interrupts import Shielded
+from embedq.storage.base import Listener, Transaction
+from embedq.storage.group_commit import GroupCommit, Member
+from embedq.storage.server_clock import ServerClock
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Connections that read at a time. With the writer and the listener that makes four for a process.
+READERS = 2
+# How often a transaction is run again that another one made fail.
+CONFLICTS = 20
+LONGEST_PAUSE = 1.0
+# How often the database is asked for news where it does not tell.
+ASK_SECONDS = 0.05
+
+
+class Trouble(Enum):
+    """What an error means for the transaction."""
+
+    OWN = "run again, it fails again"
+    CONFLICT = "another transaction was in the way"
+    AWAY = "the connection or the server is gone"
+
+
+class Session(Protocol):
+    """One connection. Used by one thread at a time."""
+
+    @property
+    def transaction(self) -> Transaction:
+        """For the statements between `begin` and `commit`."""
+
+    @property
+    def mark(self) -> str | None:
+        """The server's number of the open transaction."""
+
+    def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
+        """Open a transaction, and let the clock know what time the server has."""
+
+    def commit(self) -> None:
+        """Commit, and wake those who listen if anything in it concerns them."""
+
+    def rollback(self) -> bool:
+        """Give the transaction up; False when the connection is of no more use."""
+
+    def committed(self, mark: str) -> bool:
+        """Whether the transaction of that number was committed. Waits while it is being so."""
+
+    def identity(self) -> str:
+        """The same text in every process of this database, however it is reached."""
+
+    def close(self) -> None:
+        """Close the connection, in whatever state it is."""
+
+
+class Driver(Protocol):
+    """A kind of server."""
+
+    url: str
+
+    def connect(self) -> Session:
+        """Open a connection."""
+
+    def after_fork(self) -> Driver:
+        """In the child of a fork: leave every connection to the parent; one like this that knows of none."""
+
+    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
+        """What an error means for a transaction that reads, or writes."""
+
+    def explain(self, error: Exception) -> StorageError | None:
+        """The error in words that say what to do; None for what is not the driver's."""
+
+    def migrate(self) -> list[str]:
+        """See `Database.migrate`."""
+
+    def pending_migrations(self) -> list[str]:
+        """See `Database.pending_migrations`."""
+
+    def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
+        """See `Database.listen`."""
+
+
+class ServerDatabase:
+    """A database on a server.
+
+    Args:
+        busy_timeout: how long a server that cannot be reached is waited for, from when it went away.
+        locks: the folder in which each database has one for its processes' locks on this host.
+    """
+
+    def __init__(self, driver: Driver, *, busy_timeout: float, locks: Callable[[str], Path]) -> None:
+        self.url = driver.url
+        self._driver = driver
+        self._busy_timeout = busy_timeout
+        self._locks = locks
+        self._folder: Path | None = None
+        self._clock: ServerClock | None = None
+        self._writer: Session | None = None
+        self._transaction: Transaction | None = None
+        self._readers: list[Session] = []
+        self._readers_lock = threading.Lock()
+        self._may_read = threading.BoundedSemaphore(READERS)
+        self._commits = GroupCommit(self._run_group)
+        self._listener: Listener | None = None
+        # Since when the server has been away (monotonic); None while it is there.
+        self._away_since: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            self._folder = self._locks(self._on_reader(lambda session: session.identity()))
+        return self._folder
+
+    def clock(self, base: Clock) -> Clock:
+        self._clock = ServerClock(base)
+        for _ in range(3):
+            self.read(lambda tx: None)
+        return self._clock
+
+    def migrate(self) -> list[str]:
+        return self._explaining(self._driver.migrate)
+
+    def pending_migrations(self) -> list[str]:
+        return self._explaining(self._driver.pending_migrations)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = self._commits.write(lambda: function(self._transaction, *args, **kwargs))  # type: ignore[arg-type]
+        return result
+
+    def _run_group(self, group: list[Member]) -> None:
+        try:
+            self._patiently(lambda: self._in_one_transaction(group))
+        except Exception as error:
+            # A server that did not come back is nobody's own fault, and would be waited for again by each in turn.
+            away = self._driver.trouble(error, reading=False) is Trouble.AWAY
+            if len(group) == 1 or isinstance(error, StorageError) or away:
+                self._fail(group, error)
+                return
+            for member in group:
+                try:
+                    self._patiently(lambda: self._in_one_transaction([member]))  # noqa: B023
+                except Exception as own_error:
+                    self._fail([member], own_error)
+
+    def _fail(self, members: list[Member], error: Exception) -> None:
+        for member in members:
+            if not member.done:
+                member.error, member.done = self._explained(error), True
+
+    def _in_one_transaction(self, members: list[Member]) -> None:
+        session = self._writer
+        if session is None:
+            session = self._writer = self._driver.connect()
+        mark = None
+        try:
+            session.begin(self._clock, read_only=False)
+            self._transaction = session.transaction
+            for member in members:
+                member.result = member.body()
+            mark = session.mark
+            session.commit()
+        except BaseException as error:
+            self._drop_writer(session, keep=mark is None)
+            if mark is None or not self._was_committed(mark):
+                raise
+            for member in members:
+                member.done = True
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for member in members:
+                member.done = True
+
+    def _was_committed(self, mark: str) -> bool:
+        """Whether a commit happened whose answer never came."""
+
+        def ask() -> bool:
+            session = self._driver.connect()
+            try:
+                return session.committed(mark)
+            finally:
+                session.close()
+
+        try:
+            return self._patiently(ask)
+        except Exception as unanswered:
+            raise StorageUnavailableError(
+                f"the connection to {self.url} was lost in the middle of a commit, and the server has not come back to "
+                "say whether it happened. The last write may or may not be there: look before it is done again."
+            ) from unanswered
+
+    def _drop_writer(self, session: Session, *, keep: bool) -> None:
+        if not (keep and session.rollback()):
+            self._writer = None
+            session.close()
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._on_reader(lambda session: function(session.transaction, *args, **kwargs))
+
+    def _on_reader(self, function: Callable[[Session], T]) -> T:
+        def once() -> T:
+            with self._readers_lock:
+                session = self._readers.pop() if self._readers else None
+            if session is None:
+                session = self._driver.connect()
+            usable = False
+            try:
+                session.begin(self._clock, read_only=True)
+                result = function(session)
+                usable = session.rollback()
+                return result
+            except Exception:
+                usable = session.rollback()
+                raise
+            finally:
+                if usable:
+                    with self._readers_lock:
+                        self._readers.append(session)
+                else:
+                    session.close()
+
+        # Shielded: an interrupted job would leave the connection in the middle of an answer.
+        with Shielded(), self._may_read:
+            return self._explaining(lambda: self._patiently(once, reading=True))
+
+    def watch(self) -> ServerWatch:
+        return ServerWatch(self)
+
+    def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
+        self._listener = self._driver.listen(changed, rest=rest)
+        return self._listener
+
+    @property
+    def told(self) -> bool:
+        """Whether the server tells this process of changes."""
+        return self._listener is not None and self._listener.works
+
+    # -- patience ------------------------------------------------------------------------------------------------------
+
+    def _patiently(self, action: Callable[[], T], *, reading: bool = False) -> T:
+        """Run `action`, and again while others are in its way or the server is away."""
+        conflicts = tries = 0
+        while True:
+            try:
+                result = action()
+                self._away_since = None
+                return result
+            except EmbedqError:
+                raise
+            except Exception as error:
+                trouble = self._driver.trouble(error, reading=reading)
+                if trouble is Trouble.OWN:
+                    raise
+                if trouble is Trouble.CONFLICT:
+                    conflicts += 1
+                    if conflicts > CONFLICTS:
+                        raise
+                    time.sleep(random.random() * 0.01 * conflicts)
+                    continue
+                now = time.monotonic()
+                if self._away_since is None:
+                    self._away_since = now
+                # At least once more on a new connection: this one may have been closed while nobody looked.
+                if tries and now - self._away_since > self._busy_timeout:
+                    raise
+            self._drop_idle()
+            time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.02 * 2**tries) if tries else 0.0)
+            tries += 1
+
+    def _drop_idle(self) -> None:
+        """Idle connections are probably gone as well."""
+        with self._readers_lock:
+            readers, self._readers = self._readers, []
+        for session in readers:
+            session.close()
+
+    def _explaining(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except Exception as error:
+            explained = self._explained(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _explained(self, error: Exception) -> Exception:
+        if not isinstance(error, EmbedqError):
+            explained = self._driver.explain(error)
+            if explained is not None:
+                explained.__cause__ = error
+                return explained
+        return error
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        def close_writer() -> None:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
+
+        self._commits.alone(close_writer)
+        self._drop_idle()
+
+    def inherited(self) -> ServerDatabase:
+        # Kept, with its locks in whatever state the fork found them.
+        _INHERITED.append(self)
+        fresh = ServerDatabase(self._driver.after_fork(), busy_timeout=self._busy_timeout, locks=self._locks)
+        fresh._folder = self._folder
+        fresh._clock = self._clock
+        return fresh
+
+
+_INHERITED: list[ServerDatabase] = []
+
+
+class ServerWatch:
+    """Where the server tells of changes, every question is worth asking; where it does not, one in a while."""
+
+    def __init__(self, database: ServerDatabase) -> None:
+        self._database = database
+        self._asked_at = 0.0
+
+    def changed(self) -> bool:
+        now = time.monotonic()
+        if now - self._asked_at < ASK_SECONDS and not self._database.told:
+            return False
+        self._asked_at = now
+        return True
+
+    def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.read(function, *args, **kwargs)
+
+    def close(self) -> None:
+        """It has no connection of its own."""

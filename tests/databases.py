@@ -1,0 +1,226 @@
+"""The databases that the tests run on. A test never asks which one it has.
+
+EMBEDQ_TEST_DATABASES=sqlite              leaves the others out; without it a server that is missing is a failure
+EMBEDQ_TEST_POSTGRESQL=postgresql://…     where PostgreSQL is; schemas named embedq_test_… are made there and dropped
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from embedq import TRANSITIONS
+from embedq.config import Settings
+from embedq.storage import backends
+from embedq.storage.base import Database
+
+POSTGRESQL = os.environ.get("EMBEDQ_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
+KINDS = os.environ.get("EMBEDQ_TEST_DATABASES", "sqlite,postgresql").split(",")
+_ALLOWED = " OR ".join(
+    f"(OLD.state = '{old}' AND NEW.state IN ({', '.join(repr(str(new)) for new in sorted(news))}))"
+    for old, news in TRANSITIONS.items()
+    if news
+)
+
+
+class Home(Protocol):
+    """Where the databases of tests live."""
+
+    def fresh(self, folder: Path, name: str = "jobs") -> str:
+        """The URL of an empty, migrated database, which refuses a move that `embedq.TRANSITIONS` does not have."""
+
+    def missing(self, folder: Path, name: str) -> str:
+        """The URL of a database that is not there yet."""
+
+    def execute(self, url: str, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement that every database understands, past embedq."""
+
+    def applied(self, url: str) -> list[str]:
+        """The migrations as they are on record."""
+
+    def check(self, url: str) -> None:
+        """Fail if the database is damaged."""
+
+    def close(self) -> None:
+        """Remove what is left."""
+
+
+class ServerHome(Home, Protocol):
+    """A home on a server, whose bad days can be had for the asking."""
+
+    def connections(self) -> int:
+        """How many connections of embedq's this test run has open."""
+
+    def kill_connections(self) -> int:
+        """Let the server break them all; how many."""
+
+    def unreachable(self) -> str:
+        """A URL where no server is."""
+
+    def unknown(self) -> str:
+        """The URL of a database that the server does not have."""
+
+    def uninvited(self, name: str) -> str:
+        """The URL of an empty schema, with a user who may do nothing there."""
+
+    def crowded(self, name: str) -> str:
+        """The URL of a database, with a user who may have no connection."""
+
+
+def open_database(url: str, **settings: Any) -> Database:
+    return backends.open_database(Settings(url=url, **settings))
+
+
+class SQLiteHome:
+    """Files in the test's folder."""
+
+    def fresh(self, folder: Path, name: str = "jobs") -> str:
+        url = self.missing(folder, name)
+        database = open_database(url)
+        database.migrate()
+        database.close()
+        self.execute(
+            url,
+            f"""CREATE TRIGGER guard_transitions BEFORE UPDATE OF state ON embedq_jobs
+                WHEN NEW.state <> OLD.state AND NOT ({_ALLOWED})
+                BEGIN SELECT RAISE(ABORT, 'a move that TRANSITIONS does not have'); END""",
+        )
+        return url
+
+    def missing(self, folder: Path, name: str) -> str:
+        return f"sqlite:///{folder}/{name}.db"
+
+    def execute(self, url: str, sql: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    def applied(self, url: str) -> list[str]:
+        return [name for (name,) in self.execute(url, "SELECT name FROM _sqlite_migrations")]
+
+    def check(self, url: str) -> None:
+        assert self.execute(url, "PRAGMA integrity_check") == [("ok",)]
+
+    def close(self) -> None:
+        """They go with the folder."""
+
+
+class PostgreSQLHome:
+    """Schemas of this test run. One is made once and emptied for each test: to make one takes 50 ms."""
+
+    def __init__(self) -> None:
+        import psycopg
+
+        self._prefix = f"embedq_test_{os.getpid()}"
+        self._made: set[str] = set()
+        self._roles: set[str] = set()
+        # Not prepared: the URL may be a pooler's.
+        self._connection = psycopg.connect(POSTGRESQL, autocommit=True, prepare_threshold=None)
+        # What it makes and empties need not survive a power cut.
+        self._connection.execute("SET synchronous_commit = off")
+
+    def fresh(self, folder: Path, name: str = "jobs") -> str:
+        url = self._url(name)
+        if name in self._made:
+            self._empty(self._schema(name))
+        else:
+            self._create(self.missing(folder, name))
+        return url
+
+    def missing(self, folder: Path, name: str) -> str:
+        self._connection.execute(f"DROP SCHEMA IF EXISTS {self._schema(name)} CASCADE")
+        self._made.add(name)
+        return self._url(name)
+
+    def execute(self, url: str, sql: str) -> list[tuple[Any, ...]]:
+        schema = url.partition("schema=")[2].partition("&")[0]
+        with self._connection.transaction():
+            self._connection.execute(f"SET LOCAL search_path = {schema}")
+            cursor = self._connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def applied(self, url: str) -> list[str]:
+        return [name for (name,) in self.execute(url, "SELECT name FROM embedq_migrations")]
+
+    def check(self, url: str) -> None:
+        """The server looks after that."""
+
+    def close(self) -> None:
+        for name in self._made:
+            self._connection.execute(f"DROP SCHEMA IF EXISTS {self._schema(name)} CASCADE")
+        for role in self._roles:
+            self._connection.execute(f"DROP ROLE {role}")
+        self._connection.close()
+
+    def connections(self) -> int:
+        [(found,)] = self._connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", (self._prefix,)
+        ).fetchall()
+        return int(found)
+
+    def kill_connections(self) -> int:
+        return self._connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", (self._prefix,)
+        ).rowcount
+
+    def unreachable(self) -> str:
+        return "postgresql://postgres@127.0.0.1:1/postgres"
+
+    def unknown(self) -> str:
+        return urlsplit(POSTGRESQL)._replace(path=f"/{self._prefix}_nowhere").geturl()
+
+    def uninvited(self, name: str) -> str:
+        return self._as_role("uninvited", "LOGIN PASSWORD 'secret-word'", self.missing(Path(), name))
+
+    def crowded(self, name: str) -> str:
+        return self._as_role("crowded", "LOGIN PASSWORD 'secret-word' CONNECTION LIMIT 0", self.fresh(Path(), name))
+
+    def _as_role(self, role: str, options: str, url: str) -> str:
+        role = f"{self._prefix}_{role}"
+        if role not in self._roles:
+            self._connection.execute(f"CREATE ROLE {role} {options}")
+            self._roles.add(role)
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{role}:secret-word@{parts.netloc.rpartition('@')[2]}").geturl()
+
+    def _schema(self, name: str) -> str:
+        return f"{self._prefix}_{name}"
+
+    def _url(self, name: str) -> str:
+        joint = "&" if "?" in POSTGRESQL else "?"
+        return f"{POSTGRESQL}{joint}schema={self._schema(name)}&application_name={self._prefix}"
+
+    def _create(self, url: str) -> None:
+        open_database(url).migrate()
+        self.execute(
+            url,
+            f"""CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    IF NEW.state <> OLD.state AND NOT ({_ALLOWED}) THEN
+                        RAISE EXCEPTION 'a move that TRANSITIONS does not have: % to %', OLD.state, NEW.state;
+                    END IF;
+                    RETURN NEW;
+                END $$""",
+        )
+        self.execute(
+            url,
+            "CREATE TRIGGER guard BEFORE UPDATE OF state ON embedq_jobs FOR EACH ROW EXECUTE FUNCTION guard()",
+        )
+
+    def _empty(self, schema: str) -> None:
+        tables = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters")
+        with self._connection.transaction():
+            for table in tables:
+                self._connection.execute(f"DELETE FROM {schema}.embedq_{table}")
+            for table in ("jobs", "logs", "servers"):
+                self._connection.execute(f"SELECT setval('{schema}.embedq_{table}_id_seq', 1, false)")
+
+
+def make_home(kind: str) -> Home:
+    """The home of one kind of database."""
+    homes = {"sqlite": SQLiteHome, "postgresql": PostgreSQLHome}
+    return homes[kind]()
