@@ -13,6 +13,10 @@ from tests.databases import KINDS, Home, make_home, open_database
 from tests.support import FakeClock, resume_registry
 
 
+def pytest_report_header() -> str:
+    return f"databases: {', '.join(KINDS)}"
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()

@@ -1,6 +1,7 @@
 """The databases that the tests run on. A test never asks which one it has.
 
-EMBEDQ_TEST_DATABASES=sqlite              leaves the others out; without it a server that is missing is a failure
+EMBEDQ_TEST_DATABASES=sqlite,postgresql   which; unless it is set, SQLite and the servers that answer
+CI=true                                   all of them: there a server that is missing is a failure
 EMBEDQ_TEST_POSTGRESQL=postgresql://…     where PostgreSQL is; schemas named embedq_test_… are made there and dropped
 """
 
@@ -18,7 +19,26 @@ from embedq.storage import backends
 from embedq.storage.base import Database
 
 POSTGRESQL = os.environ.get("EMBEDQ_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
-KINDS = os.environ.get("EMBEDQ_TEST_DATABASES", "sqlite,postgresql").split(",")
+
+
+def _kinds() -> list[str]:
+    wanted = os.environ.get("EMBEDQ_TEST_DATABASES")
+    if wanted:
+        return wanted.split(",")
+    return ["sqlite", "postgresql"] if os.environ.get("CI") or _answers(POSTGRESQL) else ["sqlite"]
+
+
+def _answers(url: str) -> bool:
+    try:
+        import psycopg
+
+        psycopg.connect(url, connect_timeout=2).close()
+    except Exception:
+        return False
+    return True
+
+
+KINDS = _kinds()
 _ALLOWED = " OR ".join(
     f"(OLD.state = '{old}' AND NEW.state IN ({', '.join(repr(str(new)) for new in sorted(news))}))"
     for old, news in TRANSITIONS.items()
