@@ -7,7 +7,7 @@ import os
 import platform
 import sqlite3
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ class Mark:
     of: str
     bound: float
     at_least: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is written."""
+        return {"of": self.of, "at_least" if self.at_least else "at_most": self.bound}
 
     def reached(self, figure: Figure) -> bool:
         """Whether the figure is on the right side of the bound."""
@@ -108,7 +112,7 @@ class Figure:
             "limit": self.limit,
             "limit_title": self.limit_title or None,
             "ratio": self.ratio,
-            "mark": None if mark is None else {"of": mark.of, "at_least" if mark.at_least else "at_most": mark.bound},
+            "mark": None if mark is None else mark.as_json(),
             "reached": self.reached,
             "values": list(self.values),
             "limits": list(self.limits),
@@ -135,21 +139,23 @@ def row(figure: Figure) -> str:
     return line(
         [
             figure.title,
-            _amount(figure.value, figure.unit),
-            "" if figure.limit is None else _amount(figure.limit, figure.unit),
+            amount(figure.value, figure.unit),
+            "" if figure.limit is None else amount(figure.limit, figure.unit),
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
-            "" if mark is None else _mark(mark, figure.unit),
+            "" if mark is None else mark_text(mark.as_json(), figure.unit),
             "" if figure.reached is None else "yes" if figure.reached else "MISSED",
         ]
     )
 
 
-def _mark(mark: Mark, unit: str) -> str:
-    sign = "≥" if mark.at_least else "≤"
-    return f"{sign} {mark.bound:g} ×" if mark.of == "ratio" else f"{sign} {mark.bound:g} {unit}"
+def mark_text(mark: Mapping[str, Any], unit: str) -> str:
+    """A mark as in the JSON, for people."""
+    sign, bound = ("≥", mark["at_least"]) if "at_least" in mark else ("≤", mark["at_most"])
+    return f"{sign} {bound:g} ×" if mark["of"] == "ratio" else f"{sign} {bound:g} {unit}"
 
 
-def _amount(value: float, unit: str) -> str:
+def amount(value: float, unit: str) -> str:
+    """A figure with three digits or so, and its unit."""
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
     return f"{value:,.{digits}f} {unit}"
 

@@ -138,9 +138,9 @@ class Child:
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
 
-    def result(self) -> Any:
-        """What it printed at its end."""
-        output, _ = self._process.communicate(timeout=PATIENCE_SECONDS)
+    def result(self, *, after: float = 0.0) -> Any:
+        """What it printed at its end, which is to be expected after so many seconds."""
+        output, _ = self._process.communicate(timeout=after + PATIENCE_SECONDS)
         if self._process.returncode != 0:
             raise RuntimeError(f"the child process ended with {self._process.returncode}")
         return json.loads(output)

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.measures import MEASURES
-from benchmarks.report import Figure, at_most, ratio_at_least, ratio_at_most
+from benchmarks.page import BEGIN, END, publish
+from benchmarks.report import Figure, at_most, machine, ratio_at_least, ratio_at_most
 from benchmarks.scale import Scale
 
 TINY = Scale(
@@ -69,6 +70,24 @@ def test_a_mark_that_is_missed_is_told_as_missed() -> None:
     assert figure.reached is False
     assert Figure(measure="x", title="x", unit="ms", values=[9.0], mark=at_most(10)).reached is True
     assert Figure(measure="x", title="x", unit="ms", values=[9.0]).reached is None
+
+
+def test_a_run_is_written_into_the_page_between_its_markers(tmp_path: Path) -> None:
+    missed = Figure(
+        measure="x", title="drain", unit="jobs/s", values=[100.0], limits=[1000.0], mark=ratio_at_least(0.25), load=0.5
+    )
+    told = Figure(measure="x", title="  besides", unit="ms", values=[1.5], load=1.5)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    publish({"machine": machine(tmp_path), "figures": [missed.as_json(), told.as_json()]}, page)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| drain | 100.0 jobs/s | 1,000 jobs/s | 0.10 | ≥ 0.25 × | **missed** |" in text
+    assert "| … besides | 1.50 ms |  |  |  |  |" in text
+    assert "load average 0.5 to 1.5" in text
+    assert "0 of 1 marks reached" in text
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

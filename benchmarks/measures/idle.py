@@ -38,7 +38,7 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
     with Child("idle", fresh(folder), scale.idle_seconds) as child:
         child.wait_until_ready()
         child.go()
-        spent = child.result()
+        spent = child.result(after=scale.idle_seconds)
     yield Figure(
         measure=NAME, title=f"idle CPU over {scale.idle_seconds:g} s, of one core", unit="%",
         values=[100 * spent["cpu"] / spent["elapsed"]], mark=at_most(0.3),
@@ -48,7 +48,7 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
     with Child("wake", fresh(folder), scale.wake_seconds, scale.wakes) as child:
         child.wait_until_ready()
         child.go()
-        wakes = child.result()
+        wakes = child.result(after=2 * scale.wakes * scale.wake_seconds)
     yield Figure(
         measure=NAME, title=f"wake after {scale.wake_seconds:g} s of idling", unit="ms", limit_title="bare hand-off",
         values=[seconds * 1000 for seconds in wakes["own"]], limits=[seconds * 1000 for seconds in wakes["bare"]],

@@ -1,0 +1,54 @@
+"""Put a run into docs/performance.md: `python -m benchmarks.page figures.json`.
+
+Only what stands between the two markers is written; the rest of the page is by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import amount, mark_text
+from benchmarks.tools import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def table(document: dict[str, Any]) -> str:
+    """The machine, and every figure, as Markdown."""
+    machine, figures = document["machine"], document["figures"]
+    loads = [figure["load_average"] for figure in figures]
+    marked = [figure for figure in figures if figure["mark"]]
+    reached = sum(bool(figure["reached"]) for figure in marked)
+    lines = [
+        f"Python {machine['python']}, SQLite {machine['sqlite']}, {machine['system']}, {machine['cores']} cores, "
+        f"{machine['filesystem']}; load average {min(loads)} to {max(loads)} while it ran. "
+        f"{reached} of {len(marked)} marks reached.",
+        "",
+        "| figure | measured | limit | ratio | mark | reached |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
+    for figure in figures:
+        title = figure["title"]
+        limit = f"{amount(figure['limit'], figure['unit'])}" if figure["limit"] is not None else ""
+        lines.append(
+            f"| {'… ' + title.strip() if title.startswith(' ') else title} | {amount(figure['value'], figure['unit'])} "
+            f"| {limit} | {'' if figure['ratio'] is None else format(figure['ratio'], '.2f')} "
+            f"| {'' if figure['mark'] is None else mark_text(figure['mark'], figure['unit'])} "
+            f"| {'' if figure['reached'] is None else 'yes' if figure['reached'] else '**missed**'} |"
+        )
+    return "\n".join(lines)
+
+
+def publish(document: dict[str, Any], page: Path) -> None:
+    """Write the table into the page, between the markers."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n{table(document)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    publish(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), PAGE)
