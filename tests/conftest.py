@@ -9,7 +9,7 @@ import pytest
 
 import embedq
 from embedq.storage.base import Database
-from tests.databases import KINDS, Home, make_home, open_database
+from tests.databases import KINDS, Home, SQLiteHome, make_home, open_database
 from tests.support import FakeClock, resume_registry
 
 
@@ -45,9 +45,12 @@ def db(url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def app(url: str) -> Iterator[embedq.EmbedQ]:
-    """An app on a fresh database, connected but not started. Whatever the test started is stopped afterwards."""
-    app = embedq.EmbedQ(url, stop_timeout=5, interrupt_grace=0.5, secret_key="a secret of the tests").connect()
+def app(tmp_path: Path) -> Iterator[embedq.EmbedQ]:
+    """An app on a fresh SQLite file, connected but not started. Whatever the test started is stopped afterwards.
+
+    What it does with the database is the conformance suite's matter, on every database; this is about the rest.
+    """
+    app = embedq.EmbedQ(SQLiteHome().fresh(tmp_path, "app"), stop_timeout=5, interrupt_grace=0.5).connect()
     yield app
     app.stop(timeout=1)
     app.database.close()

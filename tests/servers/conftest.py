@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+import embedq
 from tests.databases import KINDS, ServerHome, make_home
 from tests.processes.conftest import fleet, queue  # noqa: F401
 
@@ -16,3 +17,12 @@ def home(request: pytest.FixtureRequest) -> Iterator[ServerHome]:
     home = cast("ServerHome", make_home(request.param))
     yield home
     home.close()
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[embedq.EmbedQ]:
+    """An app on a fresh database of the server, connected but not started."""
+    app = embedq.EmbedQ(url, stop_timeout=5, interrupt_grace=0.5, secret_key="a secret of the tests").connect()
+    yield app
+    app.stop(timeout=1)
+    app.database.close()
