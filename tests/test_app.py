@@ -315,8 +315,8 @@ def test_asking_for_a_job_that_is_not_there_says_so(app: EmbedQ) -> None:
         app.job(4711)
 
 
-def test_results_of_another_process_are_waited_for_as_well(app: EmbedQ, tmp_path: Path) -> None:
-    reader = EmbedQ(f"sqlite:///{tmp_path}/app.db").connect()
+def test_results_of_another_process_are_waited_for_as_well(app: EmbedQ) -> None:
+    reader = EmbedQ(app.settings.url).connect()
     handle = reader.enqueue(add, 20, 22)
     app.start()
     assert handle.result(10) == 42
@@ -373,7 +373,9 @@ def test_an_app_that_is_not_connected_says_what_to_call(tmp_path: Path) -> None:
         EmbedQ(f"sqlite:///{tmp_path}/app.db").enqueue(add, 1, 2)
 
 
-def test_a_start_that_fails_leaves_nothing_running(app: EmbedQ, tmp_path: Path) -> None:
+def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
+    app = EmbedQ(tmp_path / "app.db").connect()
+    threads = set(threading.enumerate())
     connection = sqlite3.connect(tmp_path / "app.db")
     connection.execute(
         """INSERT INTO embedq_servers (uuid, host, hostname, pid, version, workers, started_at, heartbeat_at)
@@ -387,12 +389,13 @@ def test_a_start_that_fails_leaves_nothing_running(app: EmbedQ, tmp_path: Path) 
     with pytest.raises(embedq.StorageError, match="stuck"):
         app.start()
     assert not app.started
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("embedq")] == []
+    assert set(threading.enumerate()) <= threads
     assert [server.hostname for server in app.servers()] == ["box"]
     connection.execute("DROP TRIGGER stuck")
     connection.commit()
     connection.close()
     assert app.start().enqueue(add, 1, 2).result(10) == 3
+    app.close()
 
 
 def test_a_stop_in_the_middle_of_enqueues_strands_no_job(tmp_path: Path) -> None:

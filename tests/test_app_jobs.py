@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import tenacity
@@ -138,21 +139,21 @@ def test_a_waiting_job_never_runs_once_it_is_cancelled(app: EmbedQ) -> None:
     assert ran == []
 
 
-def test_a_job_that_is_claimed_and_not_begun_is_cancelled_without_ever_running(app: EmbedQ) -> None:
+def test_a_job_that_is_claimed_and_not_begun_is_cancelled_without_ever_running(tmp_path: Path) -> None:
     """It lies in this process's buffer, behind jobs that hold every worker."""
-    app = embedq.EmbedQ(app.settings.url, workers=1).start()
-    # Quick jobs make the dispatcher claim ahead.
-    for handle in app.enqueue_many(app.call(nothing) for _ in range(2000)):
-        assert handle.wait(30) is JobState.SUCCEEDED
-    held = app.enqueue(hold)
-    behind = app.enqueue_many(app.call(note, n) for n in range(50))
-    for handle in behind:
-        handle.cancel()
-    assert [handle.wait(10) for handle in behind] == [JobState.CANCELLED] * 50
-    assert [(handle.snapshot().attempt, handle.attempts()) for handle in behind] == [(0, [])] * 50
-    let_go.set()
-    assert held.result(10) == "let go"
-    assert ran == []
+    with EmbedQ(tmp_path / "app.db", workers=1).start() as app:
+        # Quick jobs make the dispatcher claim ahead.
+        for handle in app.enqueue_many(app.call(nothing) for _ in range(2000)):
+            assert handle.wait(30) is JobState.SUCCEEDED
+        held = app.enqueue(hold)
+        behind = app.enqueue_many(app.call(note, n) for n in range(50))
+        for handle in behind:
+            handle.cancel()
+        assert [handle.wait(10) for handle in behind] == [JobState.CANCELLED] * 50
+        assert [(handle.snapshot().attempt, handle.attempts()) for handle in behind] == [(0, [])] * 50
+        let_go.set()
+        assert held.result(10) == "let go"
+        assert ran == []
     app.close()
 
 

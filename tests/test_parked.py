@@ -24,7 +24,7 @@ def add(a: int, b: int) -> int:
 @pytest.fixture
 def producer(app: EmbedQ) -> Iterator[EmbedQ]:
     """An app that only enqueues, into the same database."""
-    producer = EmbedQ(app.settings.url).connect()
+    producer = EmbedQ(app.settings.url, secret_key=app.settings.secret_key).connect()
     yield producer
     producer.close()
 
