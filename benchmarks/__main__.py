@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,19 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "Each figure is the median of its rounds; the limit was measured by turns with it, and the ratio is the\n"
             "median of the rounds' own. Below a load average of about 1 the absolute figures mean something too.\n"
         )
-        figures = run(options.only or list(MEASURES), scale, Path(name), calm=options.calm)
-        about["load_average_at_end"] = load_average()
+        figures: list[Figure] = []
+        try:
+            for figure in run(options.only or list(MEASURES), scale, Path(name), calm=options.calm):
+                figures.append(figure)
+        finally:
+            # Also when it is ended half-way: what was measured was measured.
+            if options.json is not None:
+                about["load_average_at_end"] = load_average()
+                write_json(options.json, about, figures)
     marked = [figure for figure in figures if figure.mark is not None]
     missed = [figure for figure in marked if not figure.reached]
     print(f"\n{len(marked) - len(missed)} of {len(marked)} marks reached; load average at the end: {load_average()}")
     if options.json is not None:
-        write_json(options.json, about, figures)
         print(f"written to {options.json}")
 
 
-def run(names: Sequence[str], scale: Scale, folder: Path, *, calm: float | None = None) -> list[Figure]:
+def run(names: Sequence[str], scale: Scale, folder: Path, *, calm: float | None = None) -> Iterator[Figure]:
     """Run measures by name, printing each figure when it is there."""
-    figures = []
     print(line(HEADER))
     for name in names:
         wait_for_calm(calm)
@@ -57,7 +62,7 @@ def run(names: Sequence[str], scale: Scale, folder: Path, *, calm: float | None 
         try:
             for figure in MEASURES[name](scale, own):
                 print(row(figure), flush=True)
-                figures.append(figure)
+                yield figure
         except Exception:
             # The others are worth having all the same.
             traceback.print_exc()
@@ -65,7 +70,6 @@ def run(names: Sequence[str], scale: Scale, folder: Path, *, calm: float | None 
         print(f"    [{name}: {time.monotonic() - began:.0f} s, load average {load_average()}]", flush=True)
         # A million rows twice is 600 MB; the next measure need not find it on the disk.
         shutil.rmtree(own)
-    return figures
 
 
 def wait_for_calm(load: float | None) -> None:
