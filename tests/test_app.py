@@ -226,6 +226,13 @@ def test_how_long_a_job_is_kept_is_the_apps_setting_or_its_own(tmp_path: Path) -
     app.close()
 
 
+def test_the_longest_retention_there_is_keeps_a_job_and_holds_up_nobody(app: EmbedQ) -> None:
+    app.start()
+    handle = app.options(retention=Retention(succeeded=timedelta.max)).enqueue(add, 1, 2)
+    assert handle.result(10) == 3
+    assert app.enqueue(add, 2, 2).result(10) == 4
+
+
 def test_a_tasks_own_retention_holds_where_its_code_does_not_run(app: EmbedQ) -> None:
     @app.job(name="short lived", retention=Retention(cancelled=timedelta(minutes=3)))
     def short_lived() -> None: ...
