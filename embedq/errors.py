@@ -30,6 +30,8 @@ EmbedqError
     ├── StorageCorruptError       not a database, or a damaged one
     ├── SchemaTooNewError         written by a newer embedq
     ├── NetworkFilesystemError    a SQLite file on a network disk
+    ├── StorageRefusedError       the database does not take this value; it would not the next time either
+    ├── StorageUncertainError     the connection was lost in a commit: the write may or may not be there
     └── StorageUnavailableError   any other failure of the disk or the server
 
 Discard                           raised by a job: give up now, do not retry
@@ -147,7 +149,7 @@ class ScheduleNotFoundError(EmbedqError, LookupError):
 
 
 class StorageError(EmbedqError):
-    """The database could not do what was asked. What was not acknowledged was not written."""
+    """The database could not do what was asked. Nothing was written, except as StorageUncertainError says."""
 
 
 class StorageBusyError(StorageError):
@@ -176,6 +178,17 @@ class SchemaTooNewError(StorageError):
 
 class NetworkFilesystemError(StorageError):
     """A SQLite file on a network disk, where its locks cannot be trusted."""
+
+
+class StorageRefusedError(StorageError):
+    """The database does not take what was to be written: too long, out of range, against a rule of somebody's own."""
+
+
+class StorageUncertainError(StorageError):
+    """The connection was lost in a commit, and nobody could be asked whether that happened: look before doing it again.
+
+    What this process has claimed or handed to a worker in such a write it finds out by itself.
+    """
 
 
 class StorageUnavailableError(StorageError):

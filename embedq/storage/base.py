@@ -80,7 +80,8 @@ class Database(Protocol):
         """Run `function(transaction, *args, **kwargs)` in a transaction; durable when this returns.
 
         Raises:
-            StorageError: nothing was written.
+            StorageUncertainError: it may or may not have been written.
+            StorageError: nothing was written. StorageRefusedError if that is the fault of what was to be written.
         """
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:

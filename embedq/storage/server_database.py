@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedq.clock import Clock
-from embedq.errors import EmbedqError, StorageError, StorageUnavailableError
+from embedq.errors import EmbedqError, StorageError, StorageUncertainError
 from embedq.interrupts import Shielded
 from embedq.storage.base import Listener, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
@@ -211,7 +211,7 @@ class ServerDatabase:
         try:
             return self._patiently(ask)
         except Exception as unanswered:
-            raise StorageUnavailableError(
+            raise StorageUncertainError(
                 f"the connection to {self.url} was lost in the middle of a commit, and the server has not come back to "
                 "say whether it happened. The last write may or may not be there: look before it is done again."
             ) from unanswered

@@ -15,13 +15,15 @@ from embedq.errors import (
     StorageFullError,
     StorageMissingError,
     StorageReadOnlyError,
+    StorageRefusedError,
     StorageUnavailableError,
 )
 from embedq.storage.server_database import Trouble
 
 # 08: connection; 25006: read-only, as after a failover; 25P03, 57P05: closed for idling; 53300: too many connections;
-# 57P01-3: shutting down or starting up. 26000, 42P05: a pooler gave us another's connection; 0A000 only as below.
-_AWAY = {"25006", "25P03", "26000", "42P05", "53300", "57P01", "57P02", "57P03", "57P05"}
+# 57P01-3: shutting down or starting up. 26000, 42P05: a pooler gave us another's connection. 0A000: a standby that is
+# asked for a transaction that writes, or a plan that a change of the schema has made useless.
+_AWAY = {"0A000", "25006", "25P03", "26000", "42P05", "53300", "57P01", "57P02", "57P03", "57P05"}
 _CONFLICT = {"40001", "40P01"}
 # At connect there is no code. These will be the same next time.
 _REFUSED = (
@@ -41,7 +43,7 @@ def trouble(error: Exception, *, reading: bool) -> Trouble:
         return Trouble.OWN
     if code in _CONFLICT:
         return Trouble.CONFLICT
-    if code in _AWAY or (code or "").startswith("08") or (code == "0A000" and "cached plan" in str(error)):
+    if code in _AWAY or (code or "").startswith("08"):
         return Trouble.AWAY
     if code is None and isinstance(error, psycopg.OperationalError):
         text = str(error)
@@ -67,10 +69,10 @@ def explain(error: Exception, label: str, schema: str) -> StorageError | None:
             f"no space left on the server of {label}; nothing was written. Free space on its disk. Running jobs keep "
             f"their results and are recorded when there is room. {said}"
         )
-    if code == "25006" or "session is read-only" in text:
+    if code in ("0A000", "25006") or "session is read-only" in text:
         return StorageReadOnlyError(
-            f"{label} accepts no writes: it is a standby, or default_transaction_read_only is set. Point the URL at "
-            f"the primary; with several hosts add target_session_attrs=read-write. {said}"
+            f"{label} accepts no writes: it is a standby. Point the URL at the primary; with several hosts add "
+            f"target_session_attrs=read-write. {said}"
         )
     if code == "42501" or "permission denied" in text:
         return StorageReadOnlyError(
@@ -100,6 +102,10 @@ def explain(error: Exception, label: str, schema: str) -> StorageError | None:
         return StorageMissingError(
             f"{label} does not let this user in. Check user and password in the URL (percent-encoded), and the "
             f"server's pg_hba.conf. {said}"
+        )
+    if code[:2] in ("22", "23", "P0") or code == "54000":
+        return StorageRefusedError(
+            f"{label} does not take what was to be written, and would not the next time. Nothing was written. {said}"
         )
     if code in ("XX001", "XX002"):
         return StorageCorruptError(f"{label} has damaged tables or indexes; restore a backup. {said}")

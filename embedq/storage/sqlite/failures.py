@@ -14,6 +14,7 @@ from embedq.errors import (
     StorageFullError,
     StorageMissingError,
     StorageReadOnlyError,
+    StorageRefusedError,
     StorageUnavailableError,
 )
 
@@ -63,6 +64,10 @@ def explain(error: sqlite3.Error, path: Path) -> StorageError:
         return cannot_open(path, said)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return busy(path, 0)
+    if code in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH):
+        return StorageRefusedError(
+            f"{path} does not take what was to be written, and would not the next time. Nothing was written. {said}"
+        )
     return StorageUnavailableError(f"{path} failed. Look at the disk and the system log. {said}")
 
 
