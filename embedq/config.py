@@ -64,7 +64,8 @@ class Settings:
     """Everything that can be set on an app. Durations are seconds.
 
     Attributes:
-        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db` or `postgresql://user:password@host/database`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db`, `postgresql://user:password@host/database`, or
+            the same with `mysql://` or `mariadb://`.
         workers: threads that run jobs.
         queues: the queues to work, most urgent first; None works all, by priority.
         durability: "full" (an acknowledged job survives a power cut) or "normal" (it survives a crash of the process).
@@ -202,25 +203,29 @@ def _whole(value: object) -> bool:
 
 
 # Each scheme that a URL may have, and the database that it means.
-SCHEMES = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
+SCHEMES = {
+    "sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql",
+}  # fmt: skip
+_EXAMPLES = (
+    "sqlite:///app.db (relative), sqlite:////var/app.db, postgresql://user:password@host/database or "
+    "mysql://user:password@host/database"
+)
 
 
 def scheme_of(url: str) -> str:
-    """The database that a URL is for: "sqlite" or "postgresql".
+    """The database that a URL is for: "sqlite", "postgresql" or "mysql".
 
     Raises:
         ConfigurationError: no URL, or one of another scheme.
     """
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError(
-            f"url={url!r} is not a database URL; write sqlite:///app.db (relative), sqlite:////var/app.db or "
-            "postgresql://user:password@host/database"
+            f"url={url!r} is not a database URL; write {_EXAMPLES}"
         )
     scheme = url.split("://", 1)[0]
     if scheme not in SCHEMES:
         raise ConfigurationError(
-            f"url={without_password(url)!r}: jobs are stored in SQLite or PostgreSQL; write sqlite:///app.db or "
-            "postgresql://user:password@host/database"
+            f"url={without_password(url)!r}: jobs are stored in SQLite, PostgreSQL, MySQL or MariaDB; write {_EXAMPLES}"
         )
     return SCHEMES[scheme]
 

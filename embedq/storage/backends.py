@@ -21,6 +21,8 @@ def open_database(settings: Settings) -> Database:
     """
     if scheme_of(settings.url) == "postgresql":
         return _postgresql(settings)
+    if scheme_of(settings.url) == "mysql":
+        return _mysql(settings)
     from embedq.storage.sqlite import SQLiteDatabase
 
     return SQLiteDatabase(
@@ -43,6 +45,21 @@ def _postgresql(settings: Settings) -> Database:
     from embedq.storage.server_database import ServerDatabase
 
     driver = PostgresDriver(parse(settings.url), durability=settings.durability)
+    return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
+
+
+def _mysql(settings: Settings) -> Database:
+    try:
+        import pymysql  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(
+            f'MySQL and MariaDB need the driver PyMySQL: pip install "embedq[mysql]" ({error})'
+        ) from error
+    from embedq.storage.mysql.address import parse
+    from embedq.storage.mysql.driver import MysqlDriver
+    from embedq.storage.server_database import ServerDatabase
+
+    driver = MysqlDriver(parse(settings.url))
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
 
 

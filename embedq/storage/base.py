@@ -37,6 +37,9 @@ class Transaction(Protocol):
     def all(self, statement: str, params: Params = ()) -> list[Row]:
         """Every row."""
 
+    def batch(self, statement: str, params: Params) -> Sequence[Sequence[Any]]:
+        """Every row of a statement that may give them as one JSON text, where a text is cheaper than rows."""
+
     def insert(self, statement: str, params: Params) -> int | None:
         """Insert one row and return its id; None when the row was not inserted because of a conflict."""
 

@@ -13,7 +13,7 @@ from embedq.errors import StorageUnavailableError
 from embedq.job import Ending, JobState
 from embedq.storage import continuations
 from embedq.storage.base import Transaction
-from embedq.storage.rows import ClaimedJob, Outcome, claimed_jobs, json_ids
+from embedq.storage.rows import ClaimedJob, Outcome, json_ids
 
 # How many due jobs one transaction moves to ready: enough for every claim, short enough to let others write.
 PROMOTE_LIMIT = 1000
@@ -118,9 +118,7 @@ def _candidates(tx: Transaction, request: Request, executor: str, limit: int) ->
 
 
 def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[ClaimedJob]:
-    row = tx.one(statement, params)
-    assert row is not None, "an aggregate always has a row"
-    return claimed_jobs(row[0])
+    return [ClaimedJob._make(row) for row in tx.batch(statement, params)]
 
 
 def json_or_none(names: Sequence[str] | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -57,11 +56,6 @@ class ClaimedJob(NamedTuple):
     first_started_at: int | None
     parent_id: int | None
     executor: str
-
-
-def claimed_jobs(text: str) -> list[ClaimedJob]:
-    """The batch that `ready_jobs` returns as one JSON text."""
-    return [ClaimedJob._make(row) for row in json.loads(text)]
 
 
 def storable(text: str) -> str:

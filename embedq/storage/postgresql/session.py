@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 from psycopg import RawCursor
@@ -94,6 +95,11 @@ class PostgresTransaction:
 
     def all(self, statement: str, params: Params = ()) -> list[Row]:
         return self._execute(statement, params).fetchall()
+
+    def batch(self, statement: str, params: Params) -> list[list[Any]]:
+        [(text,)] = self._execute(statement, params).fetchall()
+        rows: list[list[Any]] = json.loads(text)
+        return rows
 
     def insert(self, statement: str, params: Params) -> int | None:
         row = self._execute(statement, params).fetchone()

@@ -66,6 +66,11 @@ class SQLiteTransaction:
     def all(self, statement: str, params: Params = ()) -> list[Row]:
         return self._execute(self._sql[statement], params).fetchall()
 
+    def batch(self, statement: str, params: Params) -> list[list[Any]]:
+        [(text,)] = self._execute(self._sql[statement], params).fetchall()
+        rows: list[list[Any]] = json.loads(text)
+        return rows
+
     def insert(self, statement: str, params: Params) -> int | None:
         cursor = self._execute(self._sql[statement], params)
         return cursor.lastrowid if cursor.rowcount == 1 else None

@@ -1,0 +1,75 @@
+"""MySQL and MariaDB as `server_database` wants them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from weakref import WeakSet
+
+from embedq.errors import StorageError
+from embedq.storage import named_sql
+from embedq.storage.base import Listener
+from embedq.storage.mysql import failures, migrations
+from embedq.storage.mysql.address import Address
+from embedq.storage.mysql.session import MysqlSession, Statement, compiled, connect, qualified, unlocked
+from embedq.storage.server_database import Trouble
+
+Statements = Mapping[str, tuple[Statement, ...]]
+PROGRAM = "embedq"
+
+
+@cache
+def statements(qualifier: str) -> tuple[tuple[Statements, Statements], Mapping[str, str]]:
+    """Every named statement: compiled for transactions that write, and that read; and as text."""
+    texts = {name: qualified(sql, qualifier) for name, sql in named_sql.read(Path(__file__).parent).items()}
+    writing = {name: compiled(sql) for name, sql in texts.items()}
+    return (writing, {name: compiled(unlocked(sql)) for name, sql in texts.items()}), texts
+
+
+class MysqlDriver:
+    """Opens connections, and knows what errors mean."""
+
+    def __init__(self, address: Address) -> None:
+        self.url = address.label
+        self.address = address
+        # Names this process's transactions; a fork is another process.
+        self._writer = str(uuid.uuid4())
+        self._sessions: WeakSet[MysqlSession] = WeakSet()
+
+    def after_fork(self) -> MysqlDriver:
+        for session in list(self._sessions):
+            session.let_go()
+        return MysqlDriver(self.address)
+
+    def connect(self) -> MysqlSession:
+        (both, texts) = statements(self.address.qualifier)
+        connection = connect(self.address, PROGRAM)
+        session = MysqlSession(connection, self.address, writer=self._writer, statements=both, parts=texts)
+        self._sessions.add(session)
+        return session
+
+    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
+        return failures.trouble(error, reading=reading)
+
+    def explain(self, error: Exception) -> StorageError | None:
+        return failures.explain(error, self.address.label)
+
+    def migrate(self) -> list[str]:
+        session = self.connect()
+        try:
+            return migrations.migrate(session, self.address)
+        finally:
+            session.close()
+
+    def pending_migrations(self) -> list[str]:
+        session = self.connect()
+        try:
+            return migrations.missing_versions(session, self.address)
+        finally:
+            session.close()
+
+    def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
+        """Neither server tells; they are asked (`ServerWatch`)."""
+        return None

@@ -1,0 +1,86 @@
+-- Statements of storage/inspect.py: what people look at. Never read by the engine.
+
+-- name: job
+SELECT id, state, name, payload, code, queue, executor, priority, tags, idempotency_key, parent_id, `trigger`,
+    schedule, created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes,
+    cancel_requested_at IS NOT NULL, overdue_at IS NOT NULL, server_id, error, result, progress, progress_note
+FROM embedq_jobs WHERE id = $1;
+
+-- name: attempts
+SELECT attempt, ending, started_at, finished_at, error, traceback, server_id
+FROM embedq_attempts WHERE job_id = $1 ORDER BY claim;
+
+-- name: last_traceback
+SELECT traceback FROM embedq_attempts WHERE job_id = $1 ORDER BY claim DESC LIMIT 1;
+
+-- name: outcome
+SELECT state, result, error FROM embedq_jobs WHERE id = $1;
+
+-- name: logs
+SELECT at, attempt, message FROM embedq_logs WHERE job_id = $1 ORDER BY id;
+
+-- name: children
+SELECT id FROM embedq_jobs WHERE parent_id = $1 ORDER BY id;
+
+-- name: servers
+SELECT s.id, s.uuid, s.hostname, s.pid, s.version, s.workers, s.queues, s.started_at, s.heartbeat_at, s.stopping_at,
+    (SELECT count(*) FROM embedq_jobs WHERE running_on = s.id),
+    EXISTS (SELECT 1 FROM embedq_leases WHERE holder = s.id)
+FROM embedq_servers AS s ORDER BY s.id;
+
+-- name: schedules
+SELECT name, spec, misfire, task, template, next_fire_at, last_fire_at, last_job_id, paused_at, error, created_at, updated_at
+FROM embedq_schedules ORDER BY name;
+
+-- name: occurrences
+SELECT fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at
+FROM embedq_occurrences WHERE schedule = $1 ORDER BY fire_at DESC LIMIT $2;
+
+-- name: count_ready
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'ready' LIMIT $1) AS found;
+
+-- name: count_suspect
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'suspect' LIMIT $1) AS found;
+
+-- name: count_scheduled
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = $1 LIMIT $2) AS found;
+
+-- name: count_running
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = 'running' LIMIT $1) AS found;
+
+-- name: count_parked
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = 'parked' LIMIT $1) AS found;
+
+-- name: count_awaiting
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = 'awaiting' LIMIT $1) AS found;
+
+-- name: count_ended
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = $1 LIMIT $2) AS found;
+
+-- name: parked_needs
+SELECT DISTINCT needs FROM embedq_jobs WHERE state = 'parked';
+
+-- name: has_ready
+SELECT 1 FROM embedq_jobs FORCE INDEX (embedq_jobs_lane) WHERE lane = 'ready' LIMIT 1;
+
+-- name: totals
+SELECT ending, CAST(sum(jobs) AS SIGNED), CAST(sum(ran_us) AS SIGNED), CAST(sum(waited_us) AS SIGNED)
+FROM embedq_counters WHERE minute >= $1 GROUP BY ending;
+
+-- name: oldest_ready
+SELECT queue, min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs WHERE lane = 'ready' LIMIT $1) AS found
+GROUP BY queue;
+
+-- Parts of the searches that storage/inspect.py composes.
+
+-- name: job_columns
+id, state, name, payload, code, queue, executor, priority, tags, idempotency_key, parent_id, `trigger`, schedule,
+created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, cancel_requested_at IS NOT NULL,
+overdue_at IS NOT NULL, server_id, error, result, progress, progress_note;
+
+-- name: has_tag
+-- As text: reading JSON would fail at a row that somebody has damaged.
+LOCATE(JSON_QUOTE(?), tags) > 0;
+
+-- name: error_contains
+LOCATE(?, error) > 0;

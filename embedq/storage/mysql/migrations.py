@@ -1,0 +1,91 @@
+"""The schema's versions, each applied once, however many processes start together.
+
+A statement that changes the schema commits at once, so that a version is written to be run again from its beginning;
+it is on record when all of it has been applied. A lock of the server keeps two processes from doing so together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from embedq.errors import ConfigurationError, SchemaTooNewError, StorageBusyError
+from embedq.storage.mysql.address import Address
+from embedq.storage.mysql.session import MysqlSession
+
+# In order; one SQL file each. A released one never changes.
+VERSIONS = ("schema_0001",)
+LOCK_SECONDS = 60
+# What the tables need: SKIP LOCKED and JSON_TABLE.
+OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
+COLLATIONS = {"MariaDB": "utf8mb4_nopad_bin", "MySQL": "utf8mb4_0900_bin"}
+
+
+def migrate(session: MysqlSession, address: Address) -> list[str]:
+    """Apply the versions that are missing and return their names.
+
+    Raises:
+        SchemaTooNewError: there are unknown ones.
+        ConfigurationError: the server is too old.
+    """
+    _check_version(session)
+    if not missing_versions(session, address):
+        return []
+    lock = "embedq " + hashlib.sha256(address.qualifier.encode()).hexdigest()[:32]
+    if session.execute("SELECT GET_LOCK(%s, %s)", (lock, LOCK_SECONDS)) != [(1,)]:
+        raise StorageBusyError(
+            f"another process has been migrating {address.label} for {LOCK_SECONDS} seconds; look for it in SHOW "
+            "PROCESSLIST"
+        )
+    try:
+        missing = missing_versions(session, address)
+        for version in missing:
+            _apply(session, address, version)
+    finally:
+        session.execute("SELECT RELEASE_LOCK(%s)", (lock,))
+    return missing
+
+
+def _apply(session: MysqlSession, address: Address, version: str) -> None:
+    collation = COLLATIONS[session.product]
+    session.execute(
+        f"CREATE TABLE IF NOT EXISTS {address.qualifier}embedq_migrations (name VARCHAR(64) NOT NULL PRIMARY KEY, "
+        f"applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE = InnoDB CHARACTER SET utf8mb4 "
+        f"COLLATE {collation}"
+    )
+    script = (Path(__file__).parent / f"{version}.sql").read_text(encoding="utf-8")
+    script = re.sub(r"^\s*--.*\n", "", script, flags=re.MULTILINE).replace("{collation}", collation)
+    for statement in re.split(r";\s*\n", script):
+        if statement.strip():
+            session.execute(re.sub(r"(EXISTS|TABLE|INTO) embedq_", rf"\1 {address.qualifier}embedq_", statement))
+    session.execute(f"INSERT INTO {address.qualifier}embedq_migrations (name) VALUES (%s)", (version,))
+
+
+def _check_version(session: MysqlSession) -> None:
+    [(version,)] = session.execute("SELECT VERSION()")
+    found = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if found < OLDEST[session.product]:
+        oldest = ".".join(map(str, OLDEST[session.product]))
+        raise ConfigurationError(f"embedq needs {session.product} {oldest} or later; this server is {version}")
+
+
+def missing_versions(session: MysqlSession, address: Address) -> list[str]:
+    """The versions that the database has not had yet.
+
+    Raises:
+        SchemaTooNewError: it has had some that this embedq does not know.
+    """
+    exists = session.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
+        (address.database, f"{address.prefix}embedq_migrations"),
+    )
+    table = f"{address.qualifier}embedq_migrations"
+    applied = {name for (name,) in session.execute(f"SELECT name FROM {table}")} if exists else set()
+    unknown = sorted(applied.difference(VERSIONS))
+    if unknown:
+        raise SchemaTooNewError(
+            f"{address.label} was migrated by a newer embedq: it has {', '.join(unknown)}, and this one knows up to "
+            f"{VERSIONS[-1]}. Nothing was changed. Upgrade embedq in this process, or give the app a prefix of its own."
+        )
+    return [version for version in VERSIONS if version not in applied]
