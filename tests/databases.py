@@ -3,6 +3,7 @@
 EMBEDQ_TEST_DATABASES=sqlite,postgresql   which; unless it is set, SQLite and the servers that answer
 CI=true                                   all of them: there a server that is missing is a failure
 EMBEDQ_TEST_POSTGRESQL=postgresql://…     where PostgreSQL is; schemas named embedq_test_… are made there and dropped
+EMBEDQ_TEST_MYSQL=mysql://…               where MySQL or MariaDB is; databases and users named embedq_test_… likewise
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from embedq import TRANSITIONS
 from embedq.config import Settings
 from embedq.storage import backends
 from embedq.storage.base import Database
+from tests import mysql_home
 
 POSTGRESQL = os.environ.get("EMBEDQ_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
@@ -25,7 +27,9 @@ def _kinds() -> list[str]:
     wanted = os.environ.get("EMBEDQ_TEST_DATABASES")
     if wanted:
         return wanted.split(",")
-    return ["sqlite", "postgresql"] if os.environ.get("CI") or _answers(POSTGRESQL) else ["sqlite"]
+    ci = bool(os.environ.get("CI"))
+    found = {"sqlite": True, "postgresql": ci or _answers(POSTGRESQL), "mysql": ci or mysql_home.answers()}
+    return [kind for kind, there in found.items() if there]
 
 
 def _answers(url: str) -> bool:
@@ -242,5 +246,6 @@ class PostgreSQLHome:
 
 def make_home(kind: str) -> Home:
     """The home of one kind of database."""
-    homes = {"sqlite": SQLiteHome, "postgresql": PostgreSQLHome}
-    return homes[kind]()
+    if kind == "mysql":
+        return mysql_home.MySQLHome()
+    return {"sqlite": SQLiteHome, "postgresql": PostgreSQLHome}[kind]()

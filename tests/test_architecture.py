@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "embedq"
 LAYERS: list[set[str]] = [
     {
         "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "handle",
-        "interrupts", "job", "liveness", "middleware", "misfire", "options", "retry", "schedule", "serializers",
+        "interrupts", "job", "liveness", "middleware", "misfire", "offload", "options", "retry", "schedule", "serializers",
         "signing", "stored_retry", "task", "version", "wakeup",
     },
     {"storage"},
@@ -26,7 +26,9 @@ STRANGERS = [("worker", "maintenance"), ("maintenance", "worker")]
 CORE_PACKAGES = {"cloudpickle", "croniter", "filelock", "sqlite_utils", "tenacity"}
 CLI_PACKAGES = {"click", "tabulate"}
 # Drivers of servers, each for its own folder. They are extras: `backends` says which one is missing.
-DRIVERS = {"storage.postgresql": {"psycopg"}, "storage.backends": {"psycopg"}}
+DRIVERS = {
+    "storage.postgresql": {"psycopg"}, "storage.mysql": {"pymysql"}, "storage.backends": {"psycopg", "pymysql"},
+}  # fmt: skip
 
 
 def module_files() -> dict[str, Path]:
@@ -129,8 +131,9 @@ def test_sql_is_named_and_every_name_is_used() -> None:
     from embedq.storage import named_sql
 
     source = "\n".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "storage").glob("*.py"))
-    named = {folder: set(named_sql.read(PACKAGE / "storage" / folder)) for folder in ("sqlite", "postgresql")}
+    named = {folder: set(named_sql.read(PACKAGE / "storage" / folder)) for folder in ("sqlite", "postgresql", "mysql")}
     assert named["sqlite"] == named["postgresql"]
+    assert named["mysql"] == named["sqlite"] | {"inserted_ids"}
     # count_<state> is composed from the state; {name} is a part of a composed query.
     unused = [
         name
