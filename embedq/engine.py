@@ -16,6 +16,7 @@ from embedq.clock import Clock, SystemClock
 from embedq.config import Settings
 from embedq.errors import ConfigurationError, NotStartedError, StorageMissingError
 from embedq.middleware import EnqueueMiddleware, Middleware
+from embedq.offload import Offload
 from embedq.signing import Key, load_or_create_key
 from embedq.storage import backends
 from embedq.storage.base import Database
@@ -33,7 +34,9 @@ class Engine:
 
     Attributes:
         runtime: the threads; None while the app is not started here.
+        offload: where calls from an event loop wait for the database.
         when_connected: called each time the database has been opened.
+        when_needed: called when somebody wants the database and it is not open; an integration connects here.
     """
 
     settings: Settings
@@ -45,6 +48,8 @@ class Engine:
     def __init__(self, when_connected: Callable[[], None]) -> None:
         self.registry: Registry = REGISTRY
         self.runtime: Runtime | None = None
+        self.offload = Offload()
+        self.when_needed: Callable[[], None] | None = None
         self._when_connected = when_connected
         self._lock = threading.RLock()
         # A lock of its own: `stop` holds the other while it waits for jobs, and those may enqueue.
@@ -84,6 +89,8 @@ class Engine:
     @property
     def database(self) -> Database:
         """The open database. NotStartedError before `start` or `connect`."""
+        if self._database is None and self.when_needed is not None:
+            self.when_needed()
         if self._database is None:
             raise NotStartedError(
                 "embedq is not connected: call embedq.start() where the app starts up, or embedq.connect(url) in a "
@@ -189,7 +196,8 @@ class Engine:
     def after_fork(self) -> None:
         """In the child of a fork: threads are gone, locks may be held for ever, connections are not ours to touch."""
         runtime, self.runtime = self.runtime, None
-        _INHERITED.append((runtime, self._lock, self._key_lock))
+        _INHERITED.append((runtime, self._lock, self._key_lock, self.offload))
+        self.offload = Offload()
         self._lock = threading.RLock()
         self._key_lock = threading.Lock()
         self.registry.after_fork()

@@ -13,7 +13,7 @@
 
 The first of a list is the outermost. An exception that a job raises passes through the context managers; one that a
 context manager raises counts as the job's own. For an `async def` job they are entered on the event loop, so they must
-not block.
+not block; one that is an asynchronous context manager as well is entered as that.
 """
 
 from __future__ import annotations

@@ -332,6 +332,39 @@ def test_middleware_wraps_async_jobs_too(tmp_path: Path) -> None:
     app.close()
 
 
+class EitherWay:
+    """Middleware that may wait where the job runs on the event loop."""
+
+    def __init__(self, job: JobContext) -> None: ...
+
+    def __enter__(self) -> None:
+        seen.append("enter")
+
+    def __exit__(self, *exception: object) -> None:
+        seen.append("exit")
+
+    async def __aenter__(self) -> None:
+        await asyncio.sleep(0)
+        seen.append("aenter")
+
+    async def __aexit__(self, *exception: object) -> None:
+        await asyncio.sleep(0)
+        seen.append("aexit")
+
+
+def test_middleware_that_is_an_async_context_manager_too_is_entered_as_what_the_job_is(tmp_path: Path) -> None:
+    with EmbedQ(f"sqlite:///{tmp_path}/app.db", middleware=[EitherWay]).start() as app:
+
+        @app.job(name="on the loop")
+        async def on_the_loop() -> None:
+            seen.append("async job")
+
+        assert on_the_loop.enqueue().wait(10) is JobState.SUCCEEDED
+        assert app.enqueue(note, "job").wait(10) is JobState.SUCCEEDED
+    assert seen == ["aenter", "async job", "aexit", "enter", "job", "exit"]
+    app.close()
+
+
 def test_middleware_that_fails_is_the_jobs_failure(tmp_path: Path) -> None:
     @contextmanager
     def broken(job: JobContext) -> Iterator[None]:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from embedq.context import enter_job, leave_job
@@ -120,9 +120,13 @@ class AsyncRunner:
     async def _call(self, call: PreparedCall) -> Any:
         token = enter_job(call.context)
         try:
-            with ExitStack() as stack:
+            async with AsyncExitStack() as stack:
                 for middleware in self._execution.middleware:
-                    stack.enter_context(middleware(call.context))
+                    manager = middleware(call.context)
+                    if isinstance(manager, AbstractAsyncContextManager):
+                        await stack.enter_async_context(manager)
+                    else:
+                        stack.enter_context(manager)
                 if not call.resolved.is_async:
                     # It stopped being a coroutine function after it was enqueued; the loop must not wait for it.
                     return await asyncio.to_thread(call.resolved.function, *call.args, **call.kwargs)
