@@ -21,6 +21,7 @@ from embedq.job import Ending
 from embedq.liveness import Presence, died, host_identity, notes_of, remove_files, sweep
 from embedq.storage import servers
 from embedq.storage.base import Database
+from embedq.storage.rows import Outcome
 from embedq.storage.servers import Identity, ServerRow
 
 logger = logging.getLogger("embedq")
@@ -129,27 +130,52 @@ class Membership:
         """Take back the jobs of every process that is known to be gone; return how many processes."""
         gone = [row for row in self._others() if self._is_gone(row)]
         for row in gone:
-            outcomes = self._database.write(
-                servers.rescue,
-                row.id,
-                started=notes_of(self._folder, row.uuid) if row.host == self._host else None,
+            rescue(
+                self._database,
+                row,
+                folder=self._folder,
+                host=self._host,
+                settings=self._settings,
                 now=self._clock.now(),
-                max_crashes=self._settings.max_crashes,
-                retention=self._settings.retention,
             )
-            crashed = sum(outcome.ending is Ending.CRASHED for outcome in outcomes)
-            logger.warning(
-                "process %s on %s is gone; %d of its jobs were running, %d more claimed; they go back to the queue",
-                row.pid, row.hostname, crashed, len(outcomes) - crashed,
-            )  # fmt: skip
-            if row.host == self._host:
-                remove_files(self._folder, row.uuid)
         if gone:
             self._rescued()
         return len(gone)
 
     def _is_gone(self, row: ServerRow) -> bool:
-        gone = died(self._folder, row.uuid) if row.host == self._host else None
-        if gone is None:
-            return row.heartbeat_at + self._settings.lease * SECOND < self._clock.now()
-        return gone
+        return is_gone(row, folder=self._folder, host=self._host, lease=self._settings.lease, now=self._clock.now())
+
+
+def is_gone(row: ServerRow, *, folder: Path, host: str, lease: float, now: int) -> bool:
+    """Whether a process is dead: by its lock file if it is on this host, otherwise by its heartbeat.
+
+    Args:
+        folder: where the processes of its database keep their lock files, and `host` that folder's `host_identity`.
+        lease: seconds after the last heartbeat.
+    """
+    gone = died(folder, row.uuid) if row.host == host else None
+    if gone is None:
+        return row.heartbeat_at + lease * SECOND < now
+    return gone
+
+
+def rescue(
+    database: Database, row: ServerRow, *, folder: Path, host: str, settings: Settings, now: int
+) -> list[Outcome]:
+    """Take back what a dead process held, and say so in the log; what became of its jobs."""
+    outcomes = database.write(
+        servers.rescue,
+        row.id,
+        started=notes_of(folder, row.uuid) if row.host == host else None,
+        now=now,
+        max_crashes=settings.max_crashes,
+        retention=settings.retention,
+    )
+    crashed = sum(outcome.ending is Ending.CRASHED for outcome in outcomes)
+    logger.warning(
+        "process %s on %s is gone; %d of its jobs were running, %d more claimed; they go back to the queue",
+        row.pid, row.hostname, crashed, len(outcomes) - crashed,
+    )  # fmt: skip
+    if row.host == host:
+        remove_files(folder, row.uuid)
+    return outcomes
