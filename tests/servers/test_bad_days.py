@@ -95,9 +95,11 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(url: str) -> None:
     try:
         first.begin(None, read_only=False)
         committed = first.mark
+        assert first.transaction.run("take_lease", ("leader", 1, 2, 0)) == 1
         first.commit()
         first.begin(None, read_only=False)
         rolled_back = first.mark
+        assert first.transaction.run("take_lease", ("leader", 1, 3, 0)) == 1
         first.rollback()
         assert second.committed(committed)
         assert not second.committed(rolled_back)

@@ -91,6 +91,8 @@ class MysqlTransaction:
         statements: see `compiled`.
         parts: pieces of SQL that the read model composes queries of.
         qualify: completes the names of tables in such a query.
+    Attributes:
+        wrote: something has been changed.
     """
 
     __slots__ = ("_cursor", "_parts", "_qualify", "_statements", "wrote")
@@ -109,7 +111,6 @@ class MysqlTransaction:
         self.wrote = False
 
     def run(self, statement: str, params: Params = ()) -> int:
-        self.wrote = True
         if statement == "succeed_jobs":
             return sum(self._last(statement, (batch,)) for batch in _json_batches(str(params[0])))
         return self._last(statement, params)
@@ -120,7 +121,9 @@ class MysqlTransaction:
                 self._cursor.execute(part.sql, part.arrange(params))
         except pymysql.err.DataError as error:
             raise _too_long(error) from error
-        return self._cursor.rowcount
+        changed = self._cursor.rowcount
+        self.wrote = self.wrote or changed > 0
+        return changed
 
     def one(self, statement: str, params: Params = ()) -> Row | None:
         rows = self.all(statement, params)
