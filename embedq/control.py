@@ -122,11 +122,11 @@ class JobControl:
         import asyncio
 
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (state := await asyncio.to_thread(self.job_state, job_id)) not in ENDED:
+        while (state := await self._engine.offload.run(self.job_state, job_id)) not in ENDED:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeoutError(f"job {job_id} is still {state.value} after {timeout:g} s")
             await asyncio.sleep(WAIT_POLL_SECONDS)
-        return await asyncio.to_thread(self.result_of, job_id, None)
+        return await self._engine.offload.run(self.result_of, job_id, None)
 
     def cancel_job(self, job_id: JobId) -> JobState:
         engine = self._engine

@@ -49,10 +49,8 @@ class Enqueueing:
             return self._announce(row.run_at, self._engine.database.write(jobs.insert, row))
 
     async def asubmit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
-        """`submit`, on a thread of the event loop's pool."""
-        import asyncio
-
-        return await asyncio.to_thread(self.submit, call, run_at=run_at)
+        """`submit`, without blocking the event loop."""
+        return await self._engine.offload.run(self.submit, call, run_at=run_at)
 
     def submit_many(self, calls: Iterable[Call]) -> list[JobHandle]:
         """Enqueue calls in one transaction: all of them, or none."""
