@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
 
 from embedq.clock import Clock
 from embedq.config import Settings
@@ -49,6 +49,11 @@ class EmbedQ:
         ConfigurationError: a setting that cannot work.
     """
 
+    # The parts that `embedq.testing` has others for.
+    _engine_type: ClassVar[type[Engine]] = Engine
+    _control_type: ClassVar[type[JobControl]] = JobControl
+    _recurring_type: ClassVar[type[RecurringJobs]] = RecurringJobs
+
     def __init__(
         self,
         url: str | Path | None = None,
@@ -58,11 +63,11 @@ class EmbedQ:
         middleware: Iterable[Middleware] = (),
         **settings: Any,
     ) -> None:
-        self.engine = Engine(when_connected=lambda: self._recurring.write_pending())
+        self.engine = self._engine_type(when_connected=lambda: self._recurring.write_pending())
         self._drafting = Drafting(self.engine)
-        self._control = JobControl(self.engine, self._enqueue_continuation)
+        self._control = self._control_type(self.engine, self._enqueue_continuation)
         self._enqueueing = Enqueueing(self.engine, self._drafting, self._control)
-        self._recurring = RecurringJobs(self.engine, self._drafting)
+        self._recurring = self._recurring_type(self.engine, self._drafting)
         self.configure(url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings)
 
     def configure(

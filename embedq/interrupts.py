@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from embedq.errors import JobInterrupt
@@ -106,6 +107,16 @@ class Interruptible:
 def this_thread() -> Interruptible | None:
     """This thread's `Interruptible`; None in a thread that nobody interrupts."""
     return getattr(_current, "interruptible", None)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruptible]:
+    """Let this thread be interrupted inside, though it belongs to somebody else, as in a test."""
+    before = this_thread()
+    try:
+        yield Interruptible()
+    finally:
+        _current.interruptible = before
 
 
 class Shielded:

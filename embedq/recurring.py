@@ -49,6 +49,7 @@ class RecurringJobs:
         self._engine = engine
         self._drafting = drafting
         self._pending: list[Callable[[], None]] = []
+        self._declared: dict[str, Callable[[RecurringJobs], None]] = {}
 
     def put(
         self,
@@ -87,10 +88,18 @@ class RecurringJobs:
             if changed:
                 self._changed()
 
+        self._declared[name] = lambda other: other.put(
+            name, when, call, timezone=timezone, misfire=misfire, grace=grace
+        )
         if self._engine.connected:
             write()
         else:
             self._pending.append(write)
+
+    def declare_in(self, other: RecurringJobs) -> None:
+        """Put everything that was put here into another app as well."""
+        for put in self._declared.values():
+            put(other)
 
     def write_pending(self) -> None:
         """Write what was put before the app was connected."""
@@ -121,6 +130,7 @@ class RecurringJobs:
     def remove(self, name: str) -> None:
         """Forget it."""
         self._engine.database.write(schedules.remove, name)
+        self._declared.pop(name, None)
 
     def _changed(self) -> None:
         """Let the leader look again, if it is here."""

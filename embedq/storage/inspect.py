@@ -294,6 +294,22 @@ def parked_needs(tx: Transaction) -> list[str]:
     return [needs for (needs,) in tx.all("parked_needs")]
 
 
+def next_due(tx: Transaction) -> int | None:
+    """When the next scheduled job is due, in microseconds; None if there is none."""
+    row = tx.one("next_due")
+    return row[0] if row else None
+
+
+def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
+    """Where the most urgent of the ready jobs runs; `queues` as for a claim."""
+    for queue in [None] if queues is None else queues:
+        condition, params = _matching(state=JobState.READY, queue=queue)
+        sql = f"SELECT executor FROM embedq_jobs {condition} ORDER BY priority DESC, id LIMIT 1"
+        for (executor,) in tx.select(sql, params):
+            return str(executor)
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Whether a ready job is there, or a suspect, when the next is due (microseconds), and which running to cancel."""
@@ -306,12 +322,11 @@ class Waiting:
 
 def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Waiting:
     """What a dispatcher that works `queues` (None: all) must know after somebody else has written. A few seeks."""
-    due = tx.one("next_due")
     cancels = tx.all("cancel_requests", (server_id,))
     return Waiting(
         ready=_has_ready(tx, queues),
         suspect=tx.one("suspect_waits", (json_or_none(queues),)) is not None,
-        next_due=due[0] if due else None,
+        next_due=next_due(tx),
         cancels=[(job_id, claim) for job_id, claim in cancels],
     )
 

@@ -87,7 +87,7 @@ class AsyncRunner:
         slot = self._notes.take_slot()
         self._notes.note(slot, job.id)
         try:
-            self._report(await self._execute(job))
+            self._report(await execute(self._execution, job))
         except BaseException:
             logger.critical("job %s (%s) fell out of the event loop", job.id, job.name, exc_info=True)
             raise
@@ -95,44 +95,6 @@ class AsyncRunner:
             self._running.pop((job.id, job.claim), None)
             self._overdue.discard((job.id, job.claim))
             self._notes.free_slot(slot)
-
-    async def _execute(self, job: ClaimedJob) -> Outcome:
-        execution = self._execution
-        started = execution.clock.now()
-        call = execution.prepare(job, started)
-        if isinstance(call, Outcome):
-            return call
-        task = asyncio.ensure_future(self._call(call))
-        run = execution.watch(call, _canceller(task, asyncio.get_running_loop()))
-        result: Any = MISSING
-        error: BaseException | None = None
-        try:
-            result = await task
-        except asyncio.CancelledError as cancelled:
-            # A cancellation that nobody here asked for is the job's own doing, and a failure like any other.
-            error = run.interrupted() if run.interrupted is not None else cancelled
-        except BaseException as raised:
-            error = raised
-        finally:
-            execution.watchdog.remove(run)
-        return execution.classify(call, run, started, result, error)
-
-    async def _call(self, call: PreparedCall) -> Any:
-        token = enter_job(call.context)
-        try:
-            async with AsyncExitStack() as stack:
-                for middleware in self._execution.middleware:
-                    manager = middleware(call.context)
-                    if isinstance(manager, AbstractAsyncContextManager):
-                        await stack.enter_async_context(manager)
-                    else:
-                        stack.enter_context(manager)
-                if not call.resolved.is_async:
-                    # It stopped being a coroutine function after it was enqueued; the loop must not wait for it.
-                    return await asyncio.to_thread(call.resolved.function, *call.args, **call.kwargs)
-                return await call.resolved.function(*call.args, **call.kwargs)
-        finally:
-            leave_job(token)
 
     def replace(self, job_id: int, claim: int) -> bool:
         """Stop counting an overdue job; if it blocks the loop, open another for the jobs to come."""
@@ -151,6 +113,46 @@ class AsyncRunner:
             if thread.is_alive() and not loop.is_closed():
                 loop.call_soon_threadsafe(loop.stop)
                 thread.join(timeout)
+
+
+async def execute(execution: Execution, job: ClaimedJob) -> Outcome:
+    """`Execution.run` for an `async def` job, on the loop that is running."""
+    started = execution.clock.now()
+    call = execution.prepare(job, started)
+    if isinstance(call, Outcome):
+        return call
+    task = asyncio.ensure_future(_call(execution, call))
+    run = execution.watch(call, _canceller(task, asyncio.get_running_loop()))
+    result: Any = MISSING
+    error: BaseException | None = None
+    try:
+        result = await task
+    except asyncio.CancelledError as cancelled:
+        # A cancellation that nobody here asked for is the job's own doing, and a failure like any other.
+        error = run.interrupted() if run.interrupted is not None else cancelled
+    except BaseException as raised:
+        error = raised
+    finally:
+        execution.watchdog.remove(run)
+    return execution.classify(call, run, started, result, error)
+
+
+async def _call(execution: Execution, call: PreparedCall) -> Any:
+    token = enter_job(call.context)
+    try:
+        async with AsyncExitStack() as stack:
+            for middleware in execution.middleware:
+                manager = middleware(call.context)
+                if isinstance(manager, AbstractAsyncContextManager):
+                    await stack.enter_async_context(manager)
+                else:
+                    stack.enter_context(manager)
+            if not call.resolved.is_async:
+                # It stopped being a coroutine function after it was enqueued; the loop must not wait for it.
+                return await asyncio.to_thread(call.resolved.function, *call.args, **call.kwargs)
+            return await call.resolved.function(*call.args, **call.kwargs)
+    finally:
+        leave_job(token)
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
