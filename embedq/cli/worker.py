@@ -19,9 +19,9 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -32,9 +32,45 @@ from embedq.cli.text import clip, safe, safe_lines
 from embedq.errors import ConfigurationError, EmbedqError
 from embedq.version import VERSION
 
+C = TypeVar("C", bound=Callable[..., Any])
+
 SHOWN_TASKS = 12
 LABEL = 10
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def worker_options(command: C) -> C:
+    """Add the options of every command that runs jobs; `run` takes them."""
+    for option in reversed(
+        (
+            click.option(
+                "--workers", type=click.IntRange(1, 1000), help="Threads that run jobs. [default: the app's, 10]"
+            ),
+            click.option(
+                "--queues", metavar="A,B", help="Only these queues, most urgent first. [default: the app's, all]"
+            ),
+            click.option(
+                "--durability",
+                type=click.Choice(["full", "normal"]),
+                help="full: survive a power cut; normal: a crash of the process. [default: the app's, full]",
+            ),
+            click.option(
+                "--stop-timeout",
+                type=click.FloatRange(min=0),
+                metavar="SECONDS",
+                help="How long running jobs may take to end at a stop. [default: the app's, 30]",
+            ),
+            click.option(
+                "--log-level",
+                type=click.Choice(["debug", "info", "warning", "error"]),
+                default="info",
+                show_default=True,
+                help="What is written to stderr, unless the application sets up logging itself.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -46,37 +82,10 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
     help="The module to import from the current directory, and in it an EmbedQ or a function that returns one. "
     "Without ATTR: embedq's default app.",
 )
-@click.option("--workers", type=click.IntRange(1, 1000), help="Threads that run jobs. [default: the app's, 10]")
-@click.option("--queues", metavar="A,B", help="Only these queues, most urgent first. [default: the app's, all]")
-@click.option(
-    "--durability",
-    type=click.Choice(["full", "normal"]),
-    help="full: survive a power cut; normal: a crash of the process. [default: the app's, full]",
-)
-@click.option(
-    "--stop-timeout",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long running jobs may take to end at a stop. [default: the app's, 30]",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="What is written to stderr, unless the application sets up logging itself.",
-)
+@worker_options
 @shared_options
 @pass_session
-def worker(
-    session: Session,
-    target: str,
-    workers: int | None,
-    queues: str | None,
-    durability: str | None,
-    stop_timeout: float | None,
-    log_level: str,
-) -> None:
+def worker(session: Session, /, target: str, **options: Any) -> None:
     """Run jobs until SIGTERM or Ctrl-C.
 
     At a stop, running jobs get time to end; the exit code is 0 when all did, 1 when one did not yield. A second Ctrl-C
@@ -86,6 +95,29 @@ def worker(
       embedq worker --app shop.jobs:queue
       embedq worker --app shop --queues critical,default --workers 20
     """
+    run(session, lambda: load(target), target, **options)
+
+
+def run(
+    session: Session,
+    find_app: Callable[[], EmbedQ],
+    target: str,
+    *,
+    workers: int | None,
+    queues: str | None,
+    durability: str | None,
+    stop_timeout: float | None,
+    log_level: str,
+) -> None:
+    """Run an app's jobs until a signal comes.
+
+    Args:
+        find_app: called once; gives the app, which must not be connected if a setting is given.
+        target: where the app is from, for messages.
+    Raises:
+        CommandError: a job did not yield at the stop.
+        ConfigurationError: a setting that cannot work, or comes too late.
+    """
     given: dict[str, Any] = {
         "url": session.url,
         "workers": workers,
@@ -94,7 +126,7 @@ def worker(
         "stop_timeout": stop_timeout,
     }
     with _stdout_kept_clear(session) as stdout:
-        app = load(target)
+        app = find_app()
         _log(log_level)
         configure(app, target, {name: value for name, value in given.items() if value is not None})
         with Signals() as signals:
