@@ -7,24 +7,21 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from embedq.clock import Clock
 from embedq.config import Settings
-from embedq.errors import JobError
-from embedq.job import JobState
 from embedq.maintenance.leader import Leader
 from embedq.maintenance.membership import Membership
 from embedq.middleware import Middleware
-from embedq.serializers import loads_value
 from embedq.signing import Key
-from embedq.storage import inspect
 from embedq.storage.base import Database
 from embedq.task import Registry
 from embedq.wakeup import WakeUp
 from embedq.worker.dispatcher import Dispatcher
 from embedq.worker.execution import Execution
+from embedq.worker.parents import load_result
 from embedq.worker.resolving import Resolver
 from embedq.worker.runs import Watchdog
 
@@ -96,20 +93,9 @@ class Runtime:
             server_id=self._server_id,
             save_log=dispatcher.notes.log,
             save_progress=dispatcher.notes.progress,
-            load_parent=self._load_result,
+            load_parent=partial(load_result, self._database),
             on_overdue=dispatcher.overdue,
         )
-
-    def _load_result(self, job_id: int) -> Any:
-        found = self._database.read(inspect.outcome, job_id)
-        if found is None:
-            raise JobError(f"the parent job {job_id} is not there any more")
-        state, result, error = found
-        if state is not JobState.SUCCEEDED or (result is None and error):
-            raise JobError(
-                f"the parent job {job_id} left no result: it is {state.value}{f' ({error})' if error else ''}"
-            )
-        return None if result is None else loads_value(result)
 
     def _look_again(self) -> None:
         self.dispatcher.look_again()
