@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,7 @@ _ALLOWED = " OR ".join(
     for old, news in TRANSITIONS.items()
     if news
 )
-_TABLES = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters")
+_TABLES = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies")
 
 
 def _connect(**arguments: Any) -> Any:
@@ -105,7 +106,9 @@ class MySQLHome:
     def kill_connections(self) -> int:
         threads = self._threads()
         for thread in threads:
-            self._run(f"KILL {thread}")
+            # It may have gone by itself.
+            with suppress(Exception):
+                self._run(f"KILL {thread}")
         return len(threads)
 
     def _threads(self) -> list[int]:

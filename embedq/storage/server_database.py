@@ -19,12 +19,12 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageError, StorageUncertainError
 from embedq.interrupts import Shielded
-from embedq.storage.base import Listener, Transaction
+from embedq.storage.base import ForeignTransaction, Lent, Listener, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.server_clock import ServerClock
 
@@ -36,8 +36,9 @@ READERS = 2
 # How often a transaction is run again that another one made fail.
 CONFLICTS = 20
 LONGEST_PAUSE = 1.0
-# How often the database is asked for news where it does not tell.
-ASK_SECONDS = 0.05
+# How often a database that does not tell is asked for news: soon after there was some, and when nothing happens.
+SHORTEST_ASK_SECONDS = 0.02
+LONGEST_ASK_SECONDS = 0.2
 
 
 class Trouble(Enum):
@@ -104,6 +105,9 @@ class Driver(Protocol):
     def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
         """See `Database.listen`."""
 
+    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
+        """See `Database.foreign`. The database is the one of that identity."""
+
 
 class ServerDatabase:
     """A database on a server.
@@ -119,6 +123,7 @@ class ServerDatabase:
         self._busy_timeout = busy_timeout
         self._locks = locks
         self._folder: Path | None = None
+        self._known_identity: str | None = None
         self._clock: ServerClock | None = None
         self._writer: Session | None = None
         self._transaction: Transaction | None = None
@@ -133,8 +138,13 @@ class ServerDatabase:
     @property
     def folder(self) -> Path:
         if self._folder is None:
-            self._folder = self._locks(self._on_reader(lambda session: session.identity()))
+            self._folder = self._locks(self._identity())
         return self._folder
+
+    def _identity(self) -> str:
+        if self._known_identity is None:
+            self._known_identity = self._on_reader(lambda session: session.identity())
+        return self._known_identity
 
     def clock(self, base: Clock) -> Clock:
         self._clock = ServerClock(base)
@@ -252,6 +262,9 @@ class ServerDatabase:
         with Shielded(), self._may_read:
             return self._explaining(lambda: self._patiently(once, reading=True))
 
+    def foreign(self, lent: Lent) -> ForeignTransaction:
+        return self._driver.foreign(lent, self._identity())
+
     def watch(self) -> ServerWatch:
         return ServerWatch(self)
 
@@ -344,21 +357,34 @@ _INHERITED: list[ServerDatabase] = []
 
 
 class ServerWatch:
-    """Where the server tells of changes, every question is worth asking; where it does not, one in a while."""
+    """Where the server tells of changes, every question is worth asking.
+
+    Where it does not, questions follow one another as fast as they are put for a second after an answer was a new one,
+    and then more and more slowly.
+    """
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
         self._asked_at = 0.0
+        self._pause = 0.0
+        # The latest answer to each question.
+        self._answers: dict[Callable[..., Any], object] = {}
 
     def changed(self) -> bool:
         now = time.monotonic()
-        if now - self._asked_at < ASK_SECONDS and not self._database.told:
+        if now - self._asked_at < self._pause and not self._database.told:
             return False
         self._asked_at = now
         return True
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._database.read(function, *args, **kwargs)
+        answer = self._database.read(function, *args, **kwargs)
+        if self._answers.get(function) != answer:
+            self._answers[function] = answer
+            self._pause = 0.0
+        else:
+            self._pause = min(LONGEST_ASK_SECONDS, max(SHORTEST_ASK_SECONDS, self._pause * 1.25))
+        return answer
 
     def close(self) -> None:
         """It has no connection of its own."""
