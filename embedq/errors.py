@@ -22,6 +22,8 @@ EmbedqError
 │   ├── ResultUnavailableError    the job succeeded, but its result could not be stored
 │   └── WaitTimeoutError          `wait()` or `result()` took longer than asked
 ├── ScheduleNotFoundError         no such recurring job
+├── CopyError                     one database cannot be copied into the other as things stand
+├── TransactionError              jobs cannot be written in this transaction of the application's
 └── StorageError
     ├── StorageBusyError          the database stayed locked too long
     ├── StorageFullError          no space left
@@ -148,6 +150,17 @@ class ScheduleNotFoundError(EmbedqError, LookupError):
     """No recurring job of that name."""
 
 
+class TransactionError(EmbedqError):
+    """Jobs cannot be written in this transaction of the application's, or not yet be asked about. Nothing was written.
+
+    Raised by `embedq.transaction`, `on_commit` and `hold`.
+    """
+
+
+class CopyError(EmbedqError):
+    """One database cannot be copied into the other as things stand. The source is as it was."""
+
+
 class StorageError(EmbedqError):
     """The database could not do what was asked. Nothing was written, except as StorageUncertainError says."""
 
@@ -215,4 +228,4 @@ class JobCancelled(JobInterrupt):
 
 
 class JobStopped(JobInterrupt):
-    """The process is stopping; the job goes back to the queue and this attempt is not counted."""
+    """The process is stopping, or others had given it up and run the job: it goes back to the queue, uncounted."""

@@ -236,7 +236,7 @@ class PostgreSQLHome:
         )
 
     def _empty(self, schema: str) -> None:
-        tables = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters")
+        tables = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies")
         with self._connection.transaction():
             for table in tables:
                 self._connection.execute(f"DELETE FROM {schema}.embedq_{table}")

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import embedq
 from embedq import Discard, EmbedQ, JobState, Retry, current_job
 from embedq.cli import main
+from embedq.storage.sqlite.migrations import VERSIONS
 from tests.databases import Home, SQLiteHome
 from tests.support import ROOT, eventually
 
@@ -597,7 +598,7 @@ def test_servers_are_those_that_run_jobs(app: EmbedQ) -> None:
 
 def test_migrate_creates_a_database_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new.db"
-    assert run(url, "migrate", "--json").json == {"url": url, "created": True, "applied": ["schema_0001"]}
+    assert run(url, "migrate", "--json").json == {"url": url, "created": True, "applied": list(VERSIONS)}
     assert run(url, "migrate", "--json").json == {"url": url, "created": False, "applied": []}
     assert run(url, "migrate").out == f"{url} is up to date\n"
     assert run(url, "jobs").code == 0

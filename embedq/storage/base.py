@@ -46,6 +46,9 @@ class Transaction(Protocol):
     def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
         """Insert a row for each of `values`, in order, with the shared parameters; return their ids."""
 
+    def insert_rows(self, statement: str, rows: Sequence[Row]) -> None:
+        """Insert whole rows, as many as there are, in few round trips."""
+
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a query composed by the read model: `?` for its parameters, `{name}` for parts from the SQL files."""
 

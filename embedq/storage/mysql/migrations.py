@@ -15,7 +15,7 @@ from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.session import MysqlSession
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001",)
+VERSIONS = ("schema_0001", "schema_0002")
 LOCK_SECONDS = 60
 # What the tables need: SKIP LOCKED and JSON_TABLE.
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pymysql
 from pymysql.constants import CLIENT, ER
@@ -22,6 +22,8 @@ from embedq.errors import EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.mysql.address import Address
 from embedq.storage.server_clock import ServerClock
+
+T = TypeVar("T")
 
 # Applied to every connection. Rows are locked one by one, without the gaps between them, and what does not fit is an
 # error, whatever the server's own settings.
@@ -168,6 +170,14 @@ class MysqlTransaction:
             ids += range(first, first + step * len(batch), step)
         return ids
 
+    def insert_rows(self, statement: str, rows: Sequence[Row]) -> None:
+        self.wrote = True
+        [part] = self._statements[statement]
+        head, _, marks = part.sql.partition("VALUES ")
+        for batch in _batches(rows, size=lambda row: sum(len(value) for value in row if isinstance(value, str))):
+            params = [value for row in batch for value in part.arrange(row)]
+            self._cursor.execute(f"{head}VALUES {', '.join([marks] * len(batch))}", params)
+
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         text = self._qualify(sql.format_map(self._parts))
         self._cursor.execute(text.replace("%", "%%").replace("?", "%s"), tuple(params))
@@ -287,8 +297,8 @@ def connect(address: Address, program: str) -> pymysql.Connection[Any]:
 
 def qualified(sql: str, qualifier: str) -> str:
     """A statement with its tables' full names, so that no connection's current database decides."""
-    return re.sub(r"(?<![\w.`])embedq_(?=(?:jobs|attempts|logs|schedules|occurrences|servers|leases|counters)\b)",
-                  lambda _: f"{qualifier}embedq_", sql)  # fmt: skip
+    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies"
+    return re.sub(rf"(?<![\w.`])embedq_(?=(?:{tables})\b)", lambda _: f"{qualifier}embedq_", sql)
 
 
 def unlocked(sql: str) -> str:
@@ -310,16 +320,16 @@ def _keep_alive(connection: pymysql.Connection[Any]) -> None:
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _batches(values: Sequence[str]) -> Iterator[list[str]]:
-    """Runs of texts that one statement can say."""
-    batch: list[str] = []
-    size = 0
+def _batches(values: Sequence[T], size: Callable[[T], int] = len) -> Iterator[list[T]]:  # type: ignore[assignment]
+    """Runs of values that one statement can say; `size` gives the length of one as text."""
+    batch: list[T] = []
+    total = 0
     for value in values:
-        if batch and size + len(value) > BATCH_BYTES:
+        if batch and total + size(value) > BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, total = [], 0
         batch.append(value)
-        size += len(value)
+        total += size(value)
     if batch:
         yield batch
 

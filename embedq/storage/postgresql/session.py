@@ -112,6 +112,9 @@ class PostgresTransaction:
         self._note("jobs")
         return [job_id for (job_id,) in rows]
 
+    def insert_rows(self, statement: str, rows: Sequence[Row]) -> None:
+        self._execute(statement, (json.dumps(rows),))
+
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         numbers = iter(range(1, len(params) + 1))
         text = re.sub(r"\?", lambda _: f"${next(numbers)}", sql.format_map(self._sql))
@@ -234,8 +237,8 @@ class PostgresSession:
 
 def qualified(sql: str, schema: str) -> str:
     """A statement with its tables' schema, so that no search_path decides."""
-    return re.sub(r"\bembedq_(?=(?:jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity)\b)",
-                  f"{schema}.embedq_", sql)  # fmt: skip
+    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies"
+    return re.sub(rf"\bembedq_(?=(?:{tables})\b)", f"{schema}.embedq_", sql)
 
 
 def unlocked(sql: str) -> str:
