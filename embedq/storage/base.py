@@ -13,6 +13,7 @@ group is rolled back and each member runs again alone; so such a function change
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -51,6 +52,31 @@ class Transaction(Protocol):
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a query composed by the read model: `?` for its parameters, `{name}` for parts from the SQL files."""
+
+
+class ForeignTransaction(Transaction, Protocol):
+    """A transaction that the application has opened on a connection of its own, and will commit or roll back."""
+
+    def announce(self) -> None:
+        """Let workers be woken by the commit, where the database can do that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """A connection that the application lends; see `foreign.lend`.
+
+    Attributes:
+        connection: the driver's own, to be asked how it is.
+        execute: runs a statement through the library that holds it, and returns something like a cursor; None: there is
+            no library.
+        paramstyle: of `execute`, as the DB-API names them.
+        autocommit: what the library says of it; None: the connection knows.
+    """
+
+    connection: Any
+    execute: Callable[[str, tuple[Any, ...]], Any] | None = None
+    paramstyle: str = ""
+    autocommit: bool | None = None
 
 
 class Database(Protocol):
@@ -92,6 +118,14 @@ class Database(Protocol):
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` on one consistent snapshot. It must not write."""
+
+    def foreign(self, lent: Lent) -> ForeignTransaction:
+        """The application's own transaction, to write jobs in.
+
+        Raises:
+            TransactionError: the connection is to another database or closed, or has no transaction open and commits
+                each statement by itself.
+        """
 
     def watch(self) -> ChangeWatch:
         """A cheap way to notice that somebody wrote; for one thread."""

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from embedq.config import Retention
-from embedq.errors import JobNotFoundError, JobStateError
+from embedq.errors import JobNotFoundError, JobStateError, StorageBusyError
 from embedq.job import ENDED, JobState
 from embedq.storage import continuations
 from embedq.storage.base import Transaction
@@ -16,6 +16,8 @@ from embedq.storage.rows import PAYLOAD, NewJob
 # The columns that are rarely set stand together, from the first to the one before `created_at`.
 CODE, CREATED_AT = NewJob._fields.index("code"), NewJob._fields.index("created_at")
 NOTHING_RARE = (None,) * (CREATED_AT - CODE)
+# How often a job whose idempotency key is taken is looked for, and inserted after all when it is gone.
+KEY_TRIES = 10
 
 
 class Inserted(NamedTuple):
@@ -26,19 +28,32 @@ class Inserted(NamedTuple):
 
 
 def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> Inserted:
-    """Insert one job; with `claimed_by`, already running on that server: it is handed to an idle worker."""
-    if claimed_by is None and job[CODE:CREATED_AT] == NOTHING_RARE and job.expires_at is None:
-        job_id = tx.insert("insert_plain", (*job[:CODE], job.created_at, job.run_at))
-    elif claimed_by is None:
-        job_id = tx.insert("insert_job", (*job, 0, 0, None, None, None))
-    else:
+    """Insert one job; with `claimed_by`, already running on that server: it is handed to an idle worker.
+
+    Raises:
+        StorageBusyError: the job that has its idempotency key cannot be seen in this transaction.
+    """
+    for _ in range(KEY_TRIES):
+        job_id = _insert(tx, job, claimed_by)
+        if job_id is not None:
+            return Inserted(job_id, True)
+        # Only a key's conflict stops an insert. Where several write at once, its job may be pruned at this moment.
+        row = tx.one("job_id_by_key", (job.idempotency_key,))
+        if row is not None:
+            return Inserted(row[0], False)
+    raise StorageBusyError(
+        f"another job has the idempotency key {job.idempotency_key!r}, and this transaction cannot see it; roll back "
+        "and try again"
+    )
+
+
+def _insert(tx: Transaction, job: NewJob, claimed_by: int | None) -> int | None:
+    if claimed_by is not None:
         started = (JobState.RUNNING, *job[1:], 1, 1, job.created_at, job.created_at, claimed_by)
-        job_id = tx.insert("insert_job", started)
-    if job_id is not None:
-        return Inserted(job_id, True)
-    row = tx.one("job_id_by_key", (job.idempotency_key,))
-    # Only a key's conflict stops an insert. Where several write at once, the key's job may be pruned at this moment.
-    return insert(tx, job, claimed_by=claimed_by) if row is None else Inserted(row[0], False)
+        return tx.insert("insert_job", started)
+    if job[CODE:CREATED_AT] == NOTHING_RARE and job.expires_at is None:
+        return tx.insert("insert_plain", (*job[:CODE], job.created_at, job.run_at))
+    return tx.insert("insert_job", (*job, 0, 0, None, None, None))
 
 
 def insert_many(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:

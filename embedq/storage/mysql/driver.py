@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 from embedq.errors import StorageError
 from embedq.storage import named_sql
-from embedq.storage.base import Listener
-from embedq.storage.mysql import failures, migrations
+from embedq.storage.base import ForeignTransaction, Lent, Listener
+from embedq.storage.mysql import failures, foreign, migrations
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.session import MysqlSession, Statement, compiled, connect, qualified, unlocked
 from embedq.storage.server_database import Trouble
@@ -37,6 +38,8 @@ class MysqlDriver:
         # Names this process's transactions; a fork is another process.
         self._writer = str(uuid.uuid4())
         self._sessions: WeakSet[MysqlSession] = WeakSet()
+        # The application's connections that are to this database.
+        self._foreign: WeakSet[Any] = WeakSet()
 
     def after_fork(self) -> MysqlDriver:
         for session in list(self._sessions):
@@ -73,3 +76,7 @@ class MysqlDriver:
     def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
         """Neither server tells; they are asked (`ServerWatch`)."""
         return None
+
+    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
+        (writing, _), texts = statements(self.address.qualifier)
+        return foreign.borrow(lent, self.address, writing, texts, identity, self._foreign)

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import psycopg
 
 from embedq.errors import StorageError
 from embedq.storage import named_sql
-from embedq.storage.postgresql import failures, migrations
+from embedq.storage.base import ForeignTransaction, Lent
+from embedq.storage.postgresql import failures, foreign, migrations
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.listener import PostgresListener
 from embedq.storage.postgresql.session import PostgresSession, qualified, unlocked
@@ -37,6 +39,8 @@ class PostgresDriver:
         self._durability = durability
         self._pooled = address.pooled
         self._sessions: WeakSet[PostgresSession] = WeakSet()
+        # The application's connections that are to this database.
+        self._foreign: WeakSet[Any] = WeakSet()
 
     def after_fork(self) -> PostgresDriver:
         for session in list(self._sessions):
@@ -93,6 +97,10 @@ class PostgresDriver:
         if self._pooled:
             return None
         return PostgresListener(self._open, self.address.channel, changed, self._is_own)
+
+    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
+        writing, _ = statements(self.address.quoted_schema)
+        return foreign.borrow(lent, self.address, writing, identity, self._foreign)
 
     def _is_own(self, backend: int) -> bool:
         return any(session.backend == backend for session in list(self._sessions))

@@ -78,7 +78,7 @@ class PostgresTransaction:
     def _execute(self, statement: str, params: Params) -> RawCursor[Row]:
         values = _texts(params)
         if statement in _EXACT and any(value is not None and "\ufffd" in value for value in values):
-            _refuse_nul(params)
+            refuse_nul(params)
         if statement == "succeed_jobs" and ("\\u0000" in params[0] or "\\ud" in params[0]):
             # The only JSON with anybody's text in it that the server reads.
             values[0] = _clean_json(params[0])
@@ -256,7 +256,7 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "\ufffd") if "\x00" in text else text
 
 
-def _refuse_nul(params: Params) -> None:
+def refuse_nul(params: Params) -> None:
     """A name, queue or key must not become another one."""
     for value in params:
         if isinstance(value, str) and "\x00" in value:

@@ -8,24 +8,22 @@ and starve the unlucky: short, jittered sleeps give every process its turn.
 from __future__ import annotations
 
 import ctypes
-import json
 import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
 from embedq.interrupts import Shielded
-from embedq.storage import named_sql
-from embedq.storage.base import Params, Row, Transaction
+from embedq.storage.base import ForeignTransaction, Lent, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
-from embedq.storage.sqlite import failures, notify
+from embedq.storage.sqlite import failures, foreign, notify
 from embedq.storage.sqlite.fork_gate import ForkGate
+from embedq.storage.sqlite.transaction import SQLiteTransaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,50 +37,6 @@ SHORT_PAUSE, LONG_PAUSE, LONG_AFTER = 0.0008, 0.01, 0.25
 # a loop takes the lock back before any of those that sleep can wake up: the slowest of a hundred writes then waits
 # twice as long.
 CROWDED_SECONDS = 0.05
-
-
-@cache
-def statements() -> dict[str, str]:
-    """Every named statement of the SQL files in this folder."""
-    return named_sql.read(Path(__file__).parent)
-
-
-class SQLiteTransaction:
-    """Named statements on one connection, inside a transaction that the database opened."""
-
-    __slots__ = ("_execute", "_sql")
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
-        self._sql = statements()
-
-    def run(self, statement: str, params: Params = ()) -> int:
-        return self._execute(self._sql[statement], params).rowcount
-
-    def one(self, statement: str, params: Params = ()) -> Row | None:
-        row: Row | None = self._execute(self._sql[statement], params).fetchone()
-        return row
-
-    def all(self, statement: str, params: Params = ()) -> list[Row]:
-        return self._execute(self._sql[statement], params).fetchall()
-
-    def batch(self, statement: str, params: Params) -> list[list[Any]]:
-        [(text,)] = self._execute(self._sql[statement], params).fetchall()
-        rows: list[list[Any]] = json.loads(text)
-        return rows
-
-    def insert(self, statement: str, params: Params) -> int | None:
-        cursor = self._execute(self._sql[statement], params)
-        return cursor.lastrowid if cursor.rowcount == 1 else None
-
-    def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
-        self._execute(self._sql[statement], (*shared, json.dumps(values)))
-        # One statement and one writer: the ids are consecutive and end at the last one.
-        (last,) = self._execute("SELECT last_insert_rowid()").fetchone()
-        return list(range(last - len(values) + 1, last + 1))
-
-    def select(self, sql: str, params: Params = ()) -> list[Row]:
-        return self._execute(sql.format_map(self._sql), params).fetchall()
 
 
 class SQLiteDatabase:
@@ -259,6 +213,9 @@ class SQLiteDatabase:
                 self._readers.append(connection)
                 return
         self._forget(connection)
+
+    def foreign(self, lent: Lent) -> ForeignTransaction:
+        return foreign.borrow(lent, self.path)
 
     def watch(self) -> SQLiteWatch:
         return SQLiteWatch(self)
