@@ -9,6 +9,7 @@ from typing import Protocol
 from embedq.clock import SECOND, to_datetime, to_micros, to_seconds
 from embedq.drafting import Drafting
 from embedq.engine import Engine
+from embedq.errors import StorageUncertainError
 from embedq.handle import JobHandle
 from embedq.interrupts import Shielded
 from embedq.job import JobId, Trigger
@@ -94,8 +95,10 @@ class Enqueueing:
         """Insert a job as running here and give it to an idle worker: one transaction instead of two."""
         try:
             inserted = self._engine.database.write(jobs.insert, row, claimed_by=runtime.membership.server_id)
-        except BaseException:
-            runtime.dispatcher.cancel_reservation()
+        except BaseException as error:
+            # What comes from elsewhere, such as Ctrl-C, may come when the job is written.
+            uncertain = isinstance(error, StorageUncertainError) or not isinstance(error, Exception)
+            runtime.dispatcher.cancel_reservation(uncertain=uncertain)
             raise
         runtime.dispatcher.hand_over(
             ClaimedJob(

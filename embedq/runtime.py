@@ -58,6 +58,7 @@ class Runtime:
             folder=folder,
             version=version,
             rescued=self._look_again,
+            given_up=lambda: self.dispatcher.doubt(),
         )
         self._resolver = Resolver(registry, key)
         self._watchdog = Watchdog(grace=settings.interrupt_grace, cancel_grace=settings.cancel_grace)

@@ -35,6 +35,7 @@ class Membership:
     Args:
         folder: where the processes of this database keep their lock files.
         rescued: called when jobs were taken back, or leadership may be free.
+        given_up: called when this process had been given up on and has registered anew.
     Attributes:
         server_id: this process's number; it changes if others gave it up and it had to register anew.
     """
@@ -48,12 +49,14 @@ class Membership:
         folder: Path,
         version: str,
         rescued: Callable[[], None],
+        given_up: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._database = database
         self._folder = folder
         self._rescued = rescued
+        self._given_up = given_up
         # A slot for each worker and async job, and some for the workers that replace stuck ones.
         self.presence = Presence(folder, slots=settings.workers * 4 + settings.async_jobs)
         self._host = host_identity(folder)
@@ -116,12 +119,13 @@ class Membership:
     def _beat(self) -> None:
         if self._database.write(servers.beat, self.server_id, now=self._clock.now()):
             return
-        # Others gave this process up (it slept past its lease on another host). Its claims are gone and their outcomes
-        # will be refused; it goes on under a new number.
+        # Others gave this process up (it slept past its lease on another host). What they took of its claims is theirs:
+        # the outcomes are refused, and the runs here are interrupted. It goes on under a new number.
         logger.error("this process had been given up on and registers anew; the jobs it was running run elsewhere")
         self.server_id = self._database.write(
             servers.register_anew, self._identity, instead_of=self.server_id, now=self._clock.now()
         )
+        self._given_up()
 
     def _others(self) -> list[ServerRow]:
         return self._database.read(servers.others, self.server_id)

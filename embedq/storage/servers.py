@@ -125,6 +125,32 @@ def rescue_orphans(tx: Transaction, *, now: int, retention: Retention) -> int:
     return len(outcomes)
 
 
+def reconcile(
+    tx: Transaction,
+    server_id: int,
+    *,
+    formerly: int,
+    held: Collection[tuple[int, int]],
+    now: int,
+    retention: Retention,
+) -> tuple[set[tuple[int, int]], int]:
+    """Give back what a live process has claimed without knowing it; no crash is counted.
+
+    Args:
+        formerly: its number before it registered anew, or the same: what was inserted meanwhile under the old one is
+            its own.
+        held: the claims that it knows of: (job id, claim).
+    Returns:
+        Those that it does hold, and how many were given back.
+    """
+    if formerly != server_id:
+        tx.run("adopt_claims", (server_id, formerly))
+    claimed = _take_back(tx, server_id, started=(), cause="", now=now, max_crashes=1, retention=retention)
+    strays = [outcome for outcome in claimed if (outcome.job_id, outcome.claim) not in held]
+    claims.finish(tx, strays, now=now, retention=retention)
+    return {(outcome.job_id, outcome.claim) for outcome in claimed}.intersection(held), len(strays)
+
+
 def _take_back(
     tx: Transaction,
     server_id: int,

@@ -7,7 +7,9 @@ that short jobs come in batches of a thousand and long ones never wait here whil
 Between turns it sleeps until the next due time, a wake-up from this process (an enqueue, an outcome), or the next look
 at whether another process has written, every `poll` seconds.
 
-When the database fails the outcomes are kept and the turn is tried again, for as long as it takes (promise G9).
+When the database fails the outcomes are kept and the turn is tried again, for as long as it takes (promise G9). When it
+cannot be known whether a turn was written, the two compare notes first (`holdings`); when something in a turn cannot be
+written at all, the rest is written without it (`salvage`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from collections.abc import Callable, Sequence
 
 from embedq.clock import SECOND, Clock
 from embedq.config import Settings
-from embedq.errors import StorageError
+from embedq.errors import StorageError, StorageUncertainError
 from embedq.job import JobState
 from embedq.liveness import RunningNotes
 from embedq.storage import claims, inspect
@@ -29,8 +31,10 @@ from embedq.storage.base import ChangeWatch, Database, Listener, Transaction
 from embedq.storage.claims import EXECUTORS, Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
+from embedq.worker import salvage
 from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
+from embedq.worker.holdings import Holdings
 from embedq.worker.notes import Batch, Notes
 from embedq.worker.pool import WorkerPool
 from embedq.worker.quarantine import Quarantine
@@ -100,6 +104,11 @@ class Dispatcher:
 
         self._outcomes: deque[Outcome] = deque()
         self._unwritten: list[Outcome] = []
+        # The last turn may have written them.
+        self._uncertain = False
+        self._holdings = Holdings(database=database, clock=clock, settings=settings, server_id=server_id)
+        # Claims that were taken from this process, and whose runs are still to be interrupted.
+        self._taken: set[tuple[int, int]] = set()
         # What this process seemed to have, and what of that it has not after all; see `_look_after_parked`.
         self._offered: set[str] = set()
         self._unmet: set[str] = set()
@@ -206,17 +215,36 @@ class Dispatcher:
 
         Only while nothing waits: a job must not overtake those before it.
         """
-        return self._claiming and not self._more and not self._quarantine.closed and self._pool.reserve()
+        ready = self._claiming and not self._more and not self._quarantine.closed and not self._holdings.doubted
+        if not (ready and self._pool.reserve()):
+            return False
+        if self._holdings.doubted:
+            # Said between the two: whoever compares now would miss this promise.
+            self._pool.cancel_reservation()
+            return False
+        return True
 
-    def cancel_reservation(self) -> None:
-        """The insert did not happen, or found an earlier job."""
+    def cancel_reservation(self, *, uncertain: bool = False) -> None:
+        """The insert did not happen; or, if `uncertain`, nobody knows."""
+        if uncertain:
+            self._holdings.doubt()
         self._pool.cancel_reservation()
+        if self._holdings.doubted:
+            self._wake.call()
 
     def hand_over(self, job: ClaimedJob) -> None:
         """Start the job that was inserted as running."""
         # It lies in the buffer until its worker has woken, and must not look as if it had lain there for long.
         self._progressed_at = time.monotonic()
+        self._holdings.add([job])
         self._pool.hand_over(job)
+        if self._holdings.doubted:
+            self._wake.call()
+
+    def doubt(self) -> None:
+        """This process may hold claims that are not its own, or have some that it does not know of: find out."""
+        self._holdings.doubt()
+        self._wake.call()
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -224,10 +252,17 @@ class Dispatcher:
         failures = 0
         while not (self._closing and not self.busy):
             try:
+                if self._holdings.doubted:
+                    self._reconcile()
+                if self._taken:
+                    self._withdraw()
                 self._look()
                 self._turn()
                 failures = 0
             except Exception as error:
+                if isinstance(error, StorageUncertainError):
+                    self._uncertain = True
+                    self._holdings.doubt()
                 failures += 1
                 pause = min(LONGEST_BACKOFF, 0.05 * 2**failures)
                 log = logger.error if isinstance(error, StorageError) else logger.exception
@@ -310,6 +345,31 @@ class Dispatcher:
         else:
             self._watchdog.cancel(job_id, claim)
 
+    def _reconcile(self) -> None:
+        """Agree with the database about what is held here; see `holdings`."""
+        if self._pool.promised:
+            return
+        found = self._holdings.compare(self._unwritten if self._uncertain else [])
+        self._uncertain = False
+        if found.written:
+            self._unwritten = [outcome for outcome in self._unwritten if outcome not in found.written]
+            ended = [outcome.job_id for outcome in found.written if outcome.state.ended]
+            self._settle(found.written, Finished(refused=[], ended=ended, woken=True))
+        taken = found.taken.difference((outcome.job_id, outcome.claim) for outcome in found.written)
+        if taken:
+            logger.warning("%d jobs were taken from this process; their runs here are interrupted", len(taken))
+        self._taken.update(taken)
+        self._more.update(EXECUTORS)
+
+    def _withdraw(self) -> None:
+        """Interrupt the runs of jobs that are not this process's any more, as soon as each can be."""
+        for job_id, claim in list(self._taken):
+            waiting = self._pool.withdraw(job_id, claim)
+            if waiting is not None:
+                self.report(self._execution.released(waiting))
+            if waiting or (job_id, claim) not in self._holdings or self._watchdog.withdraw(job_id, claim):
+                self._taken.discard((job_id, claim))
+
     def _give_back(self) -> None:
         for job in self._pool.take_back():
             self._outcomes.append(self._execution.released(job))
@@ -350,12 +410,31 @@ class Dispatcher:
             claim, finished = self._database.write(
                 turn, outcomes, request, notes, now=self._clock.now(), settings=self._settings
             )
-        except BaseException:
+        except BaseException as error:
             self._unwritten = outcomes
             self.notes.put_back(notes)
-            raise
+            if not (salvage.unwritable(error) and (outcomes or self.notes)):
+                raise
+            self._salvage()
+            self._more.update(EXECUTORS)
+            return
         self._unwritten = []
         self._after(outcomes, finished, claim)
+
+    def _salvage(self) -> None:
+        """Something in the turn cannot be written: write the rest, and what there is to say of it."""
+        for lot, finished in salvage.write_outcomes(
+            self._database, self._unwritten, now=self._clock.now(), settings=self._settings
+        ):
+            self._unwritten = self._unwritten[len(lot) :]
+            self._settle(lot, finished)
+        notes = self.notes.take().pieces()
+        try:
+            for said in salvage.write_notes(self._database, notes):
+                notes = notes[len(said) :]
+        finally:
+            for note in notes:
+                self.notes.put_back(note)
 
     def _take_outcomes(self) -> list[Outcome]:
         outcomes = self._unwritten
@@ -411,6 +490,7 @@ class Dispatcher:
         self._progressed_at = now
 
     def _settle(self, outcomes: list[Outcome], finished: Finished) -> None:
+        self._holdings.drop(outcomes)
         if self._quarantine.ended(outcomes):
             self._more.update(EXECUTORS)
         for outcome in finished.refused:
@@ -433,6 +513,7 @@ class Dispatcher:
         if not self._pool.buffer:
             self._progressed_at = time.monotonic()
         self._quarantine.started(claimed)
+        self._holdings.add(claimed)
         threads = [job for job in claimed if job.executor == "thread"]
         if threads:
             self._pool.submit(threads)

@@ -26,6 +26,14 @@ class Batch(NamedTuple):
         jobs.save_progress(tx, self.progress)
         claims.mark_overdue(tx, self.overdue)
 
+    def pieces(self) -> list[Batch]:
+        """The same, one note in each."""
+        return [
+            *(Batch([line], [], []) for line in self.logs),
+            *(Batch([], [report], []) for report in self.progress),
+            *(Batch([], [], [run]) for run in self.overdue),
+        ]
+
 
 class Notes:
     """Filled by the jobs' threads, emptied by the dispatcher's."""

@@ -153,6 +153,11 @@ class WorkerPool:
         return max(0, len(self._idle) - self._reserved)
 
     @property
+    def promised(self) -> int:
+        """Workers that are promised to jobs that are being inserted."""
+        return self._reserved
+
+    @property
     def busy(self) -> bool:
         """Whether any job is in a worker's hands, overdue ones included, or promised to one."""
         return self._reserved > 0 or self.latest_start > 0.0

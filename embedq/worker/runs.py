@@ -126,6 +126,17 @@ class Watchdog:
                 self._wake.set()
         return True
 
+    def withdraw(self, job_id: int, claim: int) -> bool:
+        """Interrupt a run whose job was taken from this process. False if there is no such run to interrupt (yet)."""
+        run = self._runs.get((job_id, claim))
+        if run is None:
+            return False
+        run.context.stopping = True
+        if run.interrupted is None:
+            run.interrupt(JobStopped, time.monotonic(), self._grace)
+            self._wake.set()
+        return run.interrupted is not None
+
     def ask_to_stop(self) -> None:
         """Tell every run that the process is stopping."""
         for run in self.runs():

@@ -139,3 +139,49 @@ def test_jobs_that_are_claimed_by_nobody_who_is_registered_are_taken_back(store:
     assert store.states(kept, orphaned) == [JobState.RUNNING, JobState.READY]
     assert (store.job(orphaned).attempt, store.job(orphaned).crashes) == (0, 0)
     assert store.db.write(servers.rescue_orphans, now=store.now, retention=RETENTION) == 0
+
+
+def reconcile(store: Store, server: int, held: set[tuple[int, int]], formerly: int | None = None) -> object:
+    return store.db.write(
+        servers.reconcile,
+        server,
+        formerly=server if formerly is None else formerly,
+        held=held,
+        now=store.now,
+        retention=RETENTION,
+    )
+
+
+def test_a_process_gives_back_what_it_has_claimed_without_knowing_it(store: Store) -> None:
+    other = store.server()
+    known, unknown, cancelled, others = (store.insert() for _ in range(4))
+    claimed = {job.id: job.claim for job in store.claim(1, limit=3)}
+    store.claim(other)
+    store.cancel(cancelled)
+    assert reconcile(store, 1, {(known, claimed[known])}) == ({(known, claimed[known])}, 2)
+    assert store.states(known, unknown, cancelled, others) == [
+        JobState.RUNNING, JobState.READY, JobState.CANCELLED, JobState.RUNNING,
+    ]  # fmt: skip
+    job = store.job(unknown)
+    assert (job.attempt, job.crashes, store.attempts(unknown)) == (0, 0, [])
+    assert reconcile(store, 1, {(known, claimed[known])}) == ({(known, claimed[known])}, 0)
+
+
+def test_a_process_learns_which_of_its_claims_were_taken_from_it(store: Store) -> None:
+    taken, again = store.insert(), store.insert()
+    held = {(job.id, job.claim) for job in store.claim(1)}
+    store.rescue(1)
+    anew = store.server()
+    [first, second] = store.claim(anew)
+    assert reconcile(store, anew, held | {(second.id, second.claim)}) == ({(second.id, second.claim)}, 1)
+    assert store.states(taken, again) == [JobState.READY, JobState.RUNNING]
+    assert first.id == taken
+
+
+def test_what_was_claimed_under_a_number_that_is_nobodys_by_then_stays_the_processs_own(store: Store) -> None:
+    job_id = store.insert()
+    [claimed] = store.claim(1)
+    store.db.write(servers.remove, 1)
+    anew = store.server()
+    assert reconcile(store, anew, {(job_id, claimed.claim)}, formerly=1) == ({(job_id, claimed.claim)}, 0)
+    assert store.rescue(anew) != []

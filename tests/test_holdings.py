@@ -1,0 +1,251 @@
+"""What a process holds and what the database says of it are brought together again when they may have come apart.
+
+The answers are lost where the engine meets the database: a real one, which did as it was told, or was never asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import embedq
+from embedq import Ending, JobState, StorageUncertainError
+from embedq.storage import jobs, servers
+from embedq.storage.base import Database
+from embedq.worker import dispatcher
+from tests.databases import SQLiteHome
+from tests.support import eventually
+
+
+class UnsureDatabase:
+    """A database whose answers to chosen writes are lost, whether those happened or not."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._losing: list[tuple[Callable[..., bool], bool]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def lose(self, which: Callable[..., bool], *, happens: bool) -> None:
+        """Lose the answer to the next write for which `which(function, *args, **kwargs)` holds."""
+        self._losing.append((which, happens))
+
+    @property
+    def lost(self) -> bool:
+        """Whether every answer was lost that should be."""
+        return not self._losing
+
+    def write(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not self._losing or not self._losing[0][0](function, *args, **kwargs):
+            return self._database.write(function, *args, **kwargs)
+        _, happens = self._losing.pop(0)
+        if happens:
+            self._database.write(function, *args, **kwargs)
+        raise StorageUncertainError("the answer was lost")
+
+
+def a_hand_over(function: Any, *args: Any, **kwargs: Any) -> bool:
+    return function is jobs.insert and "claimed_by" in kwargs
+
+
+def a_reconciliation(function: Any, *args: Any, **kwargs: Any) -> bool:
+    return function is servers.reconcile
+
+
+def a_turn_that_ends_a_job_and_claims(function: Any, *args: Any, **kwargs: Any) -> bool:
+    return function is dispatcher.turn and bool(args[0]) and args[1] is not None
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[embedq.EmbedQ]:
+    """An app with one worker, connected but not started."""
+    app = embedq.EmbedQ(SQLiteHome().fresh(tmp_path, "app"), workers=1, stop_timeout=5, interrupt_grace=0.5).connect()
+    yield app
+    app.stop(timeout=1)
+    app.database.close()
+
+
+@pytest.fixture
+def unsure(app: embedq.EmbedQ) -> UnsureDatabase:
+    """The app's database."""
+    unsure = UnsureDatabase(app.database)
+    app.engine._database = unsure  # type: ignore[assignment]
+    return unsure
+
+
+runs: Counter[int] = Counter()
+let_go = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    runs.clear()
+    let_go.clear()
+
+
+def count() -> None:
+    runs[embedq.current_job().id] += 1
+
+
+def count_and_wait() -> None:
+    count()
+    assert let_go.wait(10)
+
+
+def endings(job: embedq.JobHandle) -> list[Ending]:
+    return [attempt.ending for attempt in job.attempts()]
+
+
+def test_a_job_that_was_handed_over_in_a_commit_without_an_answer_runs_all_the_same(
+    app: embedq.EmbedQ, unsure: UnsureDatabase
+) -> None:
+    def enqueue_until_one_is_handed_over() -> None:
+        # A worker takes a moment to be idle.
+        while not unsure.lost:
+            app.enqueue(count).wait(10)
+
+    app.start()
+    unsure.lose(a_hand_over, happens=True)
+    with pytest.raises(StorageUncertainError):
+        enqueue_until_one_is_handed_over()
+    [job, *_] = app.jobs(limit=1)
+    handle = app.job(job.id)
+    assert handle.wait(10) is JobState.SUCCEEDED
+    assert (runs[job.id], handle.snapshot().attempt, handle.snapshot().crashes) == (1, 1, 0)
+    # And workers are promised to jobs again.
+    unsure.lose(a_hand_over, happens=False)
+    with pytest.raises(StorageUncertainError):
+        enqueue_until_one_is_handed_over()
+
+
+@pytest.mark.parametrize("again", [0, 2])
+@pytest.mark.parametrize("happens", [True, False])
+def test_jobs_of_a_turn_without_an_answer_end_once_and_start_once(
+    app: embedq.EmbedQ, unsure: UnsureDatabase, happens: bool, again: int
+) -> None:
+    app.start()
+    first = app.enqueue(count_and_wait)
+    eventually(lambda: runs[first.id])
+    child = first.then(count)
+    second = app.enqueue(count)
+    unsure.lose(a_turn_that_ends_a_job_and_claims, happens=happens)
+    for _ in range(again):
+        # To ask what happened may fail as well.
+        unsure.lose(a_reconciliation, happens=True)
+    let_go.set()
+    for job in (first, second, child):
+        assert job.wait(10) is JobState.SUCCEEDED
+        assert (runs[job.id], job.snapshot().crashes, endings(job)) == (1, 0, [Ending.SUCCEEDED])
+    assert unsure.lost
+    assert app.stop()
+    # Nothing was counted twice.
+    assert app.stats().last_hour[Ending.SUCCEEDED] == 3
+
+
+def test_a_failure_that_was_recorded_without_an_answer_is_not_recorded_again(
+    app: embedq.EmbedQ, unsure: UnsureDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.job(name="holdings:fail", retry=embedq.NO_RETRY)
+    def fail() -> None:
+        count_and_wait()
+        raise ValueError("no")
+
+    app.start()
+    job = app.enqueue(fail)
+    eventually(lambda: runs[job.id])
+    unsure.lose(lambda function, *args, **_: function is dispatcher.turn and bool(args[0]), happens=True)
+    let_go.set()
+    assert job.wait(10) is JobState.DEAD
+    assert app.stop()
+    assert (runs[job.id], endings(job)) == (1, [Ending.FAILED])
+    assert app.stats().last_hour[Ending.FAILED] == 1
+    assert "was refused" not in caplog.text
+
+
+def give_up(app: embedq.EmbedQ) -> None:
+    """As another process does that sees neither its lock nor its heartbeats."""
+    runtime = app.engine.runtime
+    assert runtime is not None
+    app.database.write(
+        servers.rescue,
+        runtime.membership.server_id,
+        started=None,
+        now=app.clock.now(),
+        max_crashes=3,
+        retention=app.settings.retention,
+    )
+
+
+def test_a_process_that_was_given_up_on_interrupts_the_runs_that_were_taken_from_it(app: embedq.EmbedQ) -> None:
+    running: Counter[int] = Counter()
+    most: Counter[int] = Counter()
+    interrupted: list[int] = []
+
+    def body(pause: Callable[[], None]) -> None:
+        job = embedq.current_job()
+        running[job.id] += 1
+        most[job.id] = max(most[job.id], running[job.id])
+        try:
+            while job.claim == 1:
+                pause()
+        except (embedq.JobStopped, asyncio.CancelledError):
+            interrupted.append(job.id)
+            raise
+        finally:
+            running[job.id] -= 1
+
+    @app.job(name="holdings:on_a_thread")
+    def on_a_thread() -> None:
+        body(lambda: time.sleep(0.005))
+
+    @app.job(name="holdings:on_the_loop")
+    async def on_the_loop() -> None:
+        job = embedq.current_job()
+        try:
+            while job.claim == 1:
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            interrupted.append(job.id)
+            raise
+
+    app.start()
+    taken = [app.enqueue(on_a_thread), app.enqueue(on_the_loop)]
+    eventually(lambda: all(job.state is JobState.RUNNING for job in taken) and running)
+    give_up(app)
+    for job in taken:
+        assert job.wait(10) is JobState.SUCCEEDED
+        assert endings(job) == [Ending.CRASHED, Ending.SUCCEEDED]
+    assert sorted(interrupted) == [job.id for job in taken]
+    assert max(most.values()) == 1
+
+
+def test_a_job_that_is_handed_over_while_the_process_is_given_up_on_runs_once(
+    app: embedq.EmbedQ, unsure: UnsureDatabase
+) -> None:
+    """It is inserted under a number that is nobody's by then."""
+
+    def given_up_on_just_before(function: Any, *args: Any, **kwargs: Any) -> bool:
+        if a_hand_over(function, *args, **kwargs):
+            give_up(app)
+        return False
+
+    app.start()
+    unsure.lose(given_up_on_just_before, happens=True)
+    job = app.enqueue(count_and_wait)
+    unsure._losing.clear()
+    eventually(lambda: runs[job.id])
+    runtime = app.engine.runtime
+    assert runtime is not None
+    number = runtime.membership.server_id
+    eventually(lambda: job.snapshot().server not in (None, number))
+    let_go.set()
+    assert job.wait(10) is JobState.SUCCEEDED
+    assert (runs[job.id], job.snapshot().attempt) == (1, 1)
