@@ -423,11 +423,6 @@ class Dispatcher:
 
     def _salvage(self) -> None:
         """Something in the turn cannot be written: write the rest, and what there is to say of it."""
-        for lot, finished in salvage.write_outcomes(
-            self._database, self._unwritten, now=self._clock.now(), settings=self._settings
-        ):
-            self._unwritten = self._unwritten[len(lot) :]
-            self._settle(lot, finished)
         notes = self.notes.take().pieces()
         try:
             for said in salvage.write_notes(self._database, notes):
@@ -435,6 +430,11 @@ class Dispatcher:
         finally:
             for note in notes:
                 self.notes.put_back(note)
+        for lot, finished in salvage.write_outcomes(
+            self._database, self._unwritten, now=self._clock.now(), settings=self._settings
+        ):
+            self._unwritten = self._unwritten[len(lot) :]
+            self._settle(lot, finished)
 
     def _take_outcomes(self) -> list[Outcome]:
         outcomes = self._unwritten
