@@ -19,14 +19,16 @@ LAYERS: list[set[str]] = [
     {"worker", "maintenance"},
     {"app", "control", "drafting", "engine", "enqueueing", "recurring", "runtime", "shutdown"},
     {"__init__"},
-    {"cli", "__main__"},
+    {"cli", "__main__", "contrib"},
 ]  # fmt: skip
 STRANGERS = [("worker", "maintenance"), ("maintenance", "worker")]
 # The only packages the core may import besides the standard library. click and tabulate are the command line's.
 CORE_PACKAGES = {"cloudpickle", "croniter", "filelock", "sqlite_utils", "tenacity"}
 CLI_PACKAGES = {"click", "tabulate"}
-# Drivers of servers, each for its own folder. They are extras: `backends` says which one is missing.
+# Web frameworks and drivers of servers, each for its own folder. Of the extras `backends` says which one is missing.
 DRIVERS = {
+    "contrib.django": {"django"}, "contrib.fastapi": {"fastapi"}, "contrib.flask": {"flask", "werkzeug"},
+    "contrib.litestar": {"litestar"}, "contrib.starlette": {"starlette"},
     "storage.postgresql": {"psycopg"}, "storage.mysql": {"pymysql"}, "storage.backends": {"psycopg", "pymysql"},
 }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""embedq in web frameworks: each module is for one, and imports it."""
