@@ -359,14 +359,14 @@ _INHERITED: list[ServerDatabase] = []
 class ServerWatch:
     """Where the server tells of changes, every question is worth asking.
 
-    Where it does not, questions follow one another as fast as they are put for a second after an answer was a new one,
-    and then more and more slowly.
+    Where it does not, questions follow one another quickly after an answer that was a new one, and then more and more
+    slowly.
     """
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
         self._asked_at = 0.0
-        self._pause = 0.0
+        self._pause = SHORTEST_ASK_SECONDS
         # The latest answer to each question.
         self._answers: dict[Callable[..., Any], object] = {}
 
@@ -381,9 +381,9 @@ class ServerWatch:
         answer = self._database.read(function, *args, **kwargs)
         if self._answers.get(function) != answer:
             self._answers[function] = answer
-            self._pause = 0.0
+            self._pause = SHORTEST_ASK_SECONDS
         else:
-            self._pause = min(LONGEST_ASK_SECONDS, max(SHORTEST_ASK_SECONDS, self._pause * 1.25))
+            self._pause = min(LONGEST_ASK_SECONDS, self._pause * 1.25)
         return answer
 
     def close(self) -> None:
