@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     },
     {"storage"},
     {"worker", "maintenance"},
-    {"app", "control", "drafting", "engine", "enqueueing", "recurring", "runtime", "shutdown"},
+    {"app", "control", "drafting", "engine", "enqueueing", "moving", "recurring", "runtime", "shutdown"},
     {"__init__"},
     {"cli", "__main__", "contrib"},
 ]  # fmt: skip
@@ -27,7 +27,8 @@ CORE_PACKAGES = {"cloudpickle", "croniter", "filelock", "sqlite_utils", "tenacit
 CLI_PACKAGES = {"click", "tabulate"}
 # Web frameworks and drivers of servers, each for its own folder. Of the extras `backends` says which one is missing.
 DRIVERS = {
-    "contrib.django": {"django"}, "contrib.fastapi": {"fastapi"}, "contrib.flask": {"flask", "werkzeug"},
+    "contrib.django": {"asgiref", "django", "django_tasks"},
+    "contrib.fastapi": {"fastapi"}, "contrib.flask": {"flask", "werkzeug"},
     "contrib.litestar": {"litestar"}, "contrib.starlette": {"starlette"},
     "storage.postgresql": {"psycopg"}, "storage.mysql": {"pymysql"}, "storage.backends": {"psycopg", "pymysql"},
 }  # fmt: skip

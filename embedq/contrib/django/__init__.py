@@ -1,0 +1,19 @@
+"""embedq in a Django project.
+
+    INSTALLED_APPS = [..., "embedq.contrib.django"]
+    EMBEDQ = {"workers": 10}                 # optional: the fields of embedq.Settings, and those of conf.py
+
+The project's own database holds the jobs, `embedq.default_app()` is bound to it, and workers run wherever the project
+serves requests. `manage.py embedq` is the command line. `tasks.EmbedQBackend` runs Django's own tasks.
+
+    conf            the setting EMBEDQ
+    addresses       from DATABASES to the URL of embedq's database
+    binding         the default app on this project: configured, connected when needed, started with the server
+    surroundings    what a job finds around it: fresh connections, the default language and time zone
+    transactions    enqueueing inside atomic()
+    tasks           the backend for django.tasks
+"""
+
+from embedq.contrib.django.binding import start
+
+__all__ = ["start"]

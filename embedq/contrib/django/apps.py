@@ -1,0 +1,34 @@
+"""The Django app: what happens when Django has loaded it."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
+
+from embedq import default_app
+from embedq.contrib.django import binding
+from embedq.contrib.django.checks import check_project
+from embedq.errors import ConfigurationError
+
+
+class EmbedqConfig(AppConfig):
+    """It has no models: embedq's tables are made and brought up to date by embedq itself."""
+
+    name = "embedq.contrib.django"
+    label = "embedq"
+    verbose_name = "Background jobs"
+
+    def ready(self) -> None:
+        """Bind the default app to the project; connect and start nothing."""
+        checks.register(check_project)
+        connection_created.connect(binding.follow, dispatch_uid="embedq.follow")
+        post_migrate.connect(binding.migrate, sender=self, dispatch_uid="embedq.migrate")
+        default_app().engine.when_needed = binding.connect
+        try:
+            binding.bind()
+        except ConfigurationError:
+            # `check_project` reports it, and so does the first use.
+            pass
+        binding.start_with_the_server()

@@ -1,0 +1,198 @@
+"""The default app of embedq on this project: configured from EMBEDQ, connected when needed, started with the server.
+
+A server's process is known by what every server makes, `runserver` too, and no management command does: Django's WSGI
+or ASGI handler. So there is nothing to guess about reloaders, reloading parents and command lines.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core import mail
+from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
+
+from embedq import EmbedQ, default_app
+from embedq.contrib.django.addresses import database_name, database_url
+from embedq.contrib.django.conf import ProjectSettings
+from embedq.contrib.django.surroundings import project_surroundings
+from embedq.errors import ConfigurationError, StorageError, StorageMissingError
+
+logger = logging.getLogger("embedq")
+
+AGAIN_SECONDS = 5.0
+# A reload in development should not wait for a long job; what is running goes back to the queue.
+RELOAD_SECONDS = 1.0
+
+# The database's alias and name when the app was last bound to it.
+_bound_to: tuple[str, str] | None = None
+_scratch: tempfile.TemporaryDirectory[str] | None = None
+
+
+def bind() -> EmbedQ:
+    """Configure the default app from the project's settings, unless it is connected; return it.
+
+    Raises:
+        ConfigurationError: EMBEDQ or DATABASES has a value that cannot work.
+    """
+    global _bound_to
+    app = default_app()
+    if app.engine.connected:
+        return app
+    project = ProjectSettings.read()
+    fields = dict(project.fields)
+    if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
+        fields.setdefault("stop_timeout", RELOAD_SECONDS)
+    app.configure(
+        location(project),
+        middleware=[project_surroundings, *project.middleware],
+        enqueue_middleware=project.enqueue_middleware,
+        **fields,
+    )
+    _bound_to = None if project.url is not None else (project.database, database_name(project.database))
+    return app
+
+
+def location(project: ProjectSettings) -> str | Path:
+    """The URL, or the file, of the database for jobs.
+
+    Raises:
+        ConfigurationError: there is none that can hold them.
+    """
+    global _scratch
+    found = project.url or database_url(project.database)
+    if found is None and testing():
+        # Only its own connection sees a database in memory.
+        _scratch = _scratch or tempfile.TemporaryDirectory(prefix="embedq-tests-", ignore_cleanup_errors=True)
+        found = Path(_scratch.name) / "jobs.db"
+    if found is None:
+        raise ConfigurationError(
+            f"DATABASES[{project.database!r}] is in memory, and jobs must outlive the process; give them a file: "
+            'EMBEDQ = {"url": "sqlite:////var/lib/shop/jobs.db"}'
+        )
+    return found
+
+
+def testing() -> bool:
+    """Whether Django's test environment is set up, as it is by its runner and by pytest-django."""
+    return hasattr(mail, "outbox")
+
+
+def connect() -> None:
+    """Connect the default app, where somebody needs its database and it was not started."""
+    app = bind()
+    try:
+        # Tables that are there need no write, which could wait for the transaction that this very thread has open.
+        app.connect(migrate=False)
+    except StorageMissingError:
+        app.connect()
+
+
+def start() -> EmbedQ:
+    """Run workers in this process, whatever EMBEDQ["autostart"] says. A second call changes nothing.
+
+    Raises:
+        ConfigurationError, StorageError: as for `embedq.start`.
+    """
+    app = bind()
+    discover()
+    return app.start()
+
+
+def discover() -> None:
+    """Import what declares jobs, so that they can be run: the modules `jobs` and `tasks` of the installed apps, and
+    whatever the URLs lead to.
+    """
+    names = [
+        f"{app.name}.{module}"
+        for module in ProjectSettings.read().discover
+        for app in apps.get_app_configs()
+        if app.name != __package__ and find_spec(f"{app.name}.{module}") is not None
+    ]
+    urls = getattr(django_settings, "ROOT_URLCONF", None)
+    for name in [*names, *([urls] if isinstance(urls, str) else [])]:
+        try:
+            import_module(name)
+        except Exception:
+            logger.exception("%s cannot be imported, so the jobs that it declares cannot run here and are parked", name)
+
+
+def migrate(using: str, verbosity: int = 1, **_: Any) -> None:
+    """After `manage.py migrate` of the database that holds the jobs: bring embedq's tables up to date as well."""
+    project = ProjectSettings.read()
+    if project.url is not None or using != project.database or database_url(using) is None:
+        return
+    applied = EmbedQ(location(project), **project.fields).migrate()
+    if applied and verbosity:
+        print(f"  Applied embedq: {', '.join(applied)}")
+
+
+def follow(connection: Any, **_: Any) -> None:
+    """When Django connects: if the database has another name now, as when tests begin, leave the one before."""
+    if _bound_to is None or connection.alias != _bound_to[0] or database_name(connection.alias) == _bound_to[1]:
+        return
+    app = default_app()
+    if app.engine.connected and not app.started:
+        app.close()
+
+
+# -- with the server ---------------------------------------------------------------------------------------------------
+
+_watched = False
+
+
+def start_with_the_server() -> None:
+    """Start as soon as this process makes a WSGI or ASGI handler."""
+    global _watched
+    if _watched:
+        return
+    _watched = True
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.wsgi import WSGIHandler
+
+    for handler in (WSGIHandler, ASGIHandler):
+        handler.__init__ = _and_then(handler.__init__, _start_in_a_server)
+
+
+def _and_then(init: Callable[..., None], action: Callable[[], None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def both(*args: Any, **kwargs: Any) -> None:
+        init(*args, **kwargs)
+        action()
+
+    return both
+
+
+def _start_in_a_server() -> None:
+    if testing() or default_app().started or not ProjectSettings.read().autostart:
+        return
+    try:
+        start()
+    except StorageError as error:
+        # The site may well do without its jobs for a moment, and Django itself starts without its database.
+        logger.error("no jobs run here yet, and it is tried again every %g s: %s", AGAIN_SECONDS, error)
+        threading.Thread(target=_keep_trying, name="embedq-start", daemon=True).start()
+
+
+def _keep_trying() -> None:
+    never = threading.Event()
+    while not never.wait(AGAIN_SECONDS):
+        try:
+            start()
+        except StorageError as error:
+            logger.warning("still no jobs run here: %s", error)
+        except Exception:
+            logger.exception("no jobs run here")
+            return
+        else:
+            return

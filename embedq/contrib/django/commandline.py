@@ -1,0 +1,62 @@
+"""`manage.py embedq`: the command line of embedq, on the project's jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from embedq import EmbedQ
+from embedq.cli import main
+from embedq.cli.session import EXIT_CODES, Commands, Session, pass_session, shared_options
+from embedq.cli.worker import run, worker_options
+from embedq.contrib.django import binding
+from embedq.contrib.django.conf import ProjectSettings
+
+
+class ProjectSession(Session):
+    """Where no `--url` is given, the app is the project's."""
+
+    def app(self, **settings: Any) -> EmbedQ:
+        if self.url is not None:
+            return super().app(**settings)
+        project = ProjectSettings.read()
+        return EmbedQ(binding.location(project), **{**project.fields, **settings})
+
+
+@click.command()
+@worker_options
+@shared_options
+@pass_session
+def worker(session: Session, /, **options: Any) -> None:
+    """Run the project's jobs until SIGTERM or Ctrl-C, in a process that serves no requests.
+
+    The modules that declare jobs are imported first. At a stop, running jobs get time to end; the exit code is 0 when
+    all did, 1 when one did not yield. A second Ctrl-C ends at once.
+    """
+    run(session, _project_app, "the project", **options)
+
+
+def _project_app() -> EmbedQ:
+    app = binding.bind()
+    binding.discover()
+    return app
+
+
+command_line = Commands(
+    "embedq",
+    commands={**main.commands, "worker": worker},
+    params=main.params,
+    callback=main.callback,
+    context_settings=main.context_settings,
+    epilog=EXIT_CODES,
+    help="""Look after the project's background jobs: list, show, retry, cancel, and run them.
+
+    \b
+      manage.py embedq stats                          the queue at a glance
+      manage.py embedq jobs --state dead              what failed for good
+      manage.py embedq show 42                        everything about one job
+      manage.py embedq retry --all --queue mail       run dead jobs again
+      manage.py embedq worker                         run jobs in this process
+    """,
+)

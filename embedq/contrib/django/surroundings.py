@@ -1,0 +1,71 @@
+"""What a job of a Django project finds around it, and leaves behind: as a request would, only there is no request.
+
+Django's connections belong to a thread and are looked after by the signals of requests, of which a worker thread hears
+nothing. So they are looked after here: one that is broken or too old is closed before a job and after it, whatever
+CONN_MAX_AGE and pools say. A language or time zone that one job activates is not the next one's.
+
+The surprise: Django runs the database calls of `async def` code on threads, by default on one for the whole process.
+Here each async job has its own, so that one does not wait for another's queries; it ends with the job.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.db import close_old_connections, connections, reset_queries
+from django.urls import get_script_prefix, set_script_prefix
+from django.utils import timezone, translation
+
+from embedq.context import JobContext
+
+
+class ProjectSurroundings:
+    """Middleware around every job: a context manager on a worker thread, an async one on the event loop."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._defaults = ExitStack()
+        self._thread = ThreadSensitiveContext()
+
+    def __enter__(self) -> None:
+        close_old_connections()
+        # With DEBUG every query is remembered, until a request begins.
+        reset_queries()
+        self._enter_defaults()
+
+    def __exit__(self, *exception: object) -> None:
+        self._defaults.close()
+        close_old_connections()
+
+    async def __aenter__(self) -> None:
+        await self._thread.__aenter__()
+        self._enter_defaults()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._defaults.close()
+        try:
+            # The thread is this job's, so whatever it has open would be lost with it.
+            await sync_to_async(connections.close_all)()
+        finally:
+            await self._thread.__aexit__(kind, error, traceback)
+
+    def _enter_defaults(self) -> None:
+        self._defaults.enter_context(translation.override(settings.LANGUAGE_CODE))
+        self._defaults.enter_context(timezone.override(None))
+        if settings.FORCE_SCRIPT_NAME is not None:
+            # Otherwise `reverse` knows it only in the thread that has set Django up.
+            self._defaults.callback(set_script_prefix, get_script_prefix())
+            set_script_prefix(settings.FORCE_SCRIPT_NAME)
+
+
+def project_surroundings(job: JobContext) -> Any:
+    """For `EmbedQ(middleware=[…])`."""
+    return ProjectSurroundings(job)

@@ -1,0 +1,153 @@
+"""A backend for Django's tasks: code that is written for Django's own API runs on embedq unchanged.
+
+    TASKS = {"default": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend", "QUEUES": [], "OPTIONS": {}}}
+
+    @task(takes_context=True)
+    def send(context, user_id): ...
+
+    result = send.using(priority=10, run_after=tomorrow).enqueue(7)
+
+A task is a job named after its function (`shop.tasks:send`), so `manage.py embedq`, retries by hand and the rest apply.
+It runs once unless it is told to be retried, because that is what Django says of a task that raises: it has failed.
+
+    task_results    from a stored job to Django's TaskResult
+    task_running    what the job runs: the function, between Django's signals
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
+from django.utils import timezone
+
+from embedq import NO_RETRY, Options, Retention, Retry, default_app
+from embedq.contrib.django import task_results
+from embedq.contrib.django.conf import ProjectSettings
+from embedq.contrib.django.framework import (
+    BaseTaskBackend,
+    Task,
+    TaskResult,
+    TaskResultStatus,
+    normalize_json,
+    task_enqueued,
+)
+from embedq.contrib.django.task_running import registered, runner_of
+from embedq.errors import ConfigurationError
+
+_OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedQTask(Task):
+    """Django's task, with what embedq's decorator takes besides: `@task(retry=embedq.Retry(attempts=5), timeout=60)`.
+
+    Attributes:
+        retry, timeout, expires_in, retention, tags: as in `embedq.Options`; the backend's OPTIONS where None.
+    """
+
+    retry: Retry | None = None
+    timeout: float | timedelta | None = None
+    expires_in: float | timedelta | None = None
+    retention: Retention | None = None
+    tags: Sequence[str] | None = None
+
+
+class EmbedQBackend(BaseTaskBackend):
+    """Runs Django's tasks as jobs of the project's queue.
+
+    Args:
+        params: its entry in TASKS. OPTIONS holds what holds for all its tasks: `retry` (none unless given), `timeout`,
+            `expires_in`, `retention`, `tags`.
+    Raises:
+        ConfigurationError: an unknown option, or a value that cannot work.
+    """
+
+    task_class = EmbedQTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
+        super().__init__(alias, params)
+        unknown = sorted(str(name) for name in self.options if name not in _OPTIONS)
+        if unknown:
+            raise ConfigurationError(
+                f"TASKS[{alias!r}] has unknown OPTIONS: {', '.join(unknown)}; there are: {', '.join(_OPTIONS)}"
+            )
+        self._defaults = Options.parse(**{"retry": NO_RETRY, **self.options})
+
+    def validate_task(self, task: Task) -> None:
+        """Refuse what cannot run, and let the workers of this process know the rest by name."""
+        super().validate_task(task)
+        own = {name: getattr(task, name, None) for name in _OPTIONS}
+        registered(task, Options.parse(**own).over(self._defaults))
+
+    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
+        """Store a job for the task, by the project's rule for `atomic()`; durable when that is committed.
+
+        Raises:
+            TypeError: an argument is not JSON.
+            EnqueueError, StorageError: as for `embedq.enqueue`.
+        """
+        self.validate_task(task)
+        args, kwargs = normalize_json(list(args)), normalize_json(dict(kwargs))
+        runner = runner_of(task)
+        wanted = Options(
+            queue=task.queue_name,
+            priority=int(task.priority),
+            tags=(*(runner.defaults.tags or ()), task_results.tag_of(self.alias)) if self.alias != "default" else None,
+        )
+        call = runner.with_options(wanted).call(*args, **kwargs)
+        handle = default_app().submit(call, run_at=None if task.run_after is None else _aware(task.run_after))
+        result = TaskResult(
+            task=task,
+            id=task_results.result_id(handle.id),
+            status=TaskResultStatus.READY,
+            enqueued_at=timezone.now(),
+            started_at=None,
+            finished_at=None,
+            last_attempted_at=None,
+            args=args,
+            kwargs=kwargs,
+            backend=self.alias,
+            errors=[],
+            worker_ids=[],
+        )
+        task_enqueued.send(type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> TaskResult:
+        """What has become of a task. TaskResultDoesNotExist if there is none of that id, or it is no longer kept."""
+        return task_results.load(result_id)
+
+    def check(self, **_: Any) -> list[CheckMessage]:
+        """E002: the app is not installed. W002: nobody works one of the queues."""
+        if not apps.is_installed("embedq.contrib.django"):
+            return [Error('Add "embedq.contrib.django" to INSTALLED_APPS: it runs the tasks.', id="embedq.E002")]
+        try:
+            worked = ProjectSettings.read().fields.get("queues")
+        except ConfigurationError:
+            return []
+        idle = sorted(self.queues.difference(worked or self.queues))
+        return [
+            CheckWarning(
+                f'TASKS[{self.alias!r}] allows the queues {", ".join(idle)}, which EMBEDQ["queues"] does not name: '
+                "only a worker that is told to takes tasks from there.",
+                hint="Name them in EMBEDQ, or run: manage.py embedq worker --queues A,B",
+                id="embedq.W002",
+            )
+            for _ in idle[:1]
+        ]
+
+
+def _aware(moment: datetime) -> datetime:
+    # With USE_TZ Django has seen to it; without, naive times are in the project's zone.
+    return moment if settings.USE_TZ or timezone.is_aware(moment) else timezone.make_aware(moment)
