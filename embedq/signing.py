@@ -108,6 +108,21 @@ def load_or_create_key(path: Path) -> Key:
     return Key.from_text(text)
 
 
+def copy_key(source: Path, target: Path) -> bool:
+    """Put the key of the file `source` into a file at `target`; False when another key is there.
+
+    Raises:
+        ConfigurationError: as for `load_or_create_key`.
+    """
+    key = load_or_create_key(source)
+    try:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        _create(target, _read(source))
+    except OSError as error:
+        raise ConfigurationError(f"the key file {target} cannot be made: {error}; copy {source} there") from error
+    return load_or_create_key(target).id == key.id
+
+
 def _read(path: Path) -> str:
     with path.open(encoding="ascii", errors="replace") as file:
         status = os.fstat(file.fileno())
@@ -125,13 +140,13 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _create(path: Path) -> None:
-    """Make the file whole or not at all; another process's file, if it is there first, stays."""
+def _create(path: Path, text: str | None = None) -> None:
+    """Make the file whole or not at all, with a new key or this text; a file that is there already stays."""
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
-            file.write(os.urandom(32).hex() + "\n")
+            file.write(text or os.urandom(32).hex() + "\n")
             file.flush()
             os.fsync(file.fileno())
         _publish(draft, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from embedq.cli.copy import copy
 from embedq.cli.demo import demo
 from embedq.cli.jobs import cancel, list_jobs, retry
 from embedq.cli.overview import migrate, servers, stats
@@ -36,5 +37,5 @@ def main(ctx: click.Context) -> None:
     prepare_streams(ctx)
 
 
-for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, demo):
+for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, copy, demo):
     main.add_command(command)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -27,7 +26,7 @@ from embedq.cli.session import (
 )
 from embedq.cli.states import coloured, document, remark, when
 from embedq.cli.text import clip, safe
-from embedq.control import CANCEL_ORDER, PAGE
+from embedq.control import CANCEL_ORDER
 from embedq.errors import EmbedqError, JobError, JobNotFoundError
 from embedq.job import ENDED, Job, JobId, JobState
 
@@ -213,7 +212,7 @@ def _all(
         _ask(f"{verb.capitalize()} {counted(matched, 'job', cap=COUNTED_AT_MOST)}?")
     number = 0
     if matched:
-        with _progress(matched, session) as advance:
+        with session.progress(matched) as advance:
             number = act(**found_by, progress=advance)
     if session.json:
         _report(session, matched, done, number, [])
@@ -245,24 +244,3 @@ def _ask(question: str) -> None:
         raise CommandError("nobody is there to answer; --yes goes ahead without asking", ExitCode.USAGE)
     if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was done")
-
-
-def _progress(length: int, session: Session) -> AbstractContextManager[Callable[[int], None]]:
-    """A bar on stderr while long work goes on; where it is short or nobody watches, nothing."""
-    if length <= PAGE or session.json or not sys.stderr.isatty():
-        return nullcontext(lambda amount: None)
-    return _Bar(length)
-
-
-class _Bar:
-    """click's progress bar, as something to call."""
-
-    def __init__(self, length: int) -> None:
-        self._bar: Any = click.progressbar(length=length, file=sys.stderr, show_pos=True)
-
-    def __enter__(self) -> Callable[[int], None]:
-        bar = self._bar.__enter__()
-        return lambda amount: bar.update(amount)
-
-    def __exit__(self, *exception: Any) -> None:
-        self._bar.__exit__(*exception)

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -21,6 +22,7 @@ import click
 from embedq.app import EmbedQ
 from embedq.cli.text import columns, safe
 from embedq.clock import to_datetime
+from embedq.control import PAGE
 from embedq.errors import (
     ConfigurationError,
     EmbedqError,
@@ -117,10 +119,30 @@ class Session:
         click.get_current_context().call_on_close(app.close)
         return app
 
+    def progress(self, length: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar on stderr while long work goes on; where it is short or nobody watches, nothing."""
+        if length <= PAGE or self.json or not sys.stderr.isatty():
+            return nullcontext(lambda amount: None)
+        return _Bar(length)
+
     def emit(self, document: Any) -> None:
         """Write the one JSON document."""
         # ASCII: it reads the same in any encoding, and holds nothing that a terminal acts upon.
         click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+class _Bar:
+    """click's progress bar, as something to call."""
+
+    def __init__(self, length: int) -> None:
+        self._bar: Any = click.progressbar(length=length, file=sys.stderr, show_pos=True)
+
+    def __enter__(self) -> Callable[[int], None]:
+        bar = self._bar.__enter__()
+        return lambda amount: bar.update(amount)
+
+    def __exit__(self, *exception: Any) -> None:
+        self._bar.__exit__(*exception)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

@@ -238,7 +238,7 @@ class PostgresSession:
 def qualified(sql: str, schema: str) -> str:
     """A statement with its tables' schema, so that no search_path decides."""
     tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies"
-    return re.sub(rf"\bembedq_(?=(?:{tables})\b)", f"{schema}.embedq_", sql)
+    return re.sub(rf"(?<![\w.])embedq_(?=(?:{tables})\b)", f"{schema}.embedq_", sql)
 
 
 def unlocked(sql: str) -> str:
