@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
     {"worker", "maintenance"},
     {"app", "control", "drafting", "engine", "enqueueing", "moving", "recurring", "runtime", "shutdown"},
     {"__init__"},
+    {"testing"},
     {"cli", "__main__", "contrib"},
 ]  # fmt: skip
 STRANGERS = [("worker", "maintenance"), ("maintenance", "worker")]

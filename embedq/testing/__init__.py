@@ -1,0 +1,31 @@
+"""Testing apps that use embedq. Nothing here is for production.
+
+    def test_a_signup_sends_a_mail(embedq_app):          # the fixture; pytest finds it by itself
+        client.post("/signup", data={"user": 7})
+        embedq_app.assert_enqueued(send_mail, 7)
+        embedq_app.drain()
+        assert outbox == ["welcome, user 7"]
+
+The same without pytest: `with app_under_test() as embedq_app: …`, or `EmbedqTestMixin`. See docs/testing.md.
+"""
+
+from embedq.testing.case import EmbedqTestMixin
+from embedq.testing.clock import TravelClock
+from embedq.testing.enqueued import EnqueuedJob
+from embedq.testing.errors import EndlessJobsError, ForgottenFixtureError, JobFailedError, JobNotRunError
+from embedq.testing.kit import AppUnderTest, app_under_test
+from embedq.testing.reports import JobRun, Report
+
+__all__ = [
+    "AppUnderTest",
+    "EmbedqTestMixin",
+    "EndlessJobsError",
+    "EnqueuedJob",
+    "ForgottenFixtureError",
+    "JobFailedError",
+    "JobNotRunError",
+    "JobRun",
+    "Report",
+    "TravelClock",
+    "app_under_test",
+]

@@ -1,0 +1,114 @@
+"""What ran, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NoReturn
+
+from embedq.job import Ending, JobState
+from embedq.testing.enqueued import EnqueuedJob
+from embedq.testing.errors import JobFailedError
+
+FAILURES = (Ending.FAILED, Ending.TIMED_OUT, Ending.PARKED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """One run of one job.
+
+    Attributes:
+        at: when, by the test's clock.
+        ending: how it ended.
+        state: where the job went from there: a failed one may be RETRYING or DEAD.
+        error: type and message; None when it went well.
+        traceback: of the job's own code, as text.
+        exception: what the job raised, where that is known.
+        retry_at: when it is tried again.
+    """
+
+    job: EnqueuedJob
+    attempt: int
+    at: datetime
+    ending: Ending
+    state: JobState
+    error: str | None
+    traceback: str | None = field(repr=False)
+    exception: BaseException | None = field(repr=False)
+    retry_at: datetime | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed, or cannot run here because its function or what it needs is not known."""
+        return self.ending in FAILURES
+
+    def __str__(self) -> str:
+        if self.ending is Ending.PARKED:
+            after = "it cannot run here"
+        elif self.retry_at is not None:
+            after = f"to be tried again {self.retry_at:%Y-%m-%d %H:%M:%S} UTC"
+        else:
+            after = self.state.value
+        told = f"{self.job.call}: attempt {self.attempt} {self.ending.value}"
+        return told if after == self.ending.value else f"{told}, {after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ran, in order. Its length is the number of runs."""
+
+    ran: tuple[JobRun, ...]
+
+    @property
+    def succeeded(self) -> tuple[JobRun, ...]:
+        """The runs that went well."""
+        return tuple(run for run in self.ran if run.ending is Ending.SUCCEEDED)
+
+    @property
+    def failed(self) -> tuple[JobRun, ...]:
+        """The runs that failed, whether the job is tried again or not, and those of jobs that cannot run here."""
+        return tuple(run for run in self.ran if run.failed)
+
+    @property
+    def retried(self) -> tuple[JobRun, ...]:
+        """The failed runs whose jobs are tried again."""
+        return tuple(run for run in self.ran if run.state is JobState.RETRYING)
+
+    def __len__(self) -> int:
+        return len(self.ran)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.ran)) or "nothing ran"
+
+    def raise_errors(self) -> None:
+        """Raise a JobFailedError that shows every job that failed; the first one's exception is its cause."""
+        __tracebackhide__ = True
+        if self.failed:
+            raise_failure(self)
+
+
+def join(reports: Iterable[Report]) -> Report:
+    """One report of all."""
+    return Report(tuple(run for report in reports for run in report.ran))
+
+
+def raise_failure(report: Report) -> NoReturn:
+    """Raise the JobFailedError of a report with failures."""
+    __tracebackhide__ = True
+    first = report.failed[0]
+    lines = [f"{len(report.failed)} of {len(report)} job runs failed:"]
+    for run in report.failed:
+        lines += ["", f"  {run}"]
+        # The cause, which follows, has the first one's traceback.
+        shown = run.error if run is first and run.exception is not None else run.traceback or run.error
+        lines += [f"    {line}" for line in (shown or "").rstrip().splitlines()]
+    raise JobFailedError("\n".join(lines), report) from (first.exception and trimmed(first.exception))
+
+
+def trimmed(error: BaseException) -> BaseException:
+    """The exception with a traceback that begins in the job's own code."""
+    frames = error.__traceback__
+    while frames is not None and str(frames.tb_frame.f_globals.get("__name__")).startswith("embedq."):
+        frames = frames.tb_next
+    return error if frames is None else error.with_traceback(frames)

@@ -1,0 +1,307 @@
+"""Running jobs here and now, in the thread that asks, by the code that runs them in production.
+
+One job is claimed, run and finished at a time, each step in a transaction as the dispatcher writes it. So what runs
+next is decided when the one before has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from embedq.clock import to_datetime
+from embedq.context import JobContext
+from embedq.errors import JobInterrupt
+from embedq.interrupts import Shielded, interruptible
+from embedq.job import JobState
+from embedq.maintenance import recurring
+from embedq.storage import claims, inspect, schedules, servers, upkeep
+from embedq.storage.base import Transaction
+from embedq.storage.claims import EXECUTORS, Request
+from embedq.storage.rows import ClaimedJob, Outcome
+from embedq.storage.servers import Identity
+from embedq.testing.enqueued import Journal
+from embedq.testing.errors import EndlessJobsError
+from embedq.testing.reports import JobRun, Report
+from embedq.testing.standin import EngineUnderTest
+from embedq.version import VERSION
+from embedq.worker.dispatcher import turn
+from embedq.worker.event_loop import execute
+from embedq.worker.execution import Execution
+from embedq.worker.notes import Notes
+from embedq.worker.parents import load_result
+from embedq.worker.records import log_outcomes
+from embedq.worker.resolving import Resolver
+from embedq.worker.runs import Watchdog
+
+# A drain that has run this many jobs, with more to go, is taken for endless.
+MOST_RUNS = 1000
+# Jobs that run inside the enqueue of another job; Python itself takes some forty.
+MOST_NESTED = 20
+PRUNE_BATCH = 500
+
+
+class Runner:
+    """Runs what is due on one engine.
+
+    Args:
+        journal: knows the jobs by id.
+    """
+
+    def __init__(self, engine: EngineUnderTest, journal: Journal) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._notes = Notes(engine.clock)
+        self._watchdog: Watchdog | None = None
+        self._loop = JobLoop()
+        self._server_id = 0
+        self._lock = threading.Lock()
+        self._nested = 0
+        self._raised: dict[tuple[int, int], BaseException] = {}
+
+    def close(self) -> None:
+        """End what was started."""
+        self._loop.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
+    # -- what is due ---------------------------------------------------------------------------------------------------
+
+    def run_due(self, *, queue: str | None = None, limit: int | None = None) -> Report:
+        """Run what is due now, and what that enqueues, until nothing is left.
+
+        Args:
+            queue: only jobs of this queue.
+            limit: stop after this many runs.
+        Raises:
+            EndlessJobsError: without a limit, `MOST_RUNS` were not enough.
+        """
+        if self._nested >= MOST_NESTED:
+            raise EndlessJobsError(
+                f"{MOST_NESTED} jobs run inside each other here, each in the enqueue of the one before; do they "
+                "enqueue each other without end? Without inline mode, drain() runs them one after another"
+            )
+        with self._lock:
+            self._nested += 1
+        try:
+            return self._run_due(queue, limit)
+        finally:
+            with self._lock:
+                self._nested -= 1
+
+    def _run_due(self, queue: str | None, limit: int | None) -> Report:
+        engine = self._engine
+        recurring.fire_due(engine.database, engine.clock)
+        self._journal.read()
+        execution = self._execution()
+        needs = [need for need in engine.database.read(inspect.parked_needs) if self._resolver.has(need)]
+        ran: list[JobRun] = []
+        while limit is None or len(ran) < limit:
+            if limit is None and len(ran) >= MOST_RUNS and self._is_due(queue):
+                last = "\n".join(f"  {run}" for run in ran[-3:])
+                raise EndlessJobsError(
+                    f"{len(ran):,} jobs have run, and more are due; do they enqueue each other without end? "
+                    f"drain(limit=…) runs as many as you say. The last were:\n{last}"
+                )
+            job = engine.database.write(
+                self._claim, queue, tuple(needs), now=engine.clock.now(), server_id=self._registered()
+            )
+            if job is None:
+                break
+            run = self._run(execution, job)
+            if run.state is JobState.PARKED:
+                # It was offered what it seemed to lack, and lacks it still.
+                needs.clear()
+            ran.append(run)
+        return Report(tuple(ran))
+
+    def _is_due(self, queue: str | None) -> bool:
+        database = self._engine.database
+        due = database.read(inspect.next_due)
+        return (due is not None and due <= self._engine.clock.now()) or (
+            database.read(inspect.next_executor, None if queue is None else [queue]) is not None
+        )
+
+    def _claim(
+        self, tx: Transaction, queue: str | None, needs: tuple[str, ...], *, now: int, server_id: int
+    ) -> ClaimedJob | None:
+        """The most urgent job that is due, now running; None if there is none."""
+        settings = self._engine.settings
+        claim = partial(claims.claim, tx, now=now, retention=settings.retention)
+        claim(Request(server_id=server_id, limits={}, queues=None))
+        queues = self._queues(tx) if queue is None else (queue,)
+        first = inspect.next_executor(tx, queues)
+        for executor in sorted(EXECUTORS, key=lambda executor: executor != first):
+            more = True
+            while more:
+                request = Request(server_id=server_id, limits={executor: 1}, queues=queues, known_needs=needs)
+                claimed = claim(request)
+                if claimed.jobs:
+                    return claimed.jobs[0]
+                # One that had expired was cancelled instead: look at the next.
+                more = executor in claimed.full
+        return None
+
+    def _queues(self, tx: Transaction) -> tuple[str, ...] | None:
+        """All of them: first those that the app works, in its order."""
+        own = self._engine.settings.queues
+        if own is None:
+            return None
+        waiting = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))}
+        return (*own, *sorted(waiting.difference(own)))
+
+    # -- one job -------------------------------------------------------------------------------------------------------
+
+    def _run(self, execution: Execution, job: ClaimedJob) -> JobRun:
+        outcome = self._outcome(execution, job)
+        engine = self._engine
+        error = self._raised.pop((job.id, job.claim), None)
+        engine.database.write(
+            turn, [outcome], None, self._notes.take(), now=engine.clock.now(), settings=engine.settings
+        )
+        log_outcomes([outcome])
+        self._journal.read()
+        if error is not None and _is_the_tests_own(error):
+            raise error
+        return JobRun(
+            job=self._journal.entry(job.id),
+            attempt=job.attempt,
+            at=to_datetime(outcome.started_at),
+            ending=outcome.ending,
+            state=outcome.state,
+            error=outcome.error,
+            traceback=outcome.traceback,
+            exception=error,
+            retry_at=None if outcome.retry_at is None else to_datetime(outcome.retry_at),
+        )
+
+    def _outcome(self, execution: Execution, job: ClaimedJob) -> Outcome:
+        # In a context of its own, as in production: what the test or a request has set there is not seen by the job.
+        # Shielded: the timeout of the job that enqueued this one, inline, is not this one's.
+        with Shielded():
+            if job.executor == "async":
+                return self._loop.run(lambda: execute(execution, job))
+            with interruptible() as thread:
+                return Context().run(execution.run, job, thread)
+
+    def _execution(self) -> Execution:
+        """With the settings and the middleware that the app has by now."""
+        engine = self._engine
+        with self._lock:
+            if self._watchdog is None:
+                settings = engine.settings
+                self._watchdog = Watchdog(grace=settings.interrupt_grace, cancel_grace=settings.cancel_grace)
+                self._watchdog.start()
+        return Execution(
+            settings=engine.settings,
+            clock=engine.clock,
+            resolver=self._resolver,
+            middleware=[partial(Witness, self._raised), *engine.middleware],
+            watchdog=self._watchdog,
+            server_id=self._registered,
+            save_log=self._notes.log,
+            save_progress=self._notes.progress,
+            load_parent=partial(load_result, engine.database),
+            on_overdue=lambda run: self._notes.overdue(run.job.id, run.job.claim),
+        )
+
+    @property
+    def _resolver(self) -> Resolver:
+        return Resolver(self._engine.registry, lambda: self._engine.key)
+
+    def _registered(self) -> int:
+        """The number of this process: jobs are claimed by those that have one."""
+        with self._lock:
+            if not self._server_id:
+                host = socket.gethostname()
+                identity = Identity(
+                    uuid=str(uuid.uuid4()), host=host, hostname=host, pid=os.getpid(), version=VERSION, workers=1,
+                    queues=None,
+                )  # fmt: skip
+                now = self._engine.clock.now()
+                self._server_id = self._engine.database.write(servers.register, identity, now=now)
+            return self._server_id
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def next_moment(self) -> int | None:
+        """When the next job, or the next occurrence of a recurring job, is due, in microseconds."""
+        database = self._engine.database
+        due = [database.read(inspect.next_due), database.read(schedules.next_fire)]
+        return min((moment for moment in due if moment is not None), default=None)
+
+    def prune(self) -> None:
+        """Delete what has been kept long enough by now. The journal keeps what it has read."""
+        self._journal.read()
+        database, now = self._engine.database, self._engine.clock.now()
+        while database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH) == PRUNE_BATCH:
+            pass
+        database.write(upkeep.prune_history, now=now)
+
+
+class Witness:
+    """The outermost middleware: notes what a run raises."""
+
+    __slots__ = ("_job", "_raised")
+
+    def __init__(self, raised: dict[tuple[int, int], BaseException], job: JobContext) -> None:
+        self._raised = raised
+        self._job = job
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._raised[self._job.id, self._job.claim] = error
+
+
+def _is_the_tests_own(error: BaseException) -> bool:
+    """Whether it is meant for the test rather than the job's failure: Ctrl-C, and pytest's own `fail` and `skip`."""
+    jobs = (Exception, JobInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+    return not isinstance(error, jobs)
+
+
+class JobLoop:
+    """The event loop of `async def` jobs: one for the whole test, on the thread that asks where that can be."""
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+        self._taken = threading.Lock()
+
+    def run(self, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        """Run what `start` makes to its end."""
+        if _in_a_loop() or not self._taken.acquire(blocking=False):
+            # An async test, or a job that was enqueued by one, has this thread's loop; a thread of its own has none.
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(lambda: asyncio.run(start())).result()
+        try:
+            if self._runner is None:
+                self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+            return self._runner.run(start(), context=Context())
+        finally:
+            self._taken.release()
+
+    def close(self) -> None:
+        """Close the loop."""
+        if self._runner is not None:
+            self._runner.close()
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
