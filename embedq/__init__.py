@@ -52,6 +52,7 @@ from embedq.errors import (
     StorageRefusedError,
     StorageUnavailableError,
     StorageUncertainError,
+    TransactionError,
     UnknownTaskError,
     UnknownTypeError,
     UnstorableArgumentError,
@@ -70,6 +71,7 @@ from embedq.schedule import Cron, Every, every
 from embedq.serializers import PARENT_RESULT
 from embedq.storage.inspect import Occurrence, Server, Stats
 from embedq.task import Call, Task
+from embedq.transactions import Block
 from embedq.version import VERSION as __version__
 
 P = ParamSpec("P")
@@ -153,6 +155,21 @@ def enqueue_many(calls: Iterable[Call]) -> list[JobHandle]:
 def call(function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call:
     """A call, to hand to `enqueue_many`."""
     return default_app().call(function, *args, **kwargs)
+
+
+def transaction(connection: Any) -> Block:
+    """Enqueue in the application's own transaction: `with embedq.transaction(session): …`; see `EmbedQ.transaction`."""
+    return default_app().transaction(connection)
+
+
+def on_commit(connection: Any) -> Block:
+    """Enqueue after the transaction that is open has been committed; see `EmbedQ.on_commit`."""
+    return default_app().on_commit(connection)
+
+
+def hold() -> Block:
+    """Hold what is enqueued inside the `with` until that is left; see `EmbedQ.hold`."""
+    return default_app().hold()
 
 
 def options(**given: Unpack[OptionKeywords]) -> BoundOptions:
@@ -258,6 +275,7 @@ __all__ = [
     "StorageUnavailableError",
     "StorageUncertainError",
     "Task",
+    "TransactionError",
     "Trigger",
     "UnknownTaskError",
     "UnknownTypeError",
@@ -277,7 +295,9 @@ __all__ = [
     "enqueue_in",
     "enqueue_many",
     "every",
+    "hold",
     "job",
+    "on_commit",
     "options",
     "pause_recurring",
     "recurring",
@@ -285,5 +305,6 @@ __all__ = [
     "resume_recurring",
     "start",
     "stop",
+    "transaction",
     "trigger_recurring",
 ]

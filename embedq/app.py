@@ -32,6 +32,7 @@ from embedq.storage import inspect
 from embedq.storage.base import Database
 from embedq.storage.inspect import COUNT_CAP, Occurrence, Server, Stats
 from embedq.task import Call, Task
+from embedq.transactions import Block
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -233,6 +234,40 @@ class EmbedQ:
     def options(self, **given: Unpack[OptionKeywords]) -> BoundOptions:
         """Options for one enqueue: `app.options(queue="low", timeout=60).enqueue(f, 1)`."""
         return BoundOptions(self, Options.parse(**given))
+
+    def transaction(self, connection: Any) -> Block:
+        """Enqueue in the application's own transaction: `with app.transaction(session): send.enqueue(1)`.
+
+        Whatever this code enqueues inside the `with` is written through that connection. It exists when the application
+        commits, and never if it rolls back; embedq does neither. See docs/transactions.md.
+
+        Args:
+            connection: a driver's connection to the app's database (sqlite3, psycopg, psycopg2, PyMySQL, mysqlclient);
+                SQLAlchemy's Connection, Session or scoped_session, or its asynchronous ones, with `aenqueue`; Django's.
+        Raises:
+            TransactionError: something else. Also from each enqueue: the connection is to another database, closed, or
+                has no transaction open and commits each statement by itself.
+        """
+        return self._enqueueing.transaction(connection)
+
+    def on_commit(self, connection: Any) -> Block:
+        """Enqueue after the transaction that is open has been committed, and not if it is rolled back.
+
+        For an application whose data is in another database than the jobs. Until then the handles have no id. A process
+        that dies between the two commits loses the jobs.
+
+        Args:
+            connection: a SQLAlchemy Session, or Django's connection. For others there is `hold`.
+        """
+        return self._enqueueing.on_commit(connection)
+
+    def hold(self) -> Block:
+        """Hold what is enqueued inside the `with`, and write it in one transaction when that is left.
+
+        An exception drops it. Put it around a transaction whose commit nobody tells of: `with app.hold(), connection:`.
+        A process that dies between the two commits loses the jobs.
+        """
+        return self._enqueueing.hold()
 
     def submit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
         """Enqueue one call, due at an aware datetime or now."""

@@ -81,7 +81,10 @@ class JobControl:
     def _outcome(self, job_id: JobId) -> tuple[JobState, str | None, str | None]:
         found = self._engine.database.read(inspect.outcome, job_id)
         if found is None:
-            raise JobNotFoundError(f"no job {job_id}; it may have been pruned after its retention time")
+            raise JobNotFoundError(
+                f"no job {job_id}; it may have been pruned after its retention time, or be part of a transaction that "
+                "was not committed"
+            )
         return found
 
     def wait_for(self, job_id: JobId, timeout: float | None) -> JobState:

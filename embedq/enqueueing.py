@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from embedq.clock import SECOND, to_datetime, to_micros, to_seconds
 from embedq.drafting import Drafting
 from embedq.engine import Engine
 from embedq.errors import StorageUncertainError
-from embedq.handle import JobHandle
+from embedq.handle import JobHandle, JobOwner
+from embedq.held import HoldBlock, OnCommitBlock
 from embedq.interrupts import Shielded
 from embedq.job import JobId, Trigger
 from embedq.runtime import Runtime
 from embedq.storage import jobs
-from embedq.storage.base import Transaction
 from embedq.storage.jobs import Inserted
 from embedq.storage.rows import ClaimedJob, NewJob
 from embedq.task import Call
-
-# enqueue_many writes this many rows at a time, in its one transaction.
-CHUNK = 1000
+from embedq.transactions import Block, TransactionBlock, current
 
 
-class MakesHandles(Protocol):
+class StoredJobs(JobOwner, Protocol):
     """What this needs of the one that answers for stored jobs."""
 
     def handle(self, job_id: int, *, created: bool = True) -> JobHandle: ...
@@ -33,14 +31,17 @@ class MakesHandles(Protocol):
 class Enqueueing:
     """Writes jobs, for one app."""
 
-    def __init__(self, engine: Engine, drafting: Drafting, handles: MakesHandles) -> None:
+    def __init__(self, engine: Engine, drafting: Drafting, handles: StoredJobs) -> None:
         self._engine = engine
         self._drafting = drafting
         self._handles = handles
 
     def submit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
-        """Enqueue one call; durable when this returns."""
-        row = self._drafting.row(call, run_at=None if run_at is None else to_micros(run_at))
+        """Enqueue one call; durable when this returns, or, in a block, when the application has committed."""
+        row = self._row(call, run_at)
+        block = current(self._engine)
+        if block is not None:
+            return block.add([row])[0]
         # Shielded: a job that is interrupted right here would keep a worker promised for ever, or leave a job that is
         # running in the database and nowhere else.
         with Shielded():
@@ -51,20 +52,32 @@ class Enqueueing:
 
     async def asubmit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
         """`submit`, without blocking the event loop."""
+        block = current(self._engine)
+        if block is not None:
+            return (await block.aadd([self._row(call, run_at)]))[0]
         return await self._engine.offload.run(self.submit, call, run_at=run_at)
+
+    def _row(self, call: Call, run_at: datetime | None) -> NewJob:
+        return self._drafting.row(call, run_at=None if run_at is None else to_micros(run_at))
 
     def submit_many(self, calls: Iterable[Call]) -> list[JobHandle]:
         """Enqueue calls in one transaction: all of them, or none."""
         rows = self._drafting.rows(calls)
         if not rows:
             return []
-        inserted = self._engine.database.write(_insert_chunks, rows)
+        block = current(self._engine)
+        if block is not None:
+            return block.add(rows)
+        inserted = self._engine.database.write(jobs.insert_all, rows, retention=self._engine.settings.retention)
         self._engine.notify(min(row.run_at for row in rows))
         return [self._handles.handle(job_id, created=created) for job_id, created in inserted]
 
     def submit_continuation(self, call: Call, parent_id: JobId, trigger: Trigger) -> JobHandle:
         """Enqueue a call that starts when the parent has ended so."""
         row = self._drafting.row(call, parent_id=parent_id, trigger=trigger)
+        block = current(self._engine)
+        if block is not None:
+            return block.add([row])[0]
         retention = self._engine.settings.retention
         return self._announce(
             row.run_at, self._engine.database.write(jobs.insert_continuation, row, retention=retention)
@@ -79,6 +92,20 @@ class Enqueueing:
     def _announce(self, run_at: int, inserted: Inserted) -> JobHandle:
         self._engine.notify(run_at)
         return self._handles.handle(inserted.id, created=inserted.created)
+
+    # -- with the application's own transaction ------------------------------------------------------------------------
+
+    def transaction(self, target: Any) -> Block:
+        """See `EmbedQ.transaction`."""
+        return TransactionBlock(self._engine, self._handles, target)
+
+    def on_commit(self, target: Any) -> Block:
+        """See `EmbedQ.on_commit`."""
+        return OnCommitBlock(self._engine, self._drafting, self._handles, target)
+
+    def hold(self) -> Block:
+        """See `EmbedQ.hold`."""
+        return HoldBlock(self._engine, self._drafting, self._handles)
 
     # -- without the queue ---------------------------------------------------------------------------------------------
 
@@ -121,7 +148,3 @@ class Enqueueing:
             )
         )
         return self._handles.handle(inserted.id)
-
-
-def _insert_chunks(tx: Transaction, rows: Sequence[NewJob]) -> list[Inserted]:
-    return [done for at in range(0, len(rows), CHUNK) for done in jobs.insert_many(tx, rows[at : at + CHUNK])]

@@ -17,7 +17,10 @@ LAYERS: list[set[str]] = [
     },
     {"storage"},
     {"worker", "maintenance"},
-    {"app", "control", "drafting", "engine", "enqueueing", "moving", "recurring", "runtime", "shutdown"},
+    {
+        "app", "commit_hooks", "control", "drafting", "engine", "enqueueing", "held", "moving", "recurring", "runtime",
+        "shutdown", "transactions",
+    },
     {"__init__"},
     {"testing"},
     {"cli", "__main__", "contrib"},

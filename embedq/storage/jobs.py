@@ -16,6 +16,8 @@ from embedq.storage.rows import PAYLOAD, NewJob
 # The columns that are rarely set stand together, from the first to the one before `created_at`.
 CODE, CREATED_AT = NewJob._fields.index("code"), NewJob._fields.index("created_at")
 NOTHING_RARE = (None,) * (CREATED_AT - CODE)
+# So many rows at a time go in together.
+CHUNK = 1000
 # How often a job whose idempotency key is taken is looked for, and inserted after all when it is gone.
 KEY_TRIES = 10
 
@@ -91,6 +93,27 @@ def insert_continuation(tx: Transaction, job: NewJob, *, retention: Retention) -
         assert job.parent_id is not None
         continuations.advance(tx, {job.parent_id: state}, now=job.created_at, retention=retention)
     return inserted
+
+
+def insert_all(tx: Transaction, jobs: Sequence[NewJob], *, retention: Retention) -> list[Inserted]:
+    """Insert all, in order, continuations among them.
+
+    Raises:
+        JobNotFoundError: as for `insert_continuation`.
+    """
+    inserted: list[Inserted] = []
+    for continues, group in groupby(jobs, key=_continues):
+        alike = list(group)
+        if continues:
+            inserted += [insert_continuation(tx, job, retention=retention) for job in alike]
+        else:
+            for at in range(0, len(alike), CHUNK):
+                inserted += insert_many(tx, alike[at : at + CHUNK])
+    return inserted
+
+
+def _continues(job: NewJob) -> bool:
+    return job.parent_id is not None
 
 
 def cancel(tx: Transaction, job_id: int, *, now: int, retention: Retention, reason: str = "cancelled") -> JobState:

@@ -39,6 +39,8 @@ LONGEST_PAUSE = 1.0
 # How often a database that does not tell is asked for news: soon after there was some, and when nothing happens.
 SHORTEST_ASK_SECONDS = 0.02
 LONGEST_ASK_SECONDS = 0.2
+# It is asked as often as that for so long after the application wrote a job in a transaction of its own.
+EXPECTING_SECONDS = 2.0
 
 
 class Trouble(Enum):
@@ -124,6 +126,8 @@ class ServerDatabase:
         self._locks = locks
         self._folder: Path | None = None
         self._known_identity: str | None = None
+        # Until when the application may commit a job at any moment (monotonic).
+        self.expecting_until = 0.0
         self._clock: ServerClock | None = None
         self._writer: Session | None = None
         self._transaction: Transaction | None = None
@@ -263,6 +267,7 @@ class ServerDatabase:
             return self._explaining(lambda: self._patiently(once, reading=True))
 
     def foreign(self, lent: Lent) -> ForeignTransaction:
+        self.expecting_until = time.monotonic() + EXPECTING_SECONDS
         return self._driver.foreign(lent, self._identity())
 
     def watch(self) -> ServerWatch:
@@ -372,7 +377,7 @@ class ServerWatch:
 
     def changed(self) -> bool:
         now = time.monotonic()
-        if now - self._asked_at < self._pause and not self._database.told:
+        if now - self._asked_at < self._pause and not self._database.told and now > self._database.expecting_until:
             return False
         self._asked_at = now
         return True
