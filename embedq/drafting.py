@@ -15,7 +15,7 @@ from embedq.functions import display_name, name_of
 from embedq.job import Trigger
 from embedq.middleware import Draft
 from embedq.options import Options
-from embedq.serializers import dumps_call
+from embedq.serializers import dumps_call, wants_parent_result
 from embedq.storage.rows import NewJob
 from embedq.task import Call, Enqueuer, Task
 
@@ -124,7 +124,16 @@ class Drafting:
             overrides = task.overrides
         if not -MAX_MICROS < due < MAX_MICROS:
             raise EnqueueError(f"{task.name} cannot be due at {due} µs since 1970; that is beyond any calendar")
+        for what, text in (("queue", queue), ("name", task.name), ("idempotency_key", key)):
+            check_text(what, text)
+        for tag in tags or ():
+            check_text("tag", tag)
         payload = dumps_call(args, kwargs, limit=self._engine.settings.max_payload_bytes, name=task.name)
+        if trigger is Trigger.FAILURE and wants_parent_result(payload):
+            raise EnqueueError(
+                f'{task.name} is to run when its parent has failed (on="failure"), and PARENT_RESULT is among its '
+                'arguments: a job that failed leaves no result. Leave it out, or use on="success"'
+            )
         if wanted.retention is not None and overrides.retention is None:
             # Needed where no code of the app runs, as when a waiting job is cancelled from the command line.
             overrides = replace(overrides, retention=wanted.retention)
@@ -164,6 +173,19 @@ class Drafting:
         key = self._engine.key
         signature = key.sign(*code.signed_parts(task.name, payload))
         return replace(code, sig=signature, key=key.id).to_text()
+
+
+def check_text(what: str, text: str | None) -> None:
+    """Raise EnqueueError for a text that no database can hold."""
+    if text is None or text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EnqueueError(
+            f"{what} {text!r} has half of a surrogate pair in it, which is no Unicode text and cannot be stored; file "
+            "names that are not UTF-8 come like that: os.fsencode() tells what is in them"
+        ) from None
 
 
 def name_of_definition(function: Callable[..., Any]) -> str:

@@ -78,11 +78,19 @@ class Engine:
                 self.clock = self._own_clock = clock or SystemClock()
                 self.enqueue_middleware = list(enqueue_middleware)
                 self.middleware = list(middleware)
-            elif (url is not None or settings) and wanted != self.settings:
-                raise ConfigurationError(
-                    f"this app is connected to {self.settings.database} with other settings; start it once, with "
-                    "all of them, or make another app: embedq.EmbedQ(url)"
-                )
+                return
+            others = {
+                "settings": (url is not None or settings) and wanted != self.settings,
+                "clock": clock is not None and clock is not self._own_clock,
+                "enqueue_middleware": _differ(enqueue_middleware, self.enqueue_middleware),
+                "middleware": _differ(middleware, self.middleware),
+            }
+            for name, other in others.items():
+                if other:
+                    raise ConfigurationError(
+                        f"this app is connected to {self.settings.database} with other {name.replace('_', ' ')}; start "
+                        "it once, with all of it, or make another app: embedq.EmbedQ(url)"
+                    )
 
     # -- the database --------------------------------------------------------------------------------------------------
 
@@ -205,6 +213,12 @@ class Engine:
             self._database = self._database.inherited()
         if runtime is not None:
             shutdown.start_again_soon(self)
+
+
+def _differ(given: Iterable[object], there: list[Any]) -> bool:
+    """Whether something was given, and is not what is there."""
+    items = list(given)
+    return bool(items) and items != there
 
 
 # What came across a fork and must be neither used nor collected.

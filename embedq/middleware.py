@@ -31,7 +31,8 @@ class Draft:
 
     Attributes:
         run_at: microseconds since the epoch.
-        expires_at: it is cancelled if it has not started by then.
+        expires_at: it is cancelled if it has not started by then. For a continuation the time until its parent ends is
+            added.
         timeout: seconds; None for the app's default, 0 for no limit.
         meta: JSON values for the other side; the job reads them as `current_job().meta`.
         schedule: the recurring job that this is an occurrence of.

@@ -41,7 +41,8 @@ class Options:
         retry: the policy; 10 attempts with growing waits unless set.
         timeout: seconds; 0 for no limit; the app's default unless set.
         idempotency_key: a second enqueue with the same key returns the first job for as long as that is kept.
-        expires_in: seconds from its due time; a job that has not started by then is cancelled.
+        expires_in: seconds from its due time, or from when its parent ended if that is later; a job whose first run has
+            not started by then is cancelled.
         tags: for people to search by.
         retention: how long the job is kept once it has ended; the app's unless set.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from embedq.clock import SECOND, to_datetime
-from embedq.drafting import Drafting
+from embedq.drafting import Drafting, check_text
 from embedq.engine import Engine
 from embedq.errors import ConfigurationError, ScheduleError
 from embedq.job import JobId
@@ -16,6 +16,7 @@ from embedq.maintenance import recurring as firing
 from embedq.misfire import Misfire, misfire_from_text, misfire_to_text, parse_misfire
 from embedq.schedule import Cron, Every, parse_schedule, schedule_from_text, schedule_to_text
 from embedq.storage import inspect, schedules
+from embedq.storage.rows import storable
 from embedq.storage.schedules import ScheduleRow
 from embedq.task import Call
 
@@ -27,6 +28,7 @@ class Schedule:
     Attributes:
         when: its cron expression or interval; None when it cannot be read here, and then `misfire` is None too.
         task: the name of the function it runs.
+        queue: None when what it enqueues cannot be read.
         error: why its last turn could not fire, or why it cannot be read; None when all is well.
     """
 
@@ -34,7 +36,7 @@ class Schedule:
     when: Cron | Every | None
     misfire: Misfire | None
     task: str
-    queue: str
+    queue: str | None
     next_fire_at: datetime
     last_fire_at: datetime | None
     last_job_id: JobId | None
@@ -64,6 +66,7 @@ class RecurringJobs:
         """Add or update; before the app is connected, when it is. Mistakes are reported at once."""
         if not isinstance(name, str) or not 0 < len(name) <= 255:
             raise ConfigurationError(f"a recurring job's name must be a string of 1 to 255 characters, not {name!r}")
+        check_text("the recurring job's name", name)
         if call.task.wanted.idempotency_key is not None:
             raise ConfigurationError(
                 f"recurring job {name!r} cannot have an idempotency_key: each occurrence is a new job"
@@ -143,18 +146,22 @@ class RecurringJobs:
 
 
 def _schedule(row: ScheduleRow) -> Schedule:
-    when, misfire, error = None, None, row.error
+    # Written by a newer embedq, in a time zone that this system lacks, or damaged: the others are listed all the same.
+    when, misfire, queue, error = None, None, None, row.error
+    try:
+        queue = str(json.loads(row.template)["queue"])
+    except (ValueError, TypeError, KeyError):
+        error = f"what it enqueues cannot be read; register it again: {storable(row.template[:200])!r}"
     try:
         when, misfire = schedule_from_text(row.spec), misfire_from_text(row.misfire)
     except ScheduleError as unreadable:
-        # Written by a newer embedq, or in a time zone that this system lacks: the others are listed all the same.
         error = str(unreadable)
     return Schedule(
         name=row.name,
         when=when,
         misfire=misfire,
         task=row.task,
-        queue=json.loads(row.template)["queue"],
+        queue=queue,
         next_fire_at=to_datetime(row.next_fire_at),
         last_fire_at=None if row.last_fire_at is None else to_datetime(row.last_fire_at),
         last_job_id=None if row.last_job_id is None else JobId(row.last_job_id),

@@ -259,6 +259,23 @@ def test_a_clock_that_steps_back_repeats_no_occurrence(app: EmbedQ, leader: Lead
 # -- trouble -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("template", ["{not json", "[]", "null", "{}"])
+def test_a_schedule_that_somebody_has_damaged_is_listed_with_the_others(
+    app: EmbedQ, tmp_path: Path, template: str
+) -> None:
+    app.recurring("broken", "@daily", pulse)
+    app.recurring("pulse", "@hourly", pulse)
+    connection = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+    connection.execute("UPDATE embedq_schedules SET template = ? WHERE name = 'broken'", (template,))
+    connection.close()
+    broken, sound = app.schedules()
+    assert (broken.name, broken.queue, broken.task) == ("broken", None, sound.task)
+    assert "what it enqueues cannot be read; register it again" in str(broken.error)
+    assert (sound.queue, sound.error) == ("default", None)
+    app.recurring("broken", "@daily", pulse)
+    assert [(schedule.queue, schedule.error) for schedule in app.schedules()] == [("default", None)] * 2
+
+
 def test_a_schedule_whose_turn_fails_is_tried_again_and_keeps_its_occurrence_while_others_fire(
     app: EmbedQ, leader: Leader, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

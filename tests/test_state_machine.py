@@ -96,7 +96,9 @@ class JobsMachine(RuleBasedStateMachine):
             assert child.trigger is not None
             if child.trigger.fires_on(state):
                 child.state = S.READY if child.run_at <= self.now else S.SCHEDULED
-                child.run_at = max(child.run_at, self.now)
+                waited = max(0, self.now - child.run_at)
+                child.run_at += waited
+                child.expires_at = None if child.expires_at is None else child.expires_at + waited
             else:
                 self.end(child, S.CANCELLED)
 
@@ -167,15 +169,22 @@ class JobsMachine(RuleBasedStateMachine):
         )  # fmt: skip
         return inserted.id
 
-    @rule(target=ids, parent=ids, on=st.sampled_from(list(Trigger)), delay=st.sampled_from([0, 0, 5]))
-    def continue_one(self, parent: int, on: Trigger, delay: int) -> object:
+    @rule(
+        target=ids,
+        parent=ids,
+        on=st.sampled_from(list(Trigger)),
+        delay=st.sampled_from([0, 0, 5]),
+        expires_in=st.sampled_from([None, None, 10]),
+    )
+    def continue_one(self, parent: int, on: Trigger, delay: int, expires_in: int | None) -> object:
         if parent not in self.model:
             return multiple()
-        child_id = self.store.then(parent, on, delay=delay)
+        child_id = self.store.then(parent, on, delay=delay, expires_in=expires_in)
         run_at = self.now + delay * SECOND
         child = ModelJob(
-            id=child_id, state=S.AWAITING, run_at=run_at, priority=0, queue="default", parent=parent, trigger=on
-        )
+            id=child_id, state=S.AWAITING, run_at=run_at, priority=0, queue="default", parent=parent, trigger=on,
+            expires_at=None if expires_in is None else run_at + expires_in * SECOND,
+        )  # fmt: skip
         self.model[child_id] = child
         parent_job = self.model[parent]
         if parent_job.state.ended:
@@ -229,7 +238,11 @@ class JobsMachine(RuleBasedStateMachine):
         got = self.store.claim(server, limit=limit, known_needs=known_needs, queues=queues, suspect=suspect)
         self.promote()
         chosen = self.candidates(known_needs, queues, limit, suspect=suspect)
-        expired = [job for job in chosen if job.expires_at is not None and job.expires_at <= self.now]
+        expired = [
+            job
+            for job in chosen
+            if job.expires_at is not None and job.expires_at <= self.now and job.attempt == job.crashes == 0
+        ]
         assert [job.id for job in got] == [job.id for job in chosen if job not in expired]
         for job in expired:
             job.needs = None

@@ -186,7 +186,7 @@ def _upcoming(schedule: Schedule, now: datetime) -> list[datetime]:
 
 
 def _known(schedule: Schedule, now: datetime) -> list[tuple[str, str]]:
-    known = [("when", _when(schedule.when)), ("queue", safe(schedule.queue))]
+    known = [("when", _when(schedule.when)), ("queue", safe(schedule.queue or "unknown"))]
     if schedule.misfire is not None:
         known.append(("missed", _policy(schedule.misfire)))
     if schedule.last_fire_at is not None:

@@ -16,7 +16,7 @@ dataclasses and named tuples. (A dataclass is made by calling it, so its `__post
 for what another process may be able to read, and `ValueError` for what none can.
 """
 
-from embedq.serializers.decoding import can_read_tag, can_read_zone, loads_call, loads_value
+from embedq.serializers.decoding import can_read_tag, can_read_zone, loads_call, loads_value, wants_parent_result
 from embedq.serializers.encoding import dumps_call, dumps_value
 from embedq.serializers.tagging import MAX_DEPTH
 from embedq.serializers.tags import PARENT_RESULT
@@ -30,4 +30,5 @@ __all__ = [
     "dumps_value",
     "loads_call",
     "loads_value",
+    "wants_parent_result",
 ]

@@ -83,6 +83,11 @@ def _loads(text: str, parent_result: Callable[[], Any] | None) -> Any:
     return value
 
 
+def wants_parent_result(text: str) -> bool:
+    """Whether PARENT_RESULT is anywhere in a call that `dumps_call` wrote."""
+    return f'{{"{KEY}":["parent_result",null]}}' in text
+
+
 def _no_parent() -> NoReturn:
     raise ValueError(f"{PARENT_RESULT!r} is an argument of a job that continues no other")
 

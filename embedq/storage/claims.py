@@ -80,7 +80,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
             jobs += found
             if len(found) >= limit:
                 full.add(executor)
-    expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= now]
+    expired = [job for job in jobs if _expired(job, now)]
     if expired:
         _expire(tx, expired, now, retention)
         jobs = [job for job in jobs if job not in expired]
@@ -124,6 +124,11 @@ def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[Cl
 def json_or_none(names: Sequence[str] | None) -> str | None:
     """Names as a JSON list, for the statements that take all when there is none."""
     return None if names is None else json.dumps(names)
+
+
+def _expired(job: ClaimedJob, now: int) -> bool:
+    """Whether its first start comes too late. A job that waits for a retry has had its first start."""
+    return job.expires_at is not None and job.expires_at <= now and job.attempt == 1 and job.crashes == 0
 
 
 def _expire(tx: Transaction, jobs: list[ClaimedJob], now: int, retention: Retention) -> None:

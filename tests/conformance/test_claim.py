@@ -122,6 +122,23 @@ def test_a_job_that_expired_before_it_could_start_is_cancelled_and_not_run(store
     assert store.attempts(expiring) == []
 
 
+def test_a_job_that_has_been_started_does_not_expire_while_it_waits_for_a_retry(store: Store, clock: FakeClock) -> None:
+    failed, crashed, given_back = (store.insert(expires_in=10) for _ in range(3))
+    dying = store.server()
+    [first] = store.claim(limit=1)
+    store.finish(store.failed(first, wait=20))
+    store.claim(dying, limit=1)
+    store.rescue(dying)
+    # Its first start is still to come.
+    [_, unbegun] = store.claim(limit=2)
+    store.finish(store.released(unbegun))
+    assert unbegun.id == given_back
+    clock.advance(seconds=30)
+    assert [job.id for job in store.claim()] == [failed]
+    assert store.state(given_back) is JobState.CANCELLED
+    assert store.state(crashed) is JobState.RUNNING
+
+
 def test_an_expired_jobs_continuations_are_told(store: Store, clock: FakeClock) -> None:
     parent = store.insert(expires_in=1)
     on_success, on_failure, on_any = (store.then(parent, on) for on in ("success", "failure", "finished"))

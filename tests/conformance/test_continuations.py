@@ -203,3 +203,24 @@ def test_a_released_parent_keeps_its_continuations_waiting(store: Store) -> None
     child = store.then(parent, "finished")
     store.run_one(parent, store.released)
     assert store.state(child) is AWAITING
+
+
+def test_a_continuation_expires_counting_from_when_its_parent_ended(store: Store, clock: FakeClock) -> None:
+    parent = store.insert()
+    late, in_time = store.then(parent, expires_in=10), store.then(parent, expires_in=11)
+    delayed, lasting = store.then(parent, delay=3600, expires_in=10), store.then(parent)
+    clock.advance(minutes=30)
+    store.run_one(parent)
+    assert store.job(late).expires_at == to_datetime(clock.now() + 10_000_000)
+    assert store.job(delayed).expires_at == to_datetime(clock.now() + 1_810_000_000)
+    clock.advance(seconds=10)
+    assert [job.id for job in store.claim()] == [in_time, lasting]
+    assert store.states(late, delayed) == [CANCELLED, JobState.SCHEDULED]
+
+
+def test_a_continuation_of_a_job_that_has_ended_expires_counting_from_now(store: Store, clock: FakeClock) -> None:
+    parent = store.insert()
+    store.run_one(parent)
+    clock.advance(minutes=30)
+    child = store.then(parent, expires_in=10)
+    assert store.job(child).expires_at == to_datetime(clock.now() + 10_000_000)

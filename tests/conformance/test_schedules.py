@@ -194,10 +194,12 @@ def test_a_run_by_hand_is_recorded_beside_the_schedule_and_does_not_move_it(stor
     assert (line.outcome, line.job_id, line.reason) == ("triggered", job_id, "run by hand")
 
 
-def test_two_runs_by_hand_at_one_instant_are_two_jobs(store: Store) -> None:
+def test_two_runs_by_hand_at_one_instant_are_two_jobs_and_two_lines(store: Store) -> None:
     store.put_schedule()
     ids = {store.db.write(schedules.trigger, "pulse", lambda _, at: store.draft(), now=store.now) for _ in range(2)}
-    assert len(ids) == 2
+    lines = store.db.read(inspect.occurrences, "pulse")
+    assert {line.job_id for line in lines} == ids
+    assert [line.outcome for line in lines] == ["triggered"] * 2
 
 
 def test_a_run_by_hand_does_not_take_the_place_of_an_occurrence_of_the_same_instant(

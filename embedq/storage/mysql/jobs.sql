@@ -126,8 +126,9 @@ WHERE parent_id IN $1[] AND state = 'awaiting'
 ORDER BY id FOR UPDATE;
 
 -- name: wake_child
--- awaiting -> ready, scheduled
-UPDATE embedq_jobs SET state = $1, run_at = $2 WHERE id = $3 AND state = 'awaiting';
+-- awaiting -> ready, scheduled. What it may wait counts from now, as its due time does; MySQL assigns from left to right.
+UPDATE embedq_jobs SET state = $1, expires_at = expires_at + $2 - run_at, run_at = $2
+WHERE id = $3 AND state = 'awaiting';
 
 -- name: cancel_child
 -- awaiting -> cancelled, because of how its parent ended

@@ -141,8 +141,9 @@ WHERE parent_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint
 ORDER BY id FOR UPDATE;
 
 -- name: wake_child
--- awaiting -> ready, scheduled
-UPDATE embedq_jobs SET state = $1, run_at = $2 WHERE id = $3 AND state = 'awaiting';
+-- awaiting -> ready, scheduled. What it may wait counts from now, as its due time does.
+UPDATE embedq_jobs SET state = $1, expires_at = expires_at + $2::bigint - run_at, run_at = $2::bigint
+WHERE id = $3 AND state = 'awaiting';
 
 -- name: cancel_child
 -- awaiting -> cancelled, because of how its parent ended

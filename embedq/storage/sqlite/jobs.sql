@@ -118,8 +118,9 @@ SELECT id, trigger, run_at, parent_id, options FROM embedq_jobs INDEXED BY embed
 WHERE parent_id IN (SELECT value FROM json_each(?)) AND state = 'awaiting';
 
 -- name: wake_child
--- awaiting -> ready, scheduled
-UPDATE embedq_jobs SET state = ?, run_at = ? WHERE id = ? AND state = 'awaiting';
+-- awaiting -> ready, scheduled. What it may wait counts from now, as its due time does.
+UPDATE embedq_jobs SET state = ?1, expires_at = expires_at + ?2 - run_at, run_at = ?2
+WHERE id = ?3 AND state = 'awaiting';
 
 -- name: cancel_child
 -- awaiting -> cancelled, because of how its parent ended
