@@ -37,6 +37,8 @@ class Engine:
         offload: where calls from an event loop wait for the database.
         when_connected: called each time the database has been opened.
         when_needed: called when somebody wants the database and it is not open; an integration connects here.
+        block_around: gives the block of `transactions` that is open where no other is; for an integration whose framework
+            knows of transactions.
     """
 
     settings: Settings
@@ -50,6 +52,7 @@ class Engine:
         self.runtime: Runtime | None = None
         self.offload = Offload()
         self.when_needed: Callable[[], None] | None = None
+        self.block_around: Callable[[], Any] | None = None
         self._when_connected = when_connected
         self._lock = threading.RLock()
         # A lock of its own: `stop` holds the other while it waits for jobs, and those may enqueue.

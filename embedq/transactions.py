@@ -79,10 +79,13 @@ _innermost: ContextVar[Block | None] = ContextVar("embedq_block", default=None)
 
 
 def current(engine: Engine) -> Block | None:
-    """The innermost open block of an app, as the code that calls this sees it."""
+    """The innermost open block of an app, as the code that calls this sees it; else what an integration says."""
     block = _innermost.get()
     while block is not None and not (block._open and block.engine is engine):
         block = block._outer
+    if block is None and engine.block_around is not None:
+        around: Block | None = engine.block_around()
+        return around
     return block
 
 

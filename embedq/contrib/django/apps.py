@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core import checks
+from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 from embedq import default_app
 from embedq.contrib.django import binding
 from embedq.contrib.django.checks import check_project
+from embedq.contrib.django.transactions import block_around
 from embedq.errors import ConfigurationError
 
 
@@ -25,7 +27,9 @@ class EmbedqConfig(AppConfig):
         checks.register(check_project)
         connection_created.connect(binding.follow, dispatch_uid="embedq.follow")
         post_migrate.connect(binding.migrate, sender=self, dispatch_uid="embedq.migrate")
-        default_app().engine.when_needed = binding.connect
+        setting_changed.connect(binding.follow_settings, dispatch_uid="embedq.follow_settings")
+        engine = default_app().engine
+        engine.when_needed, engine.block_around = binding.connect, block_around
         try:
             binding.bind()
         except ConfigurationError:

@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +21,12 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import mail
+from django.db import connections
+from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
-from embedq import EmbedQ, default_app
+from embedq import EmbedQ, Settings, default_app
+from embedq.config import scheme_of, sqlite_path
 from embedq.contrib.django.addresses import database_name, database_url
 from embedq.contrib.django.conf import ProjectSettings
 from embedq.contrib.django.surroundings import project_surroundings
@@ -34,8 +38,25 @@ AGAIN_SECONDS = 5.0
 # A reload in development should not wait for a long job; what is running goes back to the queue.
 RELOAD_SECONDS = 1.0
 
-# The database's alias and name when the app was last bound to it.
-_bound_to: tuple[str, str] | None = None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What the default app was last bound to.
+
+    Attributes:
+        url: as in its settings; with another, somebody else has configured it since.
+        alias: the entry of DATABASES whose transactions count.
+        name: that entry's NAME then.
+        atomic: what enqueueing does in such a transaction; one of `conf.ATOMIC`.
+    """
+
+    url: str
+    alias: str
+    name: str
+    atomic: str
+
+
+_bound: Bound | None = None
 _scratch: tempfile.TemporaryDirectory[str] | None = None
 
 
@@ -45,7 +66,7 @@ def bind() -> EmbedQ:
     Raises:
         ConfigurationError: EMBEDQ or DATABASES has a value that cannot work.
     """
-    global _bound_to
+    global _bound
     app = default_app()
     if app.engine.connected:
         return app
@@ -59,8 +80,33 @@ def bind() -> EmbedQ:
         enqueue_middleware=project.enqueue_middleware,
         **fields,
     )
-    _bound_to = None if project.url is not None else (project.database, database_name(project.database))
+    _bound = _what_was_bound(project, app)
     return app
+
+
+def bound() -> Bound | None:
+    """What the default app is bound to; None where it is not, or somebody else has configured it since."""
+    return _bound if _bound is not None and _bound.url == default_app().settings.url else None
+
+
+def _what_was_bound(project: ProjectSettings, app: EmbedQ) -> Bound | None:
+    alias, url = project.database, app.settings.url
+    if alias not in connections.settings:
+        return None
+    here = database_url(alias)
+    atomic = project.atomic
+    if here is None:
+        # The test run's own file: to hold jobs back until a commit that no TestCase ever makes would be no help there.
+        atomic = "at_once"
+    elif atomic == "join" and not _same_place(url, Settings.gather({"url": here}, {}).url):
+        atomic = "on_commit"
+    return Bound(url=url, alias=alias, name=database_name(alias), atomic=atomic)
+
+
+def _same_place(one: str, other: str) -> bool:
+    if scheme_of(one) == scheme_of(other) == "sqlite":
+        return sqlite_path(one).resolve() == sqlite_path(other).resolve()
+    return one == other
 
 
 def location(project: ProjectSettings) -> str | Path:
@@ -139,10 +185,22 @@ def migrate(using: str, verbosity: int = 1, **_: Any) -> None:
 
 def follow(connection: Any, **_: Any) -> None:
     """When Django connects: if the database has another name now, as when tests begin, leave the one before."""
-    if _bound_to is None or connection.alias != _bound_to[0] or database_name(connection.alias) == _bound_to[1]:
-        return
+    was = bound()
+    # Django connects so when it makes and removes a test database, which nobody must be connected to then.
+    if was is not None and (connection.alias == NO_DB_ALIAS or database_name(was.alias) != was.name):
+        leave()
+
+
+def follow_settings(setting: str, **_: Any) -> None:
+    """When a test overrides a setting: it holds from the next use on."""
+    if setting in ("EMBEDQ", "DATABASES") and bound() is not None:
+        leave()
+
+
+def leave() -> None:
+    """Let go of the database; the next use binds anew. Workers that run here stay where they are."""
     app = default_app()
-    if app.engine.connected and not app.started:
+    if not app.started:
         app.close()
 
 

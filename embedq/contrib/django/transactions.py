@@ -1,0 +1,37 @@
+"""Enqueueing inside `transaction.atomic()`, without another word.
+
+    with transaction.atomic():
+        order.save()
+        send_mail.enqueue(order.pk)      # a row of the same transaction: both are there afterwards, or neither is
+
+EMBEDQ["atomic"] says what happens there:
+
+    "join"        the job is written through Django's connection, in the transaction that is open. Where jobs are in
+                  another database, that cannot be, and it is as "on_commit"
+    "on_commit"   it is held back until the commit, and never written after a rollback. A process that dies in between
+                  has committed, and loses it. Until then the job has no id
+    "at_once"     it is written by itself: a worker may run it before the commit, and after a rollback
+
+Outside of `atomic()` a job is written at once, and so it is on threads that have their own connection. A block of
+`embedq.transaction`, `on_commit` or `hold` wins.
+"""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from embedq import default_app
+from embedq.contrib.django import binding
+from embedq.transactions import Block
+
+
+def block_around() -> Block | None:
+    """For `Engine.block_around`: the transaction of the `atomic()` that is open in this thread, if one is."""
+    bound = binding.bound()
+    if bound is None or bound.atomic == "at_once":
+        return None
+    connection = connections[bound.alias]
+    if not connection.in_atomic_block:
+        return None
+    app = default_app()
+    return app.transaction(connection) if bound.atomic == "join" else app.on_commit(connection)
