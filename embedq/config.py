@@ -66,6 +66,8 @@ class Settings:
     Attributes:
         url: `sqlite:///relative.db`, `sqlite:////absolute/path.db`, `postgresql://user:password@host/database`, or
             the same with `mysql://` or `mariadb://`.
+        connect: a function that returns a new connection of embedq's driver (psycopg 3, PyMySQL) to the server that the
+            URL names, or a SQLAlchemy Engine with that driver; None connects by the URL.
         workers: threads that run jobs.
         queues: the queues to work, most urgent first; None works all, by priority.
         durability: "full" (an acknowledged job survives a power cut) or "normal" (it survives a crash of the process).
@@ -87,6 +89,7 @@ class Settings:
 
     # It may hold a password.
     url: str = field(default=DEFAULT_URL, repr=False)
+    connect: Any = None
     workers: int = 10
     queues: tuple[str, ...] | None = None
     durability: str = "full"
@@ -138,6 +141,9 @@ class Settings:
             object.__setattr__(self, "queues", tuple(dict.fromkeys(queues)))
         if scheme_of(self.url) == "sqlite":
             sqlite_path(self.url)
+            self._require(
+                self.connect is None, "connect", "is for databases on a server; give the url that says which, too"
+            )
 
     @property
     def database(self) -> str:

@@ -18,7 +18,7 @@ from embedq.errors import ConfigurationError, NotStartedError, StorageMissingErr
 from embedq.middleware import EnqueueMiddleware, Middleware
 from embedq.offload import Offload
 from embedq.signing import Key, load_or_create_key
-from embedq.storage import backends
+from embedq.storage import backends, engines
 from embedq.storage.base import Database
 from embedq.task import REGISTRY, Registry
 from embedq.version import VERSION
@@ -63,7 +63,7 @@ class Engine:
 
     def configure(
         self,
-        url: str | Path | None,
+        url: str | Path | Any | None,
         *,
         clock: Clock | None = None,
         enqueue_middleware: Iterable[EnqueueMiddleware] = (),
@@ -71,7 +71,8 @@ class Engine:
         **settings: Any,
     ) -> None:
         """Set everything; once the database is open, only to what it is already. See `EmbedQ`."""
-        wanted = Settings.gather({"url": url, **settings})
+        given = {**engines.settings_of(url), **settings} if engines.is_engine(url) else {"url": url, **settings}
+        wanted = Settings.gather(given)
         with self._lock:
             if self._database is None:
                 self.settings = wanted

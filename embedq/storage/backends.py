@@ -11,6 +11,7 @@ from pathlib import Path
 from embedq.config import Settings, scheme_of, sqlite_path
 from embedq.errors import ConfigurationError
 from embedq.storage.base import Database
+from embedq.storage.engines import connector
 
 
 def open_database(settings: Settings) -> Database:
@@ -44,7 +45,9 @@ def _postgresql(settings: Settings) -> Database:
     from embedq.storage.postgresql.driver import PostgresDriver
     from embedq.storage.server_database import ServerDatabase
 
-    driver = PostgresDriver(parse(settings.url), durability=settings.durability)
+    driver = PostgresDriver(
+        parse(settings.url), durability=settings.durability, connect=connector(settings.connect, "psycopg")
+    )
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
 
 
@@ -59,7 +62,7 @@ def _mysql(settings: Settings) -> Database:
     from embedq.storage.mysql.driver import MysqlDriver
     from embedq.storage.server_database import ServerDatabase
 
-    driver = MysqlDriver(parse(settings.url))
+    driver = MysqlDriver(parse(settings.url), connect=connector(settings.connect, "pymysql"))
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
 
 

@@ -14,6 +14,7 @@ from embedq.storage import named_sql
 from embedq.storage.base import ForeignTransaction, Lent, Listener
 from embedq.storage.mysql import failures, foreign, migrations
 from embedq.storage.mysql.address import Address
+from embedq.storage.mysql.adopted import adopted
 from embedq.storage.mysql.session import MysqlSession, Statement, compiled, connect, qualified, unlocked
 from embedq.storage.server_database import Trouble
 
@@ -30,11 +31,16 @@ def statements(qualifier: str) -> tuple[tuple[Statements, Statements], Mapping[s
 
 
 class MysqlDriver:
-    """Opens connections, and knows what errors mean."""
+    """Opens connections, and knows what errors mean.
 
-    def __init__(self, address: Address) -> None:
+    Args:
+        connect: opens them for it.
+    """
+
+    def __init__(self, address: Address, *, connect: Callable[[], Any] | None = None) -> None:
         self.url = address.label
         self.address = address
+        self._connect = connect
         # Names this process's transactions; a fork is another process.
         self._writer = str(uuid.uuid4())
         self._sessions: WeakSet[MysqlSession] = WeakSet()
@@ -44,11 +50,11 @@ class MysqlDriver:
     def after_fork(self) -> MysqlDriver:
         for session in list(self._sessions):
             session.let_go()
-        return MysqlDriver(self.address)
+        return MysqlDriver(self.address, connect=self._connect)
 
     def connect(self) -> MysqlSession:
         (both, texts) = statements(self.address.qualifier)
-        connection = connect(self.address, PROGRAM)
+        connection = connect(self.address, PROGRAM) if self._connect is None else adopted(self._connect)
         session = MysqlSession(connection, self.address, writer=self._writer, statements=both, parts=texts)
         self._sessions.add(session)
         return session

@@ -31,12 +31,17 @@ def statements(schema: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 class PostgresDriver:
-    """Opens connections, and knows what errors mean."""
+    """Opens connections, and knows what errors mean.
 
-    def __init__(self, address: Address, *, durability: str) -> None:
+    Args:
+        connect: opens them for it.
+    """
+
+    def __init__(self, address: Address, *, durability: str, connect: Callable[[], Any] | None = None) -> None:
         self.url = address.label
         self.address = address
         self._durability = durability
+        self._connect = connect
         self._pooled = address.pooled
         self._sessions: WeakSet[PostgresSession] = WeakSet()
         # The application's connections that are to this database.
@@ -45,7 +50,7 @@ class PostgresDriver:
     def after_fork(self) -> PostgresDriver:
         for session in list(self._sessions):
             session.let_go()
-        return PostgresDriver(self.address, durability=self._durability)
+        return PostgresDriver(self.address, durability=self._durability, connect=self._connect)
 
     def connect(self) -> PostgresSession:
         try:
@@ -63,6 +68,7 @@ class PostgresDriver:
             durability=self._durability,
             pooled=self._pooled,
             sql=statements(self.address.quoted_schema),
+            connect=self._connect,
         )
         self._sessions.add(session)
         return session

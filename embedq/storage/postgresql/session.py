@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from embedq.errors import EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
+from embedq.storage.postgresql.adopted import adopted
 from embedq.storage.server_clock import ServerClock
 
 # The tables change by the thousand in a second, so that statistics are always old, and there are none on a new table.
@@ -127,18 +128,28 @@ class PostgresTransaction:
 
 
 class PostgresSession:
-    """One connection."""
+    """One connection.
 
-    def __init__(self, address: Address, *, durability: str, pooled: bool, sql: tuple[Mapping[str, str], ...]) -> None:
+    Args:
+        connect: opens it, instead of the address.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        durability: str,
+        pooled: bool,
+        sql: tuple[Mapping[str, str], ...],
+        connect: Callable[[], Any] | None = None,
+    ) -> None:
         self._channel = address.channel
         self._schema = address.quoted_schema
         settings = {**PLANNING, "synchronous_commit": "on" if durability == "full" else "off"}
-        given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
-        extra = {name: value for name, value in NETWORK.items() if name not in given}
-        if not pooled:
-            own = " ".join(f"-c {name}={value}" for name, value in settings.items())
-            extra["options"] = f"{own} {given.get('options', '')}".strip()
-        self.connection = psycopg.connect(address.conninfo, autocommit=True, **extra)  # type: ignore[arg-type]
+        if connect is None:
+            self.connection = _connected(address, {} if pooled else settings)
+        else:
+            self.connection = adopted(connect, {} if pooled else settings)
         self.connection.prepared_max = 300
         if pooled:
             self.connection.prepare_threshold = None
@@ -233,6 +244,15 @@ class PostgresSession:
                 raise psycopg.OperationalError(said or "the connection is lost")
             raise psycopg.errors.error_from_result(result)
         return [result.get_value(0, column) or b"" for column in range(result.nfields)] if result.ntuples else []
+
+
+def _connected(address: Address, settings: Mapping[str, str]) -> psycopg.Connection:
+    given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
+    extra = {name: value for name, value in NETWORK.items() if name not in given}
+    if settings:
+        own = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        extra["options"] = f"{own} {given.get('options', '')}".strip()
+    return psycopg.connect(address.conninfo, autocommit=True, **extra)  # type: ignore[arg-type]
 
 
 def qualified(sql: str, schema: str) -> str:
