@@ -69,6 +69,7 @@ from embedq.recurring import Schedule
 from embedq.retry import NO_RETRY, Retry
 from embedq.schedule import Cron, Every, every
 from embedq.serializers import PARENT_RESULT
+from embedq.storage.engines import ApplicationEngine
 from embedq.storage.inspect import Occurrence, Server, Stats
 from embedq.task import Call, Task
 from embedq.transactions import Block
@@ -91,11 +92,11 @@ def default_app() -> EmbedQ:
     return _default
 
 
-def start(url: str | Path | None = None, **settings: Any) -> EmbedQ:
+def start(url: str | Path | ApplicationEngine | None = None, **settings: Any) -> EmbedQ:
     """Start running jobs in this process: once, where the app starts up. A second call changes nothing.
 
     Args:
-        url: `sqlite:///app.db`; $EMBEDQ_URL, or `sqlite:///embedq.db`, when not given.
+        url: `sqlite:///app.db`, or a SQLAlchemy engine; $EMBEDQ_URL, or `sqlite:///embedq.db`, when not given.
         settings: the fields of `embedq.Settings`, and `clock`, `middleware` and `enqueue_middleware`.
     Returns:
         The default app, also a context manager that stops it: `with embedq.start(): …`.
@@ -106,7 +107,7 @@ def start(url: str | Path | None = None, **settings: Any) -> EmbedQ:
     return default_app().configure(url, **settings).start()
 
 
-def connect(url: str | Path | None = None, **settings: Any) -> EmbedQ:
+def connect(url: str | Path | ApplicationEngine | None = None, **settings: Any) -> EmbedQ:
     """Open the database to enqueue and read, in a process that runs no jobs. Arguments and errors as for `start`."""
     return default_app().configure(url, **settings).connect()
 

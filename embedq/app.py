@@ -30,6 +30,7 @@ from embedq.recurring import RecurringJobs, Schedule
 from embedq.schedule import Cron, Every
 from embedq.storage import inspect
 from embedq.storage.base import Database
+from embedq.storage.engines import ApplicationEngine
 from embedq.storage.inspect import COUNT_CAP, Occurrence, Server, Stats
 from embedq.task import Call, Task
 from embedq.transactions import Block
@@ -42,7 +43,7 @@ class EmbedQ:
     """A queue in one database. Several may live in one process.
 
     Args:
-        url: `sqlite:///app.db`; $EMBEDQ_URL, or `sqlite:///embedq.db`, when not given.
+        url: `sqlite:///app.db`, or a SQLAlchemy engine; $EMBEDQ_URL, or `sqlite:///embedq.db`, when not given.
         clock: where the time comes from; tests give their own.
         enqueue_middleware, middleware: see `embedq.middleware`.
         settings: the fields of `embedq.Settings`.
@@ -57,7 +58,7 @@ class EmbedQ:
 
     def __init__(
         self,
-        url: str | Path | None = None,
+        url: str | Path | ApplicationEngine | None = None,
         *,
         clock: Clock | None = None,
         enqueue_middleware: Iterable[EnqueueMiddleware] = (),
@@ -73,7 +74,7 @@ class EmbedQ:
 
     def configure(
         self,
-        url: str | Path | None = None,
+        url: str | Path | ApplicationEngine | None = None,
         *,
         clock: Clock | None = None,
         enqueue_middleware: Iterable[EnqueueMiddleware] = (),

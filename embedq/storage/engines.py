@@ -10,7 +10,7 @@ lends its way of connecting; its pool is left to the application.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 from urllib.parse import quote
 
 from embedq.errors import ConfigurationError
@@ -20,7 +20,16 @@ from embedq.storage.foreign import is_instance
 OWN = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 
 
-def is_engine(value: object) -> bool:
+class ApplicationEngine(Protocol):
+    """A SQLAlchemy Engine or AsyncEngine."""
+
+    @property
+    def url(self) -> Any: ...
+    @property
+    def dialect(self) -> Any: ...
+
+
+def is_engine(value: object) -> TypeGuard[ApplicationEngine]:
     """Whether it is a SQLAlchemy Engine or AsyncEngine."""
     return is_instance(value, "sqlalchemy.engine:Engine", "sqlalchemy.ext.asyncio:AsyncEngine")
 
@@ -104,7 +113,7 @@ def _common_query(name: str, driver: str, query: dict[str, Any]) -> dict[str, An
     unknown = sorted(set(query) - {"sslmode", "unix_socket"})
     if unknown:
         raise ConfigurationError(
-            f"what {', '.join(unknown)} in this engine's URL say to {driver} cannot be said to {OWN[name]}: give embedq "
-            "its own URL, and connect= if that is not enough"
+            f"what {', '.join(unknown)} in this engine's URL say to {driver} cannot be said to {OWN[name]}: give "
+            "embedq its own URL, and connect= if that is not enough"
         )
     return query
