@@ -118,11 +118,11 @@ class Engine:
     @property
     def key(self) -> Key:
         """Signs the rows of functions that are not registered. ConfigurationError if its file cannot be trusted."""
-        with self._key_lock:
-            if self._key is None:
         # Beside a database that cannot be opened it can neither; and what waits for the opening may ask for the key.
         if self._database is None and self.when_needed is not None:
             self.when_needed()
+        with self._key_lock:
+            if self._key is None:
                 if self.settings.secret_key is not None:
                     self._key = Key.from_text(self.settings.secret_key)
                 else:
