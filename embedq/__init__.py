@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from embedq import job_process
 from embedq.app import BoundOptions, EmbedQ
 from embedq.config import Retention, Settings
 from embedq.context import JobContext, current_job
@@ -88,7 +89,9 @@ def default_app() -> EmbedQ:
     if _default is None:
         with _default_lock:
             if _default is None:
-                _default = EmbedQ()
+                _default = EmbedQ(**job_process.default_app()) if job_process.default_app else EmbedQ()
+                if not job_process.here():
+                    job_process.default_app = _default.keywords
     return _default
 
 

@@ -87,6 +87,10 @@ class EmbedQ:
         )
         return self
 
+    def keywords(self) -> dict[str, Any]:
+        """The keywords that make an app like this one, to enqueue from another process."""
+        return {**self.engine.settings.keywords(), "enqueue_middleware": list(self.engine.enqueue_middleware)}
+
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:

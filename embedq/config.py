@@ -72,6 +72,12 @@ class Settings:
         queues: the queues to work, most urgent first; None works all, by priority.
         durability: "full" (an acknowledged job survives a power cut) or "normal" (it survives a crash of the process).
         async_jobs: how many `async def` jobs run at a time, on one event loop.
+        processes: how many jobs with executor="process" run at a time, each in a process; None for as many as this one
+            may use cores, 0 to leave such jobs to others.
+        process_memory_mb: the most memory that such a process may take, in MiB; None for no limit.
+        process_max_jobs: after so many jobs a process gives way to a new one; None for no limit.
+        process_idle: a process with nothing to do ends after this long.
+        process_setup: `module:function`, which each process calls before its first job, such as "django:setup".
         timeout: the longest a job may run unless it says otherwise; None for no limit.
         interrupt_grace: how long a job that was interrupted (timeout, cancel, stop) has to yield before it is overdue.
         cancel_grace: how long a cancelled job may watch `current_job().cancelled` before it is interrupted.
@@ -94,6 +100,11 @@ class Settings:
     queues: tuple[str, ...] | None = None
     durability: str = "full"
     async_jobs: int = 100
+    processes: int | None = None
+    process_memory_mb: int | None = None
+    process_max_jobs: int | None = None
+    process_idle: float = 60.0
+    process_setup: str | None = None
     timeout: float | None = 30 * 60.0
     interrupt_grace: float = 5.0
     cancel_grace: float = 1.0
@@ -117,6 +128,24 @@ class Settings:
             _whole(self.async_jobs) and self.async_jobs >= 1, "async_jobs", "must be a whole number, 1 or more"
         )
         self._require(
+            self.processes is None or (_whole(self.processes) and 0 <= self.processes <= 1000),
+            "processes",
+            "must be a whole number from 0 to 1000, or None for as many as there are cores",
+        )
+        for name, least in (("process_memory_mb", 32), ("process_max_jobs", 1)):
+            value = getattr(self, name)
+            self._require(
+                value is None or (_whole(value) and value >= least),
+                name,
+                f"must be a whole number, {least} or more, or None for no limit",
+            )
+        setup = self.process_setup
+        self._require(
+            setup is None or (isinstance(setup, str) and all(setup.partition(":"))),
+            "process_setup",
+            'must be the name of a function such as "django:setup"',
+        )
+        self._require(
             _whole(self.max_crashes) and self.max_crashes >= 1, "max_crashes", "must be a whole number, 1 or more"
         )
         self._require(
@@ -124,7 +153,7 @@ class Settings:
             "max_payload_bytes",
             "must be 1024 or more",
         )
-        for name in ("interrupt_grace", "cancel_grace", "busy_timeout", "stop_timeout"):
+        for name in ("interrupt_grace", "cancel_grace", "busy_timeout", "stop_timeout", "process_idle"):
             self._require(getattr(self, name) >= 0, name, "must be seconds, 0 or more")
         self._require(0.001 <= self.poll <= 60, "poll", "must be seconds, from 0.001 to 60")
         self._require(self.lease >= 1, "lease", "must be seconds, 1 or more")
@@ -149,6 +178,17 @@ class Settings:
     def database(self) -> str:
         """The URL for people and logs: without its password."""
         return without_password(self.url)
+
+    def keywords(self) -> dict[str, Any]:
+        """The keywords that make these settings."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @property
+    def process_count(self) -> int:
+        """How many jobs run in processes at a time."""
+        if self.processes is not None:
+            return self.processes
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def _require(self, holds: bool, name: str, rule: str) -> None:
         if not holds:
@@ -188,12 +228,15 @@ class Settings:
             raise ConfigurationError(f"a setting has the wrong type: {error}") from error
 
 
-_SECONDS = ("timeout", "interrupt_grace", "cancel_grace", "lease", "poll", "busy_timeout", "stop_timeout")
+_SECONDS = (
+    "process_idle", "timeout", "interrupt_grace", "cancel_grace", "lease", "poll", "busy_timeout", "stop_timeout",
+)  # fmt: skip
 _FROM_ENVIRONMENT: Mapping[str, Any] = {
     "url": str,
     "workers": int,
     "queues": lambda text: tuple(name.strip() for name in text.split(",") if name.strip()),
     "durability": str,
+    "processes": int,
     "secret_key": str,
 }
 

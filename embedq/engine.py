@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedq import shutdown
+from embedq import job_process, shutdown
 from embedq.clock import Clock, SystemClock
 from embedq.config import Settings
 from embedq.errors import ConfigurationError, NotStartedError, StorageMissingError
@@ -103,6 +103,8 @@ class Engine:
         """The open database. NotStartedError before `start` or `connect`."""
         if self._database is None and self.when_needed is not None:
             self.when_needed()
+        if self._database is None and job_process.here():
+            self.connect()
         if self._database is None:
             raise NotStartedError(
                 "embedq is not connected: call embedq.start() where the app starts up, or embedq.connect(url) in a "
@@ -159,7 +161,10 @@ class Engine:
     # -- the threads ---------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect, and start the threads. See `EmbedQ.start`."""
+        """Connect, and start the threads; nothing in a job's own process. See `EmbedQ.start`."""
+        if job_process.here():
+            logger.debug("not started: this process runs one job; the app connects when it is used")
+            return
         with self._lock:
             if self.runtime is not None:
                 return

@@ -128,7 +128,7 @@ class Job:
         name: the function's registered name, `module:qualname` unless it was given another.
         arguments: the stored arguments as JSON text: a list of two, positional and by name.
         source: the source text of a function stored by value, for people to read.
-        executor: "thread" or "async".
+        executor: "thread", "async" or "process".
         priority: higher is sooner, within a queue.
         run_at: when it is, or was, due.
         attempt: how many runs have been started and counted (a crash or a stop gives its attempt back).

@@ -17,6 +17,7 @@ import os
 import struct
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,8 @@ def read_notes(path: Path) -> frozenset[int] | None:
 class Presence:
     """This process's proof of life, in `folder`.
 
+    Attributes:
+        descriptor: the lock's. As long as a child has it open too, this process does not look dead.
     Raises:
         StorageError: the folder cannot be written, or there is no room; the message says which.
     """
@@ -83,7 +86,8 @@ class Presence:
     def __init__(self, folder: Path, slots: int) -> None:
         self.uuid = str(uuid.uuid4())
         self._folder = folder
-        self._lock = _file_lock(folder, self.uuid)
+        self.descriptor = -1
+        self._lock = _file_lock(folder, self.uuid, on_acquired=self._acquired)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Somebody who cleans up after dead processes may be trying the lock now; nobody holds it for long.
@@ -93,6 +97,9 @@ class Presence:
             with suppress(OSError):
                 self.leave()
             raise _unusable(folder, error) from error
+
+    def _acquired(self, descriptor: int) -> None:
+        self.descriptor = descriptor
 
     def leave(self) -> None:
         """Let go of the lock and remove the files. Only once no job of this process can still be running."""
@@ -166,10 +173,16 @@ def _boot_id() -> str:
         return str(uuid.getnode())
 
 
-def _file_lock(folder: Path, server_uuid: str) -> FileLock:
+def _file_lock(folder: Path, server_uuid: str, on_acquired: Callable[[int], None] | None = None) -> FileLock:
     # Imported here: it costs 50 ms, and an app that only enqueues needs no lock.
     from filelock import FileLock
 
     # thread_local: the thread that leaves is not the one that came. No soft lock: its file outlives a kill -9, so on a
     # disk without flock a dead process would look alive for ever.
-    return FileLock(folder / f"{server_uuid}.lock", mode=0o600, thread_local=False, fallback_to_soft=False)
+    return FileLock(
+        folder / f"{server_uuid}.lock",
+        mode=0o600,
+        thread_local=False,
+        fallback_to_soft=False,
+        on_acquired=on_acquired,
+    )

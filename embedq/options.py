@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from embedq.clock import to_seconds
 from embedq.config import Retention
@@ -16,6 +16,8 @@ from embedq.stored_retry import retry_from_json, retry_to_json
 
 # SQLite and the server databases hold 64-bit integers; ten digits are plenty.
 MAX_PRIORITY = 1_000_000_000
+
+Executor = Literal["thread", "async", "process"]
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -29,6 +31,7 @@ class OptionKeywords(TypedDict, total=False):
     expires_in: float | timedelta
     tags: Iterable[str]
     retention: Retention
+    executor: Executor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,8 @@ class Options:
             not started by then is cancelled.
         tags: for people to search by.
         retention: how long the job is kept once it has ended; the app's unless set.
+        executor: where it runs: "thread", "async" (the event loop, for an `async def` function) or "process" (a process
+            of its own, which can be killed); the event loop for an `async def` function, else a thread, unless set.
     """
 
     queue: str | None = None
@@ -55,6 +60,7 @@ class Options:
     expires_in: float | None = None
     tags: tuple[str, ...] | None = None
     retention: Retention | None = None
+    executor: Executor | None = None
 
     @classmethod
     def parse(cls, **given: Any) -> Options:
@@ -83,6 +89,8 @@ class Options:
             )
         if not isinstance(values.get("retention", Retention()), Retention):
             raise ConfigurationError(f"retention={values['retention']!r} must be an embedq.Retention")
+        if values.get("executor", "thread") not in get_args(Executor):
+            raise ConfigurationError(f"executor={values['executor']!r} must be one of {', '.join(get_args(Executor))}")
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
         return cls(**values)

@@ -69,6 +69,7 @@ class Runtime:
             resolver=self._resolver,
             watchdog=self._watchdog,
             notes=self.membership.presence.notes,
+            hold=self.membership.presence.descriptor,
             make_execution=self._make_execution,
             server_id=self._server_id,
             ended=self.waiters.ended,

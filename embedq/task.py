@@ -9,6 +9,7 @@ run.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from weakref import WeakKeyDictionary
 
 from embedq.arguments import argument_check
 from embedq.errors import ConfigurationError, UnstorableFunctionError
-from embedq.functions import display_name, is_async, name_of
+from embedq.functions import display_name, is_async, module_name, name_of
 from embedq.handle import JobHandle
-from embedq.options import NO_OPTIONS, OptionKeywords, Options
+from embedq.options import NO_OPTIONS, Executor, OptionKeywords, Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,6 +47,8 @@ class Task(Generic[P, R]):
         name: as stored; for a function stored by value, for people only.
         by_value: it is a lambda or nested function, stored with the job.
         registered: declared with `@embedq.job`, so its rows need no signature.
+        is_async: a call makes a coroutine.
+        executor: where it runs.
         defaults: the decorator's options.
         overrides: the options of `.options(...)`.
     """
@@ -69,7 +72,8 @@ class Task(Generic[P, R]):
         self.defaults = defaults
         self.overrides = overrides
         self.wanted = overrides.over(defaults)
-        self.executor = "async" if is_async(function) else "thread"
+        self.is_async = is_async(function)
+        self.executor = self._executor()
         self.check = argument_check(function)
         self._enqueuer = enqueuer
 
@@ -86,6 +90,7 @@ class Task(Generic[P, R]):
         bound.__dict__.update(self.__dict__)
         bound.overrides = options.over(self.overrides)
         bound.wanted = bound.overrides.over(self.defaults)
+        bound.executor = bound._executor()
         return bound
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
@@ -118,6 +123,38 @@ class Task(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """`enqueue` for `async def` request handlers: the event loop is not blocked by the disk."""
         return await self._app().asubmit(self.call(*args, **kwargs))
+
+    def _executor(self) -> Executor:
+        """Where it runs, as it was asked for.
+
+        Raises:
+            ConfigurationError: it cannot run there.
+        """
+        wanted = self.wanted.executor
+        if wanted == "async" and not self.is_async:
+            raise ConfigurationError(f'{self.name} is no async def function, so it cannot have executor="async"')
+        if wanted == "process":
+            self._refuse_process()
+        return wanted or ("async" if self.is_async else "thread")
+
+    def _refuse_process(self) -> None:
+        if os.name != "posix":
+            raise ConfigurationError(
+                f'{self.name}: executor="process" needs Linux, macOS or another POSIX system; elsewhere give such jobs '
+                "a queue, and that queue a process: embedq worker --queues"
+            )
+        if self.by_value:
+            return
+        if self.registered and "<locals>" in getattr(self.function, "__qualname__", ""):
+            raise ConfigurationError(
+                f'{self.name}: executor="process" needs a function that another process finds by importing its module, '
+                f"and {display_name(self.function)} is defined inside another; move it to the module's top level"
+            )
+        if module_name(self.function) == "__main__":
+            raise ConfigurationError(
+                f'{self.name}: executor="process" needs a function that another process can import, and this one was '
+                "typed in, or piped into Python; put it into a file"
+            )
 
     def _app(self) -> Enqueuer:
         if self._enqueuer is None:

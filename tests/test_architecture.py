@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "embedq"
 LAYERS: list[set[str]] = [
     {
         "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "handle",
-        "interrupts", "job", "liveness", "middleware", "misfire", "offload", "options", "retry", "schedule",
-        "serializers", "signing", "stored_retry", "task", "version", "wakeup",
+        "interrupts", "job", "job_process", "liveness", "middleware", "misfire", "offload", "options", "retry",
+        "schedule", "serializers", "signing", "stored_retry", "task", "version", "wakeup",
     },
     {"storage"},
     {"worker", "maintenance"},

@@ -100,6 +100,8 @@ def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
     yield "queue", safe(job.queue) + (f", priority {job.priority}" if job.priority else "")
     if job.executor == "async":
         yield "runs", "on the event loop (async def)"
+    if job.executor == "process":
+        yield "runs", "in a process of its own"
     if job.tags:
         yield "tags", safe(", ".join(job.tags))
     if job.idempotency_key is not None:

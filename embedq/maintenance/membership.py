@@ -57,8 +57,9 @@ class Membership:
         self._folder = folder
         self._rescued = rescued
         self._given_up = given_up
-        # A slot for each worker and async job, and some for the workers that replace stuck ones.
-        self.presence = Presence(folder, slots=settings.workers * 4 + settings.async_jobs)
+        # A slot for each worker, async job and process, and some for the workers that replace stuck ones.
+        slots = settings.workers * 4 + settings.async_jobs + settings.process_count
+        self.presence = Presence(folder, slots=slots)
         self._host = host_identity(folder)
         self._identity = Identity(
             uuid=self.presence.uuid,

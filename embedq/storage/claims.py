@@ -19,7 +19,9 @@ from embedq.storage.rows import ClaimedJob, Outcome, json_ids
 PROMOTE_LIMIT = 1000
 MINUTE = 60 * SECOND
 # Where a job may run; each has its own capacity, and its own part of the index of ready jobs.
-EXECUTORS = ("thread", "async")
+EXECUTORS = ("thread", "async", "process")
+# Those where a job that kills its process takes nobody along, so that a suspect is like any other.
+APART = frozenset({"process"})
 # A job whose process died under it this often may be the cause. The schema's indexes say the same.
 SUSPECT_AFTER = 2
 
@@ -33,7 +35,8 @@ class Request:
         limits: how many jobs for each executor.
         queues: in the order of their urgency, every job of one before any of the next; None for all, by priority.
         known_needs: what parked jobs wait for and this process has.
-        suspect: claim one job whose process died under it twice, and no other.
+        suspect: claim one job whose process died under it twice, and no other. (Jobs with processes of their own are
+            claimed with the others.)
     """
 
     server_id: int
@@ -91,7 +94,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
         jobs=jobs,
         full=frozenset(full),
         next_due=row[0] if row else None,
-        suspect_waits=tx.one("suspect_waits", (json_or_none(request.queues),)) is not None,
+        suspect_waits=bool(suspects(tx, request.queues) - APART),
     )
 
 
@@ -100,9 +103,13 @@ def _candidates(tx: Transaction, request: Request, executor: str, limit: int) ->
     if request.suspect:
         return _batch(tx, "suspect_jobs", (executor, json_or_none(queues), 1))
     found: list[ClaimedJob] = []
+    if executor in APART:
+        found += _batch(tx, "suspect_jobs", (executor, json_or_none(queues), limit))
     if request.known_needs and len(found) < limit:
         needs = json.dumps(request.known_needs)
         found += _batch(tx, "parked_jobs", (needs, executor, json_or_none(queues), limit - len(found)))
+    if len(found) >= limit:
+        return found
     if queues is not None:
         for queue in queues:
             if len(found) >= limit:
@@ -119,6 +126,11 @@ def _candidates(tx: Transaction, request: Request, executor: str, limit: int) ->
 
 def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[ClaimedJob]:
     return [ClaimedJob._make(row) for row in tx.batch(statement, params)]
+
+
+def suspects(tx: Transaction, queues: Sequence[str] | None) -> set[str]:
+    """The executors for which a suspect is ready in these queues."""
+    return {executor for (executor,) in tx.all("suspect_executors", (json_or_none(queues),))}
 
 
 def json_or_none(names: Sequence[str] | None) -> str | None:

@@ -15,7 +15,7 @@ from embedq.clock import to_datetime
 from embedq.errors import JobNotFoundError
 from embedq.job import ENDED, Attempt, Ending, Job, JobId, JobState, LogLine, Trigger
 from embedq.storage.base import Row, Transaction
-from embedq.storage.claims import EXECUTORS, json_or_none
+from embedq.storage.claims import APART, EXECUTORS, suspects
 from embedq.storage.schedules import ScheduleRow
 
 COUNT_CAP = 10_000
@@ -323,9 +323,10 @@ class Waiting:
 def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Waiting:
     """What a dispatcher that works `queues` (None: all) must know after somebody else has written. A few seeks."""
     cancels = tx.all("cancel_requests", (server_id,))
+    suspected = suspects(tx, queues)
     return Waiting(
-        ready=_has_ready(tx, queues),
-        suspect=tx.one("suspect_waits", (json_or_none(queues),)) is not None,
+        ready=bool(suspected & APART) or _has_ready(tx, queues),
+        suspect=bool(suspected - APART),
         next_due=next_due(tx),
         cancels=[(job_id, claim) for job_id, claim in cancels],
     )

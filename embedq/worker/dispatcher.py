@@ -28,7 +28,7 @@ from embedq.job import JobState
 from embedq.liveness import RunningNotes
 from embedq.storage import claims, inspect
 from embedq.storage.base import ChangeWatch, Database, Listener, Transaction
-from embedq.storage.claims import EXECUTORS, Claim, Finished, Request
+from embedq.storage.claims import APART, EXECUTORS, Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
 from embedq.worker import salvage
@@ -37,6 +37,7 @@ from embedq.worker.execution import Execution
 from embedq.worker.holdings import Holdings
 from embedq.worker.notes import Batch, Notes
 from embedq.worker.pool import WorkerPool
+from embedq.worker.process_pool import ProcessPool
 from embedq.worker.quarantine import Quarantine
 from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
@@ -65,6 +66,7 @@ class Dispatcher:
 
     Args:
         server_id: gives this process's number.
+        hold: a descriptor that jobs' own processes hold open; see `ProcessPool`.
         ended: told which jobs have ended, once that is durable; called in this thread.
     """
 
@@ -77,6 +79,7 @@ class Dispatcher:
         resolver: Resolver,
         watchdog: Watchdog,
         notes: RunningNotes,
+        hold: int,
         make_execution: Callable[[Dispatcher], Execution],
         server_id: Callable[[], int],
         ended: Callable[[Sequence[int]], None],
@@ -92,6 +95,9 @@ class Dispatcher:
         self._execution = make_execution(self)
         self._pool = WorkerPool(settings.workers, execution=self._execution, report=self.report, notes=notes)
         self._async = LazyAsyncRunner(settings.async_jobs, execution=self._execution, report=self.report, notes=notes)
+        self._processes = ProcessPool(
+            settings, execution=self._execution, resolver=resolver, report=self.report, notes=notes, hold=hold
+        )
         self._wake = WakeUp()
         # Whether somebody must call to be heard, and whether it sleeps only to collect more outcomes.
         self._asleep = False
@@ -145,7 +151,8 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a job is running, or an outcome is not yet recorded."""
-        return bool(self._pool.buffer or self._pool.busy or self._async.busy or self._outcomes or self._unwritten)
+        running = self._pool.buffer or self._pool.busy or self._async.busy or self._processes.busy
+        return bool(running or self._outcomes or self._unwritten)
 
     def close(self, timeout: float) -> bool:
         """End the threads, once nothing is `busy`.
@@ -163,6 +170,7 @@ class Dispatcher:
                 return False
         self._pool.join(timeout)
         self._async.stop(timeout)
+        self._processes.stop(timeout)
         return True
 
     def _changed(self) -> None:
@@ -215,7 +223,8 @@ class Dispatcher:
 
         Only while nothing waits: a job must not overtake those before it.
         """
-        ready = self._claiming and not self._more and not self._quarantine.closed and not self._holdings.doubted
+        ready = self._claiming and "thread" not in self._more and not self._quarantine.closed
+        ready = ready and not self._holdings.doubted
         if not (ready and self._pool.reserve()):
             return False
         if self._holdings.doubted:
@@ -381,7 +390,7 @@ class Dispatcher:
             return {}
         waiting = len(self._pool.buffer)
         threads = self._pool.idle + self._prefetch - waiting if waiting <= self._low_water else 0
-        return {"thread": max(0, threads), "async": max(0, self._async.room)}
+        return {"thread": max(0, threads), "async": max(0, self._async.room), "process": self._processes.room}
 
     def _wanted(self) -> dict[str, int]:
         """How many jobs to claim for each executor that has room and may have some waiting; empty for none."""
@@ -394,6 +403,8 @@ class Dispatcher:
     def _turn(self) -> None:
         if (not self._claiming or self._quarantine.calming) and self._pool.buffer:
             self._give_back()
+        if not self._processes.size:
+            self._more.discard("process")
         wanted = self._wanted()
         request = self._request(wanted) if wanted else self._request_for_suspect()
         if request is None and time.monotonic() < self._turned_at + LINGER_SECONDS:
@@ -459,7 +470,7 @@ class Dispatcher:
             return None
         return Request(
             server_id=self._server_id(),
-            limits=dict.fromkeys(EXECUTORS, 1),
+            limits={executor: 1 for executor in EXECUTORS if executor not in APART},
             queues=self._settings.queues,
             suspect=True,
         )
@@ -514,11 +525,10 @@ class Dispatcher:
             self._progressed_at = time.monotonic()
         self._quarantine.started(claimed)
         self._holdings.add(claimed)
-        threads = [job for job in claimed if job.executor == "thread"]
-        if threads:
-            self._pool.submit(threads)
-        if len(threads) < len(claimed):
-            self._async.submit([job for job in claimed if job.executor != "thread"])
+        for executor, runner in (("thread", self._pool), ("async", self._async), ("process", self._processes)):
+            jobs = [job for job in claimed if job.executor == executor]
+            if jobs:
+                runner.submit(jobs)
 
 
 def turn(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback as tracebacks
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -36,12 +35,12 @@ from embedq.options import StoredOptions
 from embedq.retry import Retry, decide
 from embedq.serializers import dumps_value, loads_call
 from embedq.storage.rows import ClaimedJob, Outcome, storable
-from embedq.worker.resolving import Resolved, Resolver
+from embedq.worker.resolving import Resolved, Resolves
 from embedq.worker.runs import Interrupter, Run, Watchdog
+from embedq.worker.wording import headline, traceback_text
 
 logger = logging.getLogger("embedq")
 
-MAX_TRACEBACK = 20_000
 MISSING: Any = object()
 DEFAULT_RETRY = Retry()
 
@@ -82,7 +81,7 @@ class Execution:
         *,
         settings: Settings,
         clock: Clock,
-        resolver: Resolver,
+        resolver: Resolves,
         middleware: Sequence[Middleware],
         watchdog: Watchdog,
         server_id: Callable[[], int],
@@ -96,7 +95,7 @@ class Execution:
         self._resolver = resolver
         self.middleware = tuple(middleware)
         self.watchdog = watchdog
-        self._server_id = server_id
+        self.server_id = server_id
         self._save_log = save_log
         self._save_progress = save_progress
         self._load_parent = load_parent
@@ -168,45 +167,65 @@ class Execution:
             options = StoredOptions.read(job.options)
             # Before the arguments, which may fail for want of the parent's result: then the job's own policy holds.
             policy = options.retry or resolved.defaults.retry or policy
-            args, kwargs = loads_call(job.payload, parent_result=lambda: self._parent_result(job))
-            tags = tuple(json.loads(job.tags)) if job.tags else ()
-        except ParkError as error:
+            args, kwargs = loads_call(job.payload, parent_result=lambda: self.parent_result(job))
+            context = self.context(job, options)
+        except BaseException as error:
+            return self.unprepared(job, started, error, policy)
+        return PreparedCall(job, resolved, args, kwargs, options, context)
+
+    def unprepared(self, job: ClaimedJob, started: int, error: BaseException, policy: Retry) -> Outcome:
+        """The outcome of a job that cannot be called: it cannot run here, or cannot be read."""
+        if isinstance(error, ParkError):
             logger.warning("job %s (%s) is parked: %s", job.id, job.name, error)
             return self._outcome(
                 job, JobState.PARKED, Ending.PARKED, started, error=str(error), needs=error.needs, gives_back=1
             )
-        except BaseException as error:
-            logger.exception("job %s (%s) cannot be read", job.id, job.name)
-            return self._failed(job, started, error, Ending.FAILED, policy, StoredOptions(meta={}))
-        context = JobContext(
+        logger.error("job %s (%s) cannot be read", job.id, job.name, exc_info=error)
+        return self._failed(job, started, error, Ending.FAILED, policy)
+
+    def context(
+        self, job: ClaimedJob, options: StoredOptions, make: Callable[..., JobContext] = JobContext
+    ) -> JobContext:
+        """What the job may know and say. ValueError if its row was damaged."""
+        return make(
             id=JobId(job.id),
             claim=job.claim,
             attempt=job.attempt,
             name=job.name,
             queue=job.queue,
-            tags=tags,
+            tags=tuple(json.loads(job.tags)) if job.tags else (),
             meta=options.meta,
             save_log=self._save_log,
             save_progress=self._save_progress,
-            load_parent=lambda _: self._parent_result(job),
+            load_parent=lambda _: self.parent_result(job),
         )
-        return PreparedCall(job, resolved, args, kwargs, options, context)
 
-    def _parent_result(self, job: ClaimedJob) -> Any:
+    def parent_result(self, job: ClaimedJob) -> Any:
+        """What the job returned that this one continues; EmbedqError or LookupError if there is nothing."""
         if job.parent_id is None:
             raise LookupError(f"job {job.id} continues no other job, so it has no parent's result")
         return self._load_parent(job.parent_id)
 
     def watch(self, call: PreparedCall, interrupter: Interrupter) -> Run:
         """Start the job's clock."""
+        run = Run(
+            call.job,
+            call.context,
+            timeout=self.timeout(call),
+            interrupter=interrupter,
+            on_overdue=self._on_overdue,
+        )
+        self.watchdog.add(run)
+        return run
+
+    def timeout(self, call: PreparedCall) -> float | None:
+        """How long the job may run, in seconds; None for no limit."""
         timeout = call.options.timeout
         if timeout is None:
             timeout = call.resolved.defaults.timeout
         if timeout is None:
             timeout = self._settings.timeout
-        run = Run(call.job, call.context, timeout=timeout or None, interrupter=interrupter, on_overdue=self._on_overdue)
-        self.watchdog.add(run)
-        return run
+        return timeout or None
 
     # -- after -----------------------------------------------------------------------------------------------------
 
@@ -217,7 +236,7 @@ class Execution:
         except BaseException as fault:
             # What a job returns or raises is of its own making, and so may fail in any way when it is looked at.
             logger.exception("job %s (%s): how it ended cannot be told", call.job.id, call.job.name)
-            return self._failed(call.job, started, fault, Ending.FAILED, DEFAULT_RETRY, call.options)
+            return self._failed(call.job, started, fault, Ending.FAILED, DEFAULT_RETRY)
 
     def _classify(
         self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None
@@ -236,14 +255,30 @@ class Execution:
             return self._outcome(job, JobState.CANCELLED, Ending.CANCELLED, started, error="cancelled while it ran")
         if isinstance(error, JobStopped) and (context.stopping or run.interrupted is not None):
             return self._outcome(job, JobState.READY, Ending.RELEASED, started, gives_back=1)
-        policy = call.options.retry or call.resolved.defaults.retry or DEFAULT_RETRY
         if isinstance(error, JobTimeout) and run.interrupted is not None:
-            limit = call.options.timeout or call.resolved.defaults.timeout or self._settings.timeout
-            named = TimeoutError(f"the job ran longer than its timeout of {limit:g} s").with_traceback(
-                error.__traceback__
-            )
-            return self._failed(job, started, named, Ending.TIMED_OUT, policy, call.options)
-        return self._failed(job, started, error, Ending.FAILED, policy, call.options)
+            named = TimeoutError(f"the job ran longer than its timeout of {self.timeout(call) or 0:g} s")
+            return self.failed(call, started, named.with_traceback(error.__traceback__), Ending.TIMED_OUT)
+        return self.failed(call, started, error)
+
+    def failed(self, call: PreparedCall, started: int, error: BaseException, ending: Ending = Ending.FAILED) -> Outcome:
+        """The outcome of a job that ended with this error: tried again, or dead, as its policy says."""
+        policy = call.options.retry or call.resolved.defaults.retry or DEFAULT_RETRY
+        return self._failed(call.job, started, error, ending, policy)
+
+    def crashed(self, job: ClaimedJob, started: int, how: str, trace: str | None) -> Outcome:
+        """The outcome of a job whose own process died: as if this process had, for this job alone."""
+        dead = job.crashes + 1 >= self._settings.max_crashes
+        outcome = self._outcome(
+            job,
+            JobState.DEAD if dead else JobState.READY,
+            Ending.CRASHED,
+            started,
+            error=how + (f", {job.crashes + 1} times in all; set aside" if dead else ""),
+            gives_back=int(not dead),
+        )
+        outcome.crashed = 1
+        outcome.traceback = trace
+        return outcome
 
     def _succeeded(self, job: ClaimedJob, started: int, result: Any) -> Outcome:
         outcome = self._outcome(job, JobState.SUCCEEDED, Ending.SUCCEEDED, started)
@@ -254,7 +289,7 @@ class Execution:
                 # The work is done; only its result is of no use to anybody else.
                 outcome.error = storable(f"the result was not stored: {error}")
             except Exception as error:
-                outcome.error = storable(f"the result was not stored: {_headline(error)}")
+                outcome.error = storable(f"the result was not stored: {headline(error)}")
         return outcome
 
     def _failed(
@@ -264,7 +299,6 @@ class Execution:
         error: BaseException,
         ending: Ending,
         policy: Retry,
-        options: StoredOptions,
     ) -> Outcome:
         now = self.clock.now()
         first = job.first_started_at or started
@@ -277,9 +311,9 @@ class Execution:
             slept=max(0.0, (started - first) / SECOND),
         )
         state = JobState.DEAD if decision.retry_at is None else JobState.RETRYING
-        outcome = self._outcome(job, state, ending, started, error=_headline(error))
+        outcome = self._outcome(job, state, ending, started, error=headline(error))
         outcome.retry_at = decision.retry_at
-        outcome.traceback = _traceback(error)
+        outcome.traceback = traceback_text(error)
         outcome.note = decision.reason
         return outcome
 
@@ -307,7 +341,7 @@ class Execution:
             run_at=job.run_at,
             started_at=started,
             finished_at=finished,
-            server_id=self._server_id(),
+            server_id=self.server_id(),
             error=None if error is None else storable(error),
             delete_at=self._settings.retention.for_job(job.options).delete_at(state, finished) if state.ended else None,
             needs=None if needs is None else storable(needs),
@@ -323,24 +357,3 @@ class Execution:
         return self._outcome(
             job, JobState.CANCELLED, Ending.RELEASED, self.clock.now(), error="cancelled", gives_back=1
         )
-
-
-def _headline(error: BaseException) -> str:
-    name = type(error).__qualname__
-    try:
-        text = str(error)
-    except BaseException as fault:
-        text = f"(it cannot say what: its __str__ raised {type(fault).__qualname__})"
-    return f"{name}: {text}"[:2000] if text else name
-
-
-def _traceback(error: BaseException) -> str:
-    # From the job's own function on: embedq's frames above it tell the reader nothing.
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
-        frames = frames.tb_next
-    text = storable("".join(tracebacks.format_exception(type(error), error, frames or error.__traceback__)))
-    if len(text) <= MAX_TRACEBACK:
-        return text
-    half = MAX_TRACEBACK // 2
-    return f"{text[:half]}\n… {len(text) - MAX_TRACEBACK:,} characters left out …\n{text[-half:]}"

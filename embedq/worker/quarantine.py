@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from embedq.storage.claims import SUSPECT_AFTER
+from embedq.storage.claims import APART, SUSPECT_AFTER
 from embedq.storage.rows import ClaimedJob, Outcome
 
 APART_SECONDS = 10.0
@@ -52,7 +52,7 @@ class Quarantine:
     def started(self, claimed: Sequence[ClaimedJob]) -> None:
         """Take note of a suspect among the jobs that start now."""
         for job in claimed:
-            if job.crashes >= SUSPECT_AFTER:
+            if job.crashes >= SUSPECT_AFTER and job.executor not in APART:
                 self._suspect = (job.id, job.claim)
                 self._alone_until = time.monotonic() + APART_SECONDS
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from embedq.by_value import PYTHON, PackedFunction, unpack
 from embedq.errors import UnknownTaskError, UntrustedCodeError
-from embedq.functions import can_import, find_imported, is_async, resolve
+from embedq.functions import can_import, find_imported, is_async, module_name, resolve
 from embedq.options import NO_OPTIONS, Options
 from embedq.serializers import can_read_tag, can_read_zone
 from embedq.signing import Key
 from embedq.storage.rows import ClaimedJob
-from embedq.task import Registry
+from embedq.task import Registry, Task
 
 
 class Resolved(NamedTuple):
@@ -21,6 +21,19 @@ class Resolved(NamedTuple):
     function: Callable[..., Any]
     defaults: Options
     is_async: bool
+
+
+class Resolves(Protocol):
+    """What an execution needs of a resolver."""
+
+    def resolve(self, job: ClaimedJob, /) -> Resolved: ...
+
+
+class Address(NamedTuple):
+    """Where another process finds a row's function: the module that registers it, or None where the row says it all."""
+
+    home: str | None
+    defaults: Options
 
 
 class Resolver:
@@ -41,9 +54,26 @@ class Resolver:
             ParkError: it cannot run here; the subclass says why. Nothing was imported or unpickled for a row whose
                 signature does not hold.
         """
+        found = self._find(job)
+        if isinstance(found, Task):
+            return Resolved(found.function, found.defaults, found.is_async)
+        return by_row(job, found)
+
+    def address(self, job: ClaimedJob) -> Address:
+        """Where another process finds the function of a row. The row is verified, and nothing imported or unpickled.
+
+        Raises:
+            ParkError: as `resolve`.
+        """
+        found = self._find(job)
+        if isinstance(found, Task):
+            return Address(module_name(found.function), found.defaults)
+        return Address(None, NO_OPTIONS)
+
+    def _find(self, job: ClaimedJob) -> Task[..., Any] | PackedFunction:
         task = self._registry.get(job.name)
         if task is not None and (job.code is None or '"pickle"' not in job.code):
-            return Resolved(task.function, task.defaults, task.executor == "async")
+            return task
         if job.code is None:
             raise UnknownTaskError(
                 f"no task is registered as {job.name!r} in this process; import the module that defines it before "
@@ -52,8 +82,7 @@ class Resolver:
             )
         code = PackedFunction.from_text(job.code)
         self._verify(job, code)
-        function = resolve(job.name) if code.pickle is None else unpack(code)
-        return Resolved(function, NO_OPTIONS, is_async(function))
+        return code
 
     def _verify(self, job: ClaimedJob, code: PackedFunction) -> None:
         key = self._key()
@@ -84,3 +113,9 @@ class Resolver:
             if needs.startswith(kind):
                 return is_here(needs.removeprefix(kind))
         return False
+
+
+def by_row(job: ClaimedJob, code: PackedFunction) -> Resolved:
+    """The function that a verified row itself names or holds."""
+    function = resolve(job.name) if code.pickle is None else unpack(code)
+    return Resolved(function, NO_OPTIONS, is_async(function))

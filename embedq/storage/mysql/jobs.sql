@@ -66,9 +66,9 @@ FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
 WHERE lane = 'suspect' AND executor = $1 AND ($2 IS NULL OR queue IN $2[]) ORDER BY id LIMIT $3
 FOR UPDATE SKIP LOCKED;
 
--- name: suspect_waits
-SELECT 1 FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-WHERE lane = 'suspect' AND ($1 IS NULL OR queue IN $1[]) LIMIT 1;
+-- name: suspect_executors
+SELECT DISTINCT executor FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane = 'suspect' AND ($1 IS NULL OR queue IN $1[]);
 
 -- name: parked_jobs
 SELECT id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes, run_at, expires_at,

@@ -73,10 +73,10 @@ FROM (SELECT * FROM embedq_jobs
       ORDER BY id LIMIT $3
       FOR UPDATE SKIP LOCKED) AS job;
 
--- name: suspect_waits
-SELECT 1 FROM embedq_jobs
+-- name: suspect_executors
+SELECT DISTINCT executor FROM embedq_jobs
 WHERE state = 'ready' AND crashes >= 2
-  AND ($1::jsonb IS NULL OR queue = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))) LIMIT 1;
+  AND ($1::jsonb IS NULL OR queue = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))));
 
 -- name: parked_jobs
 SELECT coalesce(json_agg(json_build_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags,

@@ -63,9 +63,9 @@ FROM (SELECT * FROM embedq_jobs INDEXED BY embedq_jobs_suspect
       WHERE state = 'ready' AND crashes >= 2 AND executor = ?1
         AND (?2 IS NULL OR queue IN (SELECT value FROM json_each(?2))) ORDER BY id LIMIT ?3);
 
--- name: suspect_waits
-SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_suspect
-WHERE state = 'ready' AND crashes >= 2 AND (?1 IS NULL OR queue IN (SELECT value FROM json_each(?1))) LIMIT 1;
+-- name: suspect_executors
+SELECT DISTINCT executor FROM embedq_jobs INDEXED BY embedq_jobs_suspect
+WHERE state = 'ready' AND crashes >= 2 AND (?1 IS NULL OR queue IN (SELECT value FROM json_each(?1)));
 
 -- name: parked_jobs
 SELECT json_group_array(json_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes,

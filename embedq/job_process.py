@@ -1,0 +1,26 @@
+"""Whether this process is one that embedq made to run jobs in, and what such a process knows of the one that made it.
+
+In a job's process nothing is started, whatever its code calls at import; and an app connects when it is first used, so
+that a job may enqueue. How these processes work is told in worker/process_pool.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# The keywords of the default app: asked for in the process that makes others, and given in those.
+default_app: Callable[[], dict[str, Any]] | None = None
+_entered = False
+
+
+def enter(default: dict[str, Any] | None) -> None:
+    """This process is a job's, and these are the keywords of its default app."""
+    global _entered, default_app
+    _entered = True
+    default_app = None if default is None else lambda: default
+
+
+def here() -> bool:
+    """Whether this process is a job's."""
+    return _entered
