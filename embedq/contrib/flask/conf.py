@@ -43,19 +43,22 @@ class AppConfig:
         Raises:
             ConfigurationError: an unknown key, or a value that cannot work.
         """
-        known = {f"{PREFIX}{item.name.upper()}": item.name for item in fields(Settings)}
-        given = {key: value for key, value in app.config.items() if key.startswith(PREFIX)}
-        autostart = as_autostart(given.pop(AUTOSTART, None))
-        for key in given:
-            if key not in known:
-                near = get_close_matches(key, [*known, AUTOSTART], n=1)
-                advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted([*known, AUTOSTART]))}"
-                raise ConfigurationError(f"app.config[{key!r}] is no setting of embedq; {advice}")
-        settings = {known[key]: value for key, value in given.items()}
+        settings = {key[len(PREFIX) :].lower(): value for key, value in app.config.items() if key.startswith(PREFIX)}
+        autostart = as_autostart(settings.pop("autostart", None))
+        known = {item.name for item in fields(Settings)}
+        for name in settings:
+            if name not in known:
+                near = get_close_matches(name, all_names := sorted({*known, "autostart"}), n=1)
+                advice = f"did you mean {_key(near[0])}?" if near else f"there are: {', '.join(map(_key, all_names))}"
+                raise ConfigurationError(f"app.config has {_key(name)}, which embedq does not know; {advice}")
         settings["url"] = _anchored(app, settings.get("url"))
         if is_running_from_reloader():
             settings.setdefault("stop_timeout", RELOAD_STOP_SECONDS)
         return cls(autostart=autostart, settings=settings)
+
+
+def _key(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
 
 
 def as_autostart(value: Any) -> Autostart:

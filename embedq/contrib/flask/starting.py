@@ -33,6 +33,8 @@ logger = logging.getLogger("embedq")
 SERVERS = ("gunicorn.arbiter", "mod_wsgi", "uwsgi", "waitress.runner")
 # Importing is done when no module has been added for so long.
 QUIET_SECONDS = 0.5
+# Between tries where the database is not there; each is twice as long as the one before.
+FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -86,7 +88,7 @@ class Starter:
 
     def start(self) -> None:
         """Start the queue, in this thread, however many tries it takes."""
-        pause = 1.0
+        pause = FIRST_PAUSE_SECONDS
         while not self._over.is_set():
             try:
                 self._queue.start()
