@@ -1,7 +1,8 @@
 """From a stored job to Django's TaskResult.
 
 A result's id is the job's number and a signature by the project's SECRET_KEY, such as `42-9c1e…`: Django's ids cannot
-be guessed, and a project may rely on that.
+be guessed, and a project may rely on that. Where the job has no number yet, because it is held back until a commit, the
+id is a random one, and the job gets it as its idempotency key.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.crypto import constant_time_compare, get_random_string, salted_hmac
 
 from embedq import Attempt, Ending, Job, JobContext, JobNotFoundError, JobState, default_app
 from embedq.contrib.django.framework import Task, TaskError, TaskResult, TaskResultDoesNotExist, TaskResultStatus
@@ -22,6 +23,7 @@ from embedq.serializers import loads_call, loads_value
 from embedq.storage import inspect
 from embedq.storage.base import Transaction
 from embedq.task import REGISTRY
+from embedq.transactions import TransactionBlock, current
 
 _STATUS = {
     JobState.RUNNING: TaskResultStatus.RUNNING,
@@ -32,11 +34,17 @@ _STATUS = {
 # Runs that were given back do not count as attempts, here as elsewhere.
 _COUNTED = (Ending.SUCCEEDED, Ending.FAILED, Ending.TIMED_OUT, Ending.CANCELLED)
 _TAG = "task-backend:"
+_HELD = "held-"
 
 
 def result_id(job_id: int) -> str:
     """The id of the result that a job makes."""
     return f"{job_id}-{_signature(job_id, settings.SECRET_KEY)}"
+
+
+def held_id() -> str:
+    """A new id, to be the idempotency key of a job that is held back."""
+    return f"{_HELD}{get_random_string(32)}"
 
 
 def tag_of(alias: str) -> str:
@@ -50,18 +58,25 @@ def load(identity: str) -> TaskResult:
     Raises:
         TaskResultDoesNotExist: there is none, or it is no longer kept, or the id was not given by this project.
     """
-    job_id = _job_id(identity)
+    app = default_app()
     try:
-        job, attempts = default_app().database.read(_job_and_attempts, job_id)
+        job, attempts = app.database.read(_found, identity)
     except JobNotFoundError:
-        raise TaskResultDoesNotExist(identity) from None
-    return _result(job, attempts, identity)
+        block = current(app.engine)
+        if not isinstance(block, TransactionBlock):
+            raise TaskResultDoesNotExist(identity) from None
+        # It may have been enqueued in the transaction that is open here, which nobody else sees.
+        try:
+            job, attempts = block.write(_found, identity)
+        except JobNotFoundError:
+            raise TaskResultDoesNotExist(identity) from None
+    return _result(job, attempts)
 
 
 def running(job_id: int) -> TaskResult:
     """The result of a job that runs here, as it is now."""
     job, attempts = default_app().database.read(_job_and_attempts, job_id)
-    return _result(job, attempts, result_id(job_id))
+    return _result(job, attempts)
 
 
 def guessed(task: Task, job: JobContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
@@ -92,7 +107,18 @@ def _job_and_attempts(tx: Transaction, job_id: int) -> tuple[Job, list[Attempt]]
     return job, [] if quiet else inspect.attempts(tx, job_id)
 
 
-def _result(job: Job, attempts: list[Attempt], identity: str) -> TaskResult:
+def _found(tx: Transaction, identity: str) -> tuple[Job, list[Attempt]]:
+    if identity.startswith(_HELD):
+        row = tx.one("job_id_by_key", (identity,))
+        if row is None:
+            raise JobNotFoundError(f"no job has the key {identity}")
+        return _job_and_attempts(tx, row[0])
+    return _job_and_attempts(tx, _job_id(identity))
+
+
+def _result(job: Job, attempts: list[Attempt]) -> TaskResult:
+    key = job.idempotency_key or ""
+    identity = key if key.startswith(_HELD) else result_id(job.id)
     runner = REGISTRY.get(job.name)
     task = getattr(runner.function, "django_task", None) if runner is not None else None
     if task is None:

@@ -40,6 +40,8 @@ from embedq.contrib.django.framework import (
 )
 from embedq.contrib.django.task_running import registered, runner_of
 from embedq.errors import ConfigurationError
+from embedq.held import HoldBlock
+from embedq.transactions import current
 
 _OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags")
 
@@ -99,17 +101,19 @@ class EmbedQBackend(BaseTaskBackend):
         """
         self.validate_task(task)
         args, kwargs = normalize_json(list(args)), normalize_json(dict(kwargs))
-        runner = runner_of(task)
+        app, runner = default_app(), runner_of(task)
+        held = task_results.held_id() if isinstance(current(app.engine), HoldBlock) else None
         wanted = Options(
             queue=task.queue_name,
             priority=int(task.priority),
+            idempotency_key=held,
             tags=(*(runner.defaults.tags or ()), task_results.tag_of(self.alias)) if self.alias != "default" else None,
         )
         call = runner.with_options(wanted).call(*args, **kwargs)
-        handle = default_app().submit(call, run_at=None if task.run_after is None else _aware(task.run_after))
+        handle = app.submit(call, run_at=None if task.run_after is None else _aware(task.run_after))
         result = TaskResult(
             task=task,
-            id=task_results.result_id(handle.id),
+            id=held or task_results.result_id(handle.id),
             status=TaskResultStatus.READY,
             enqueued_at=timezone.now(),
             started_at=None,

@@ -1,0 +1,251 @@
+"""What holds inside a Django project. `tests/test_django.py` runs this file by itself, on each database."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import override_settings
+from django.utils import timezone
+
+import embedq
+from embedq import EmbedQ, JobNotFoundError, JobState
+from embedq.contrib.django.framework import (
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_backends,
+    task_enqueued,
+    task_finished,
+    task_started,
+)
+from tests.django_site.shop import jobs, tasks
+from tests.django_site.shop.models import Order
+from tests.support import eventually
+
+READY, SUCCESSFUL, FAILED = TaskResultStatus.READY, TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED
+
+
+def ended(result: Any) -> Any:
+    """The result, once it is finished."""
+
+    def is_finished() -> bool:
+        result.refresh()
+        return bool(result.is_finished)
+
+    eventually(is_finished, message=f"{result.status}: {result.errors}")
+    return result
+
+
+# -- the database ------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_in_the_test_database() -> None:
+    job = jobs.note.enqueue("where am I?")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM embedq_jobs")
+        assert list(cursor.fetchall()) == [(job.id,)]
+    assert "test" in str(connection.settings_dict["NAME"])
+
+
+def test_a_job_uses_the_orm_and_leaves_its_thread_no_connection(workers: EmbedQ) -> None:
+    assert Order.objects.get(pk=jobs.note.enqueue("tea").result(10)).name == "tea"
+    assert [jobs.has_connection.enqueue().result(10) for _ in range(12)] == [False] * 12
+
+
+def test_an_async_job_uses_the_orm_and_leaves_no_connection(workers: EmbedQ) -> None:
+    handles = [jobs.anote.enqueue(f"cup {number}") for number in range(5)]
+    assert {Order.objects.get(pk=handle.result(10)).name for handle in handles} == {f"cup {n}" for n in range(5)}
+
+
+def test_language_and_time_zone_are_the_projects_whatever_the_job_before_left(workers: EmbedQ) -> None:
+    assert [jobs.look_around.enqueue().result(10) for _ in range(12)] == [["en", "UTC"]] * 12
+
+
+# -- transactions ------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_enqueued_in_atomic_is_committed_with_the_rest_and_starts_then(workers: EmbedQ) -> None:
+    with transaction.atomic():
+        Order.objects.create(name="first")
+        job = jobs.note.enqueue("second")
+        with pytest.raises(JobNotFoundError):
+            _ = job.state
+    assert job.wait(10) is JobState.SUCCEEDED
+    assert Order.objects.count() == 2
+
+
+def test_a_job_enqueued_in_a_transaction_that_is_rolled_back_never_was() -> None:
+    with transaction.atomic():
+        jobs.note.enqueue("never")
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        kept = jobs.note.enqueue("kept")
+        with transaction.atomic():
+            jobs.note.enqueue("of a savepoint")
+            transaction.set_rollback(True)
+    assert [found.id for found in embedq.default_app().jobs()] == [kept.id]
+
+
+def test_a_transaction_may_enqueue_many_jobs_and_continuations(workers: EmbedQ) -> None:
+    with transaction.atomic():
+        first, _ = embedq.enqueue_many([jobs.note.call("one"), jobs.note.call("two")])
+        last = first.then(jobs.note, "three")
+    assert last.wait(10) is JobState.SUCCEEDED
+    eventually(lambda: Order.objects.count() == 3)
+
+
+@override_settings(EMBEDQ={"atomic": "on_commit"})
+def test_on_commit_holds_jobs_back_until_the_commit() -> None:
+    with transaction.atomic():
+        job = jobs.note.enqueue("later")
+        result = tasks.add.enqueue(1)
+    with transaction.atomic():
+        jobs.note.enqueue("never")
+        transaction.set_rollback(True)
+    assert job.state is JobState.READY
+    result.refresh()
+    assert result.status == READY
+    assert len(embedq.default_app().jobs()) == 2
+    assert tasks.add.get_result(result.id).args == [1]
+
+
+# -- django.tasks ------------------------------------------------------------------------------------------------------
+
+
+def test_the_backend_can_do_all_that_the_framework_knows() -> None:
+    backend = task_backends["default"]
+    assert backend.supports_defer
+    assert backend.supports_async_task
+    assert backend.supports_get_result
+    assert backend.supports_priority
+    assert backend.check() == []
+
+
+def test_a_task_runs_and_its_result_can_be_had_from_anywhere(workers: EmbedQ) -> None:
+    result = ended(tasks.add.enqueue(2, b=3))
+    assert (result.status, result.return_value, result.attempts, result.errors) == (SUCCESSFUL, 5, 1, [])
+    again = tasks.add.get_result(result.id)
+    assert (again.return_value, again.args, again.kwargs, again.backend) == (5, [2], {"b": 3}, "default")
+    assert again.task == tasks.add
+    assert again.enqueued_at <= again.started_at <= again.finished_at
+    assert again.last_attempted_at == again.started_at
+    assert embedq.default_app().jobs(name="tests.django_site.shop.tasks:add")
+
+
+def test_an_async_task_runs_on_its_own_queue(workers: EmbedQ) -> None:
+    result = ended(asyncio.run(tasks.aorder.aenqueue("by await")))
+    assert result.return_value == "by await"
+    assert asyncio.run(tasks.aorder.aget_result(result.id)).return_value == "by await"
+    [job] = embedq.default_app().jobs()
+    assert (job.queue, job.priority, job.executor) == ("mail", 5, "async")
+
+
+def test_a_task_that_raises_has_failed_at_once_with_its_error(workers: EmbedQ) -> None:
+    result = ended(tasks.refuse.enqueue("no tea left"))
+    assert result.status == FAILED
+    [error] = result.errors
+    assert error.exception_class.__name__ == "ValidationError"
+    assert "no tea left" in error.traceback
+    assert (result.attempts, len(result.worker_ids)) == (1, 1)
+    with pytest.raises(ValueError, match="Task failed"):
+        _ = result.return_value
+
+
+def test_what_is_not_json_is_refused_as_an_argument_and_fails_the_task_as_a_result(workers: EmbedQ) -> None:
+    with pytest.raises(TypeError, match="Unsupported type"):
+        tasks.add.enqueue(timezone.now())
+    with pytest.raises(TypeError, match="add"):
+        tasks.add.enqueue()
+    [error] = ended(tasks.unstorable.enqueue()).errors
+    assert error.exception_class is TypeError
+
+
+def test_a_task_that_takes_its_context_finds_its_own_result_there(workers: EmbedQ) -> None:
+    for refresh in (False, True):
+        result = ended(tasks.introspect.enqueue(refresh=refresh))
+        assert result.return_value == {"id": result.id, "attempt": 1, "status": "RUNNING", "workers": 1}
+
+
+def test_a_task_is_retried_when_it_is_told_to(workers: EmbedQ) -> None:
+    result = ended(tasks.stubborn.enqueue())
+    assert (result.return_value, result.attempts) == (3, 3)
+    assert [error.exception_class for error in result.errors] == [ConnectionError] * 2
+    assert result.started_at < result.last_attempted_at
+
+
+def test_using_changes_queue_priority_time_and_backend() -> None:
+    tomorrow = timezone.now() + timedelta(days=1)
+    result = tasks.add.using(run_after=tomorrow, priority=7, queue_name="mail").enqueue(1)
+    other = tasks.add.using(backend="other").enqueue(1)
+    job, other_job = (embedq.default_app().job(int(one.id.split("-")[0])).snapshot() for one in (result, other))
+    assert (job.state, job.run_at, job.priority, job.queue) == (JobState.SCHEDULED, tomorrow, 7, "mail")
+    assert tasks.add.get_result(result.id).task.run_after == tomorrow
+    assert tasks.add.get_result(result.id).status == READY
+    assert tasks.add.get_result(other.id).backend == "other"
+    assert other_job.state is JobState.READY
+
+
+def test_a_result_that_is_not_there_or_not_of_the_task_is_told_so() -> None:
+    result = tasks.add.enqueue(1)
+    number = result.id.split("-")[0]
+    no_task = f"{jobs.note.enqueue('no task').id}"
+    for unknown in ("no-such-id", number, f"{number}-{'0' * 32}", no_task, "held-nothing"):
+        with pytest.raises(TaskResultDoesNotExist):
+            tasks.add.get_result(unknown)
+    with pytest.raises(Exception, match="Task does not match"):
+        tasks.refuse.get_result(result.id)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"queue_name": "nowhere"}, {"priority": 101}, {"run_after": datetime(2030, 1, 1)}],  # noqa: DTZ001
+)
+def test_what_django_does_not_allow_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=r"not valid for backend|whole number between|aware datetime"):
+        tasks.add.using(**change)
+
+
+def test_a_result_can_be_refreshed_in_the_transaction_that_enqueued_it() -> None:
+    with transaction.atomic():
+        result = tasks.add.enqueue(1)
+        result.refresh()
+        assert result.status == READY
+
+
+def test_the_signals_are_sent_and_a_broken_receiver_harms_nothing(workers: EmbedQ) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def hear(signal: Any, task_result: Any, **_: Any) -> None:
+        name = {id(task_enqueued): "enqueued", id(task_started): "started", id(task_finished): "finished"}[id(signal)]
+        seen.append((name, str(task_result.status)))
+        if name != "enqueued":
+            raise ZeroDivisionError
+
+    for signal in (task_enqueued, task_started, task_finished):
+        signal.connect(hear)
+    try:
+        ended(tasks.add.enqueue(1))
+        assert sorted(seen) == [("enqueued", "READY"), ("finished", "SUCCESSFUL"), ("started", "RUNNING")]
+        seen.clear()
+        ended(tasks.refuse.enqueue("no"))
+        assert ("finished", "FAILED") in seen
+        seen.clear()
+        ended(tasks.stubborn.enqueue())
+        assert [name for name, _ in seen].count("finished") == 1
+        seen.clear()
+        ended(tasks.aorder.enqueue("async"))
+        assert ("finished", "SUCCESSFUL") in seen
+    finally:
+        for signal in (task_enqueued, task_started, task_finished):
+            signal.disconnect(hear)
+
+
+def test_a_cancelled_task_has_failed() -> None:
+    result = tasks.add.enqueue(1)
+    embedq.default_app().job(int(result.id.split("-")[0])).cancel()
+    result.refresh()
+    assert result.status == FAILED
+    assert result.errors[0].exception_class is embedq.JobCancelledError

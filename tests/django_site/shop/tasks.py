@@ -1,0 +1,53 @@
+"""Tasks by Django's own API; nothing here is embedq's."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+from tests.django_site import TASKS_FRAMEWORK
+from tests.django_site.shop.models import Order
+
+task = import_module(TASKS_FRAMEWORK).task
+
+
+@task
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+@task(priority=5, queue_name="mail")
+async def aorder(name: str) -> str:
+    order = await Order.objects.acreate(name=name)
+    return str(order.name)
+
+
+@task(takes_context=True)
+def introspect(context: Any, *, refresh: bool = False) -> dict[str, Any]:
+    if refresh:
+        context.task_result.refresh()
+    return {
+        "id": context.task_result.id,
+        "attempt": context.attempt,
+        "status": str(context.task_result.status),
+        "workers": len(context.task_result.worker_ids),
+    }
+
+
+@task
+def refuse(message: str) -> None:
+    raise ValidationError(message)
+
+
+@task
+def unstorable() -> object:
+    return object()
+
+
+@task(backend="patient", takes_context=True)
+def stubborn(context: Any) -> int:
+    if context.attempt < 3:
+        raise ConnectionError(f"attempt {context.attempt}")
+    return int(context.attempt)
