@@ -11,6 +11,7 @@ from embedq.errors import (
     StorageFullError,
     StorageMissingError,
     StorageReadOnlyError,
+    StorageRefusedError,
     StorageUnavailableError,
 )
 from embedq.storage.server_database import Trouble
@@ -82,7 +83,7 @@ def explain(error: Exception, label: str) -> StorageError | None:
     if number in _CONFLICT:
         return StorageBusyError(f"other transactions were in the way again and again; nothing was written. {said}")
     if number == 1153:
-        return StorageBusyError(
+        return StorageRefusedError(
             f"{label} takes no text as long as this one; nothing was written. Raise max_allowed_packet, or keep large "
             f"arguments and results elsewhere and pass their names. {said}"
         )
@@ -97,6 +98,10 @@ def explain(error: Exception, label: str) -> StorageError | None:
         return StorageMissingError(
             f"{label} does not let this user in. Check user, password (percent-encoded) and TLS in the URL, and the "
             f"user's host on the server. {said}"
+        )
+    if isinstance(error, pymysql.err.DataError | pymysql.err.IntegrityError):
+        return StorageRefusedError(
+            f"{label} does not take what was to be written, and would not the next time. Nothing was written. {said}"
         )
     if number in _CORRUPT:
         return StorageCorruptError(f"{label} has damaged tables; restore a backup. {said}")
