@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,25 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def home_of() -> Iterator[Callable[[str], Home]]:
+    """Where databases of a kind live, made when it is first asked for."""
+    homes: dict[str, Home] = {}
+
+    def find(kind: str) -> Home:
+        if kind not in homes:
+            homes[kind] = make_home(kind)
+        return homes[kind]
+
+    yield find
+    for home in homes.values():
+        home.close()
+
+
 @pytest.fixture(scope="session", params=KINDS)
-def home(request: pytest.FixtureRequest) -> Iterator[Home]:
+def home(request: pytest.FixtureRequest, home_of: Callable[[str], Home]) -> Home:
     """Where databases of one kind live; every test that needs one runs on each kind."""
-    home = make_home(request.param)
-    yield home
-    home.close()
+    return home_of(request.param)
 
 
 @pytest.fixture
