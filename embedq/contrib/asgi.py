@@ -56,7 +56,7 @@ def lifespan(
         ConfigurationError: as for `queue_of`.
     """
     chosen = queue_of(queue, **settings)
-    if within is not None and not callable(within):
+    if within is not None and (not callable(within) or isinstance(within, AbstractAsyncContextManager)):
         raise ConfigurationError(f"within={within!r} must be a function of the application, as lifespan= takes it")
 
     @asynccontextmanager

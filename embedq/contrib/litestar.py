@@ -1,7 +1,7 @@
 """embedq in Litestar. See docs/fastapi.md.
 
 @post("/signup/{user_id:int}")
-async def signup(user_id: int, queue: EmbedQ) -> dict[str, int]:
+async def signup(user_id: int, queue: Queue) -> dict[str, int]:
     job = await queue.aenqueue(send_mail, user_id)
     return {"job": job.id}
 
@@ -11,14 +11,17 @@ app = Litestar([signup], plugins=[EmbedQPlugin("sqlite:///jobs.db")])
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from litestar.config.app import AppConfig
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.plugins import InitPlugin
 
 from embedq import EmbedQ
 from embedq.contrib.asgi import lifespan, queue_of
+
+# The type of the parameter that is given the application's queue.
+Queue: TypeAlias = NamedDependency[EmbedQ]
 
 
 class EmbedQPlugin(InitPlugin):
