@@ -29,6 +29,8 @@ PRUNE_SECONDS = 10.0
 PRUNE_BATCH = 500
 # Between two batches, so that others get to write.
 PRUNE_PAUSE = 0.01
+# A clock that loses more than this against the monotonic one was set back.
+STEP_BACK = SECOND
 
 
 class Leader:
@@ -59,6 +61,8 @@ class Leader:
         self._lease: Lease | None = None
         self._bid_at = 0.0
         self._prune_at = 0.0
+        # What the clock shows when the monotonic one shows zero, in microseconds; None before the first step as leader.
+        self._zero: int | None = None
 
     @property
     def leading(self) -> bool:
@@ -102,7 +106,10 @@ class Leader:
         """One round: bid or renew, fire what is due, prune; return how many seconds there is nothing to do."""
         self._bid()
         if self._lease is None:
+            self._zero = None
             return LOOK_SECONDS
+        if self._clock_went_back():
+            recurring.wake_sleepers(self._database, self._clock)
         if recurring.fire_due(self._database, self._clock):
             self._fired()
         if self._prune():
@@ -111,6 +118,11 @@ class Leader:
         if next_fire is None:
             return LOOK_SECONDS
         return min(LOOK_SECONDS, max(0.0, (next_fire - self._clock.now()) / SECOND))
+
+    def _clock_went_back(self) -> bool:
+        """Whether the clock was set back since the last step, or may have been before this process led."""
+        before, self._zero = self._zero, self._clock.now() - round(self._clock.monotonic() * SECOND)
+        return before is None or self._zero < before - STEP_BACK
 
     def _bid(self) -> None:
         now, had = time.monotonic(), self._lease

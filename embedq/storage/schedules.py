@@ -102,6 +102,32 @@ def due(tx: Transaction, *, now: int, limit: int = 100) -> list[str]:
     return [name for (name,) in tx.all("due_schedules", (now, limit))]
 
 
+class Waiting(NamedTuple):
+    """When a schedule that is not paused fires next, and when its turn comes. Microseconds."""
+
+    name: str
+    spec: str
+    next_fire_at: int
+    due_at: int
+
+
+def waiting(tx: Transaction) -> list[Waiting]:
+    """Every schedule that is not paused."""
+    return [Waiting._make(row) for row in tx.all("waiting_schedules")]
+
+
+def bring_forward(tx: Transaction, schedule: Waiting, *, next_fire_at: int) -> bool:
+    """Let its next occurrence be another one, unless it has taken its turn, was paused or changed meanwhile."""
+    row = tx.one("schedule", (schedule.name,))
+    if row is None:
+        return False
+    found = ScheduleRow._make(row)
+    if found.paused_at is not None or (found.spec, found.next_fire_at) != (schedule.spec, schedule.next_fire_at):
+        return False
+    tx.run("advance_schedule", (next_fire_at, None, None, schedule.name))
+    return True
+
+
 def next_fire(tx: Transaction) -> int | None:
     """When the next schedule is due, in microseconds."""
     row = tx.one("next_fire")

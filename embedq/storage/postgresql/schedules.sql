@@ -36,6 +36,9 @@ WHERE name = $3 AND paused_at IS NOT NULL;
 SELECT name FROM embedq_schedules
 WHERE paused_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2;
 
+-- name: waiting_schedules
+SELECT name, spec, next_fire_at, due_at FROM embedq_schedules WHERE paused_at IS NULL;
+
 -- name: next_fire
 SELECT due_at FROM embedq_schedules
 WHERE paused_at IS NULL ORDER BY due_at LIMIT 1;

@@ -27,6 +27,9 @@ WHERE name = ?3 AND paused_at IS NOT NULL;
 SELECT name FROM embedq_schedules INDEXED BY embedq_schedules_due
 WHERE paused_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?;
 
+-- name: waiting_schedules
+SELECT name, spec, next_fire_at, due_at FROM embedq_schedules WHERE paused_at IS NULL;
+
 -- name: next_fire
 SELECT due_at FROM embedq_schedules INDEXED BY embedq_schedules_due
 WHERE paused_at IS NULL ORDER BY due_at LIMIT 1;
