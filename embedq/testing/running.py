@@ -268,9 +268,9 @@ class Witness:
 
 
 def _is_the_tests_own(error: BaseException) -> bool:
-    """Whether it is meant for the test rather than the job's failure: Ctrl-C, and pytest's own `fail` and `skip`."""
+    """Whether it is not the job's failure: Ctrl-C, `fail` and `skip` of pytest, and an end to jobs without end."""
     jobs = (Exception, JobInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
-    return not isinstance(error, jobs)
+    return isinstance(error, EndlessJobsError) or not isinstance(error, jobs)
 
 
 class JobLoop:
