@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from embedq import JobState
+from dataclasses import replace
+
+from embedq import Ending, JobState
 from embedq.clock import SECOND, to_datetime
 from embedq.storage import claims, inspect
 from embedq.storage.claims import Request
@@ -232,3 +234,17 @@ def test_a_parked_job_that_expired_is_cancelled_at_the_claim(store: Store, clock
     clock.advance(seconds=5)
     assert store.claim(known_needs=["task x"]) == []
     assert store.state(job_id) is JobState.CANCELLED
+
+
+def test_a_suspect_that_has_a_process_of_its_own_is_claimed_like_any_other(store: Store) -> None:
+    suspect = store.insert(executor="process")
+    request = Request(server_id=store.server(), limits={"process": 1}, queues=None)
+    for _ in range(claims.SUSPECT_AFTER):
+        [job] = store.claim_for(request).jobs
+        store.finish(store.outcome(job, JobState.READY, Ending.CRASHED, crashed=1, gives_back=1))
+    found = store.db.read(inspect.waiting, request.server_id, None)
+    assert (found.ready, found.suspect) == (True, False)
+    other = store.insert(executor="process")
+    for limit, expected in ((1, [suspect]), (2, [other])):
+        claim = store.claim_for(replace(request, limits={"process": limit}))
+        assert ([job.id for job in claim.jobs], claim.suspect_waits) == (expected, False)
