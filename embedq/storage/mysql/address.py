@@ -90,11 +90,12 @@ def _tls(given: dict[str, str]) -> dict[str, Any]:
     mode = given.get("ssl_mode", "VERIFY_CA" if "ssl_ca" in given else "PREFERRED").upper()
     if mode not in _SSL_MODES:
         raise ConfigurationError(f"ssl_mode={mode!r} must be one of {', '.join(_SSL_MODES)}")
-    files = {name: given[name] for name in ("ssl_ca", "ssl_cert", "ssl_key") if name in given}
+    files: dict[str, Any] = {name: given[name] for name in ("ssl_ca", "ssl_cert", "ssl_key") if name in given}
     if mode == "DISABLED":
         return {"ssl_disabled": True}
     if mode.startswith("VERIFY"):
         return {**files, "ssl_verify_cert": True, "ssl_verify_identity": mode == "VERIFY_IDENTITY"}
     if mode == "REQUIRED" or files:
-        return {"ssl": {"check_hostname": False, "verify_mode": "none", **{name[4:]: file for name, file in files.items()}}}
+        named = {name.removeprefix("ssl_"): file for name, file in files.items()}
+        return {"ssl": {"check_hostname": False, "verify_mode": "none", **named}}
     return {}

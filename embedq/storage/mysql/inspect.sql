@@ -24,7 +24,7 @@ SELECT id FROM embedq_jobs WHERE parent_id = $1 ORDER BY id;
 
 -- name: servers
 SELECT s.id, s.uuid, s.hostname, s.pid, s.version, s.workers, s.queues, s.started_at, s.heartbeat_at, s.stopping_at,
-    (SELECT count(*) FROM embedq_jobs WHERE running_on = s.id),
+    (SELECT count(*) FROM embedq_jobs WHERE lane = CONCAT('running ', s.id)),
     EXISTS (SELECT 1 FROM embedq_leases WHERE holder = s.id)
 FROM embedq_servers AS s ORDER BY s.id;
 
@@ -43,22 +43,22 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'ready' LIMIT $1) A
 SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'suspect' LIMIT $1) AS found;
 
 -- name: count_scheduled
-SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = $1 LIMIT $2) AS found;
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = $1 LIMIT $2) AS found;
 
 -- name: count_running
-SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = 'running' LIMIT $1) AS found;
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane LIKE 'running %' LIMIT $1) AS found;
 
 -- name: count_parked
-SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = 'parked' LIMIT $1) AS found;
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'parked' LIMIT $1) AS found;
 
 -- name: count_awaiting
-SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = 'awaiting' LIMIT $1) AS found;
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'awaiting' LIMIT $1) AS found;
 
 -- name: count_ended
-SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE state = $1 LIMIT $2) AS found;
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE ended = $1 LIMIT $2) AS found;
 
 -- name: parked_needs
-SELECT DISTINCT needs FROM embedq_jobs WHERE state = 'parked';
+SELECT DISTINCT needs FROM embedq_jobs FORCE INDEX (embedq_jobs_parked) WHERE needs IS NOT NULL;
 
 -- name: has_ready
 SELECT 1 FROM embedq_jobs FORCE INDEX (embedq_jobs_lane) WHERE lane = 'ready' LIMIT 1;

@@ -153,8 +153,8 @@ WHERE id = $4 AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parke
 UPDATE embedq_jobs SET cancel_requested_at = $1 WHERE id = $2 AND state = 'running' AND cancel_requested_at IS NULL;
 
 -- name: cancel_requests
-SELECT id, claim FROM embedq_jobs FORCE INDEX (embedq_jobs_running)
-WHERE running_on = $1 AND cancel_requested_at IS NOT NULL;
+SELECT id, claim FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane = CONCAT('running ', $1) AND cancel_requested_at IS NOT NULL;
 
 -- name: retry_job
 -- scheduled, retrying, parked, dead, cancelled -> ready: a fresh count of attempts, the history kept
@@ -183,14 +183,14 @@ INSERT INTO embedq_logs (job_id, at, attempt, message) VALUES ($1, $2, $3, $4);
 
 -- name: running_of_server
 SELECT id, claim, attempt, name, queue, crashes, run_at, started_at, cancel_requested_at, options
-FROM embedq_jobs FORCE INDEX (embedq_jobs_running)
-WHERE running_on = $1
+FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane = CONCAT('running ', $1)
 ORDER BY id FOR UPDATE;
 
 -- name: orphaned_servers
 -- Servers that hold jobs and are not registered: the jobs are nobody's.
-SELECT DISTINCT running_on FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_running)
-WHERE running_on IS NOT NULL AND NOT EXISTS (SELECT 1 FROM embedq_servers WHERE id = job.running_on);
+SELECT DISTINCT server_id FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
+WHERE lane LIKE 'running %' AND NOT EXISTS (SELECT 1 FROM embedq_servers WHERE id = job.server_id);
 
 -- name: expired_jobs
 -- ready -> cancelled
@@ -199,8 +199,8 @@ WHERE id IN $3[] AND state IN ('ready', 'parked');
 
 -- name: prunable_jobs
 -- A parent is kept while a child still waits for it or may read its result; and the newest job, as on SQLite.
-SELECT id FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_state)
-WHERE state = $1 AND delete_at <= $2 AND NOT EXISTS (
+SELECT id FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_ended)
+WHERE ended = $1 AND delete_at <= $2 AND NOT EXISTS (
     SELECT 1 FROM embedq_jobs AS child FORCE INDEX (embedq_jobs_parent)
     WHERE child.parent_id = job.id AND child.delete_at IS NULL)
     AND id < (SELECT max(id) FROM embedq_jobs)

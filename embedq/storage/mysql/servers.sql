@@ -7,7 +7,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 -- name: adopt_claims
 -- What a process claimed under the number that it did not know it had lost.
 UPDATE embedq_jobs SET server_id = $1
-WHERE running_on = $2;
+WHERE lane = CONCAT('running ', $2);
 
 -- name: beat
 UPDATE embedq_servers SET heartbeat_at = $1 WHERE id = $2;

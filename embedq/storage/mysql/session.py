@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -163,9 +164,10 @@ class MysqlTransaction:
         [part] = self._statements[statement]
         head, _, row = part.sql.partition("VALUES ")
         ids: list[int] = []
+        filled, fill = self._alike(part._replace(sql=row), shared)
         for batch in _batches(values):
-            params = [value for payload in batch for value in part.arrange((*shared, payload))]
-            self._cursor.execute(f"{head}VALUES {', '.join([row] * len(batch))}", params)
+            params = [value for payload in batch for value in fill(payload)]
+            self._cursor.execute(f"{head}VALUES {', '.join([filled] * len(batch))}", params)
             [(first, step)] = self.all("inserted_ids")
             ids += range(first, first + step * len(batch), step)
         return ids
@@ -177,6 +179,14 @@ class MysqlTransaction:
         for batch in _batches(rows, size=lambda row: sum(len(value) for value in row if isinstance(value, str))):
             params = [value for row in batch for value in part.arrange(row)]
             self._cursor.execute(f"{head}VALUES {', '.join([marks] * len(batch))}", params)
+
+    def _alike(self, row: Statement, shared: Params) -> tuple[str, Callable[[str], Sequence[object]]]:
+        """A row of values in which what all have in common is written out, and the parameters of one of them."""
+        mogrify = getattr(self._cursor, "mogrify", None)
+        if mogrify is None:
+            return row.sql, lambda payload: row.arrange((*shared, payload))
+        marker = uuid.uuid4().hex
+        return mogrify(row.sql, row.arrange((*shared, marker))).replace("%", "%%").replace(f"'{marker}'", "%s"), _only
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         text = self._qualify(sql.format_map(self._parts))
@@ -349,6 +359,10 @@ def _clean(row: list[object]) -> list[object]:
         value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
         for value in row
     ]
+
+
+def _only(payload: str) -> tuple[str]:
+    return (payload,)
 
 
 def _too_long(error: Exception) -> EnqueueError:
