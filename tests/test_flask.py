@@ -161,6 +161,59 @@ def test_middleware_of_the_extensions_owner_runs_in_the_app_context(tmp_path: Pa
     assert seen == ["shop"]
 
 
+def test_jobs_in_a_process_of_their_own_have_a_context_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop_factory.py").write_text(
+        "from flask import Flask, current_app\n"
+        "from embedq.contrib.flask import EmbedQ\n"
+        "embedq = EmbedQ()\n"
+        "def create_app():\n"
+        "    app = Flask(__name__)\n"
+        f"    app.config['EMBEDQ_URL'] = 'sqlite:///{tmp_path}/shop.db'\n"
+        "    app.config['EMBEDQ_PROCESS_SETUP'] = 'shop_factory:create_app'\n"
+        "    embedq.init_app(app)\n"
+        "    return app\n"
+        "def go_on(): return current_app.name\n"
+        "def both(): return [current_app.name, embedq.enqueue(go_on).id]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import shop_factory  # type: ignore[import-not-found]
+
+    app = shop_factory.create_app()
+    with app.app_context(), shop_factory.embedq.start() as queue:
+        name, second = queue.options(executor="process").enqueue(shop_factory.both).result(30)
+        assert (name, queue.job(second).result(10)) == ("shop_factory", "shop_factory")
+    queue.close()
+
+
+def test_a_view_enqueues_in_the_transaction_of_its_session(make_app: MakeApp, extension: EmbedQ) -> None:
+    sqlalchemy = pytest.importorskip("flask_sqlalchemy")
+    db = sqlalchemy.SQLAlchemy()
+
+    class Order(db.Model):  # type: ignore[name-defined, misc]
+        id = db.Column(db.Integer, primary_key=True)
+
+    # A relative file is the same for both.
+    app = make_app(EMBEDQ_URL="sqlite:///shop.sqlite", SQLALCHEMY_DATABASE_URI="sqlite:///shop.sqlite")
+    db.init_app(app)
+
+    @app.post("/orders/<end>")
+    def order(end: str) -> str:
+        db.session.add(Order())
+        with extension.transaction(db.session):
+            extension.enqueue(note, end)
+        getattr(db.session, end)()
+        return ""
+
+    with app.app_context():
+        db.create_all()
+        for end in ("rollback", "commit"):
+            app.test_client().post(f"/orders/{end}")
+        assert [json.loads(job.arguments)[0] for job in extension.queue.jobs()] == [["commit"]]
+        assert db.session.query(Order).count() == 1
+        db.session.remove()
+        db.engine.dispose()
+
+
 # -- several apps ------------------------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,7 @@ of the only one.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
@@ -34,7 +32,6 @@ from embedq import (
     Cron,
     EnqueueMiddleware,
     Every,
-    JobContext,
     JobHandle,
     Middleware,
     Misfire,
@@ -46,8 +43,10 @@ from embedq import (
 from embedq import EmbedQ as Queue
 from embedq.contrib.flask.commands import commands
 from embedq.contrib.flask.conf import AppConfig
+from embedq.contrib.flask.contexts import InAppContext
 from embedq.contrib.flask.proxies import make_storable
 from embedq.contrib.flask.starting import Starter
+from embedq.transactions import Block
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,7 +106,7 @@ class EmbedQ:
                 "Flask app is made"
             )
         queue.configure(
-            middleware=[in_context_of(app), *self._middleware],
+            middleware=[InAppContext(app), *self._middleware],
             enqueue_middleware=self._enqueue_middleware,
             **config.settings,
         )
@@ -202,6 +201,14 @@ class EmbedQ:
         """A call, to hand to `enqueue_many`."""
         return self.queue.call(function, *args, **kwargs)
 
+    def transaction(self, connection: Any) -> Block:
+        """Enqueue in your own transaction: `with embedq.transaction(db.session): …`; see `EmbedQ.transaction` there."""
+        return self.queue.transaction(connection)
+
+    def on_commit(self, connection: Any) -> Block:
+        """Enqueue after your transaction has been committed, to another database; see `embedq.EmbedQ.on_commit`."""
+        return self.queue.on_commit(connection)
+
     def options(self, **given: Unpack[OptionKeywords]) -> BoundOptions:
         """Options for one enqueue: `embedq.options(queue="low").enqueue(f, 1)`."""
         return self.queue.options(**given)
@@ -229,19 +236,3 @@ class EmbedQ:
         for state in list(self._states.values()):
             put(state.queue)
         self._recurring[name] = put
-
-
-def in_context_of(app: Flask) -> Middleware:
-    """Middleware that runs each job, `async def` ones too, in an application context of its own."""
-    # Weak: a queue, and its threads, would otherwise keep an app alive that nobody else uses.
-    alive = weakref.ref(app)
-
-    @contextmanager
-    def app_context(job: JobContext) -> Iterator[None]:
-        app = alive()
-        if app is None:
-            raise RuntimeError("the Flask app of this job's queue is gone; keep it for as long as its workers run")
-        with app.app_context():
-            yield
-
-    return app_context

@@ -24,7 +24,7 @@ from flask.cli import ScriptInfo, run_command
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
-from embedq import EmbedQ, shutdown
+from embedq import EmbedQ, job_process, shutdown
 from embedq.contrib.flask.conf import Autostart
 
 logger = logging.getLogger("embedq")
@@ -53,7 +53,7 @@ class Starter:
 
     def watch(self, app: Flask, autostart: Autostart) -> None:
         """Start the queue when the app serves requests."""
-        if autostart is Autostart.NEVER or in_a_command():
+        if autostart is Autostart.NEVER or in_a_command() or job_process.here():
             return
         if autostart is Autostart.NOW or (serves() and not app.testing):
             self.begin()
