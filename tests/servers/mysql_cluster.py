@@ -29,8 +29,9 @@ class MySQLCluster:
              "--auth-root-authentication-method=normal"],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        (folder / "init.sql").write_text("CREATE DATABASE IF NOT EXISTS jobs;\n"
-                                         "CREATE USER IF NOT EXISTS jobs@'%';\nGRANT ALL ON jobs.* TO jobs@'%';\n")  # fmt: skip
+        (folder / "init.sql").write_text(
+            "CREATE DATABASE IF NOT EXISTS jobs;\nCREATE USER IF NOT EXISTS jobs@'%';\nGRANT ALL ON jobs.* TO jobs@'%';\n"
+        )
         self._init = folder / "init.sql"
 
     def start(self, *options: str) -> None:
