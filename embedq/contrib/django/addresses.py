@@ -42,9 +42,9 @@ def database_url(alias: str) -> str | Path | None:
     if vendor == "sqlite":
         return _sqlite(str(given["NAME"]))
     if vendor == "postgresql":
-        return _postgresql(given)
+        return postgresql_url(given)
     if vendor == "mysql":
-        return _mysql(given)
+        return mysql_url(given)
     raise ConfigurationError(
         f"DATABASES[{alias!r}] is {vendor}, which embedq has no backend for; give jobs a database of their own: "
         'EMBEDQ = {"url": "sqlite:////var/lib/shop/jobs.db"}'
@@ -62,7 +62,8 @@ def _sqlite(name: str) -> Path | None:
     return Path(name).absolute()
 
 
-def _postgresql(given: Mapping[str, Any]) -> str:
+def postgresql_url(given: Mapping[str, Any]) -> str:
+    """The URL of an entry of DATABASES: what libpq would be told by Django."""
     options = dict(given.get("OPTIONS") or {})
     role = options.get("assume_role")
     parameters = {name: str(value) for name, value in options.items() if name not in _NOT_LIBPQ}
@@ -72,7 +73,8 @@ def _postgresql(given: Mapping[str, Any]) -> str:
     return _assembled("postgresql", given, parameters, socket="host")
 
 
-def _mysql(given: Mapping[str, Any]) -> str:
+def mysql_url(given: Mapping[str, Any]) -> str:
+    """The URL of an entry of DATABASES."""
     options = dict(given.get("OPTIONS") or {})
     files = {f"ssl_{part}": path for part, path in (options.get("ssl") or {}).items() if part in ("ca", "cert", "key")}
     wanted = {**files, **{name: options[name] for name in _MYSQL_OPTIONS if name in options}}

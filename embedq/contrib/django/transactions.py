@@ -28,10 +28,13 @@ from embedq.transactions import Block
 def block_around() -> Block | None:
     """For `Engine.block_around`: the transaction of the `atomic()` that is open in this thread, if one is."""
     bound = binding.bound()
+    if bound is None or not connections[bound.alias].in_atomic_block:
+        return None
+    app = default_app()
+    # Connected first: since it was bound, a test run may have begun, with a database of its own.
+    _ = app.database
+    bound = binding.bound()
     if bound is None or bound.atomic == "at_once":
         return None
     connection = connections[bound.alias]
-    if not connection.in_atomic_block:
-        return None
-    app = default_app()
     return app.transaction(connection) if bound.atomic == "join" else app.on_commit(connection)
