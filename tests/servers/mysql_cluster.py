@@ -30,7 +30,9 @@ class MySQLCluster:
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         (folder / "init.sql").write_text(
-            "CREATE DATABASE IF NOT EXISTS jobs;\nCREATE USER IF NOT EXISTS jobs@'%';\nGRANT ALL ON jobs.* TO jobs@'%';\n"
+            "CREATE DATABASE IF NOT EXISTS jobs;\n"
+            "CREATE USER IF NOT EXISTS jobs@'%';\n"
+            "GRANT ALL ON jobs.* TO jobs@'%';\n"
         )
         self._init = folder / "init.sql"
 
