@@ -50,6 +50,9 @@ class _Waiting:
         event.listen(session, "after_transaction_end", self._after_end)
 
     def add(self, callback: Callback) -> None:
+        # A session that has done nothing yet has no transaction, and would not tell of its rollback.
+        if not self._session.in_transaction():
+            self._session.begin()
         self._callbacks.append((self._session.get_nested_transaction(), callback))
 
     def _after_commit(self, session: Any) -> None:

@@ -39,7 +39,7 @@ LONGEST_PAUSE = 1.0
 # How often a database that does not tell is asked for news: soon after there was some, and when nothing happens.
 SHORTEST_ASK_SECONDS = 0.02
 LONGEST_ASK_SECONDS = 0.2
-# It is asked as often as that for so long after the application wrote a job in a transaction of its own.
+# For so long after the application wrote a job in a transaction of its own it is asked without a rest.
 EXPECTING_SECONDS = 2.0
 
 

@@ -56,12 +56,12 @@ def borrow(lent: Lent, path: Path) -> ForeignSQLiteTransaction:
         raise foreign.not_of(str(path), lent)
     execute: Execute = lent.execute or _executing(lent.connection)
     try:
-        files = {name: file for _, name, file in execute("PRAGMA database_list").fetchall()}
+        # The first is the one that the connection was opened on.
+        main = _text(execute("PRAGMA database_list").fetchone())[2]
     except sqlite3.ProgrammingError as error:
         if "closed" in str(error):
             raise foreign.closed() from error
         raise
-    main = _text((files["main"],))[0]
     if not main or not _same(main, path):
         raise foreign.elsewhere(main or "a database in memory", str(path))
     if not _will_be_open(lent.connection):
