@@ -28,6 +28,8 @@ from tests.test_architecture import LAYERS
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = [README, ROOT / "docs" / "howto.md"]
+# Pages on web frameworks, which are run where those are installed.
+GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md"}
 
 SUPPORT = """
 def gives(value, wanted):
@@ -36,23 +38,22 @@ def gives(value, wanted):
 # What a request does to each framework's app, and what must have come of it.
 DRIVERS = {
     "flask": """
-        response = create_app().test_client().post("/signup/7")
+        app = create_app()
+        response = app.test_client().post("/signup/7")
         assert (response.status_code, response.text) == (202, "job 1")
+        assert queue.start().job(1).wait(timeout=10) == "succeeded"
         """,
     "fastapi": """
         from fastapi.testclient import TestClient
         with TestClient(app) as client:
             assert client.post("/signup/7").json() == {"job": 1}
-            embedq.default_app().job(1).wait(timeout=10)
+            assert embedq.default_app().job(1).wait(timeout=10) == "succeeded"
         """,
     "django": """
         assert callable(application)
-        embedq.enqueue(print, 7)
+        assert embedq.enqueue(print, 7).wait(timeout=10) == "succeeded"
         """,
 }
-FINISH = """
-assert embedq.default_app().job(1).wait(timeout=10) is embedq.JobState.SUCCEEDED
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,21 @@ def test_the_start_up_code_for_a_framework_runs_a_job_from_a_request(framework: 
     [block] = [block for block in blocks(README) if block.marks == f"needs={framework}"]
     (tmp_path / "mysite").mkdir()
     (tmp_path / "mysite" / "settings.py").write_text("SECRET_KEY = 'x'\nROOT_URLCONF = 'mysite.settings'\n")
-    run(f"{framework}_app.py", script([block]) + textwrap.dedent(DRIVERS[framework]) + FINISH, tmp_path)
+    run(f"{framework}_app.py", script([block]) + textwrap.dedent(DRIVERS[framework]), tmp_path)
+
+
+@pytest.mark.parametrize("framework", GUIDES)
+def test_the_code_of_a_guide_runs_and_gives_what_it_says(framework: str, tmp_path: Path) -> None:
+    scripts: dict[str, list[Block]] = {}
+    for block in blocks(GUIDES[framework]):
+        if block.language == "python":
+            scripts.setdefault(block.marks.removeprefix("needs=") or framework, []).append(block)
+    assert sum(" # -> " in line for code in scripts.values() for block in code for line in block.lines) > 2
+    for needed, code in scripts.items():
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+        (tmp_path / needed).mkdir()
+        run(f"{needed}_guide.py", script(code), tmp_path / needed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -130,7 +145,7 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     for block in blocks(page):
         assert block.language in ("python", "sh", "text", "sql"), f"{page.name}:{block.line}"
         # Python that is not run somewhere is marked text.
-        if block.language == "python" and page not in RUN:
+        if block.language == "python" and page not in (*RUN, *GUIDES.values()):
             pytest.fail(f"{page.name}:{block.line}: this page's code is not run; mark the block text")
 
 

@@ -92,12 +92,12 @@ def make_app(tmp_path: Path, extension: EmbedQ) -> Iterator[MakeApp]:
     for app in made:
         with app.app_context():
             extension.stop(5)
-            extension.queue.close()
+            extension.current.close()
 
 
 def queue_of(extension: EmbedQ, app: Flask) -> core.EmbedQ:
     with app.app_context():
-        return extension.queue
+        return extension.current
 
 
 # -- jobs and contexts -------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_view_enqueues_in_the_transaction_of_its_session(make_app: MakeApp, ex
         db.create_all()
         for end in ("rollback", "commit"):
             app.test_client().post(f"/orders/{end}")
-        assert [json.loads(job.arguments)[0] for job in extension.queue.jobs()] == [["commit"]]
+        assert [json.loads(job.arguments)[0] for job in extension.current.jobs()] == [["commit"]]
         assert db.session.query(Order).count() == 1
         db.session.remove()
         db.engine.dispose()
@@ -265,7 +265,7 @@ def test_the_default_app_can_be_the_queue(tmp_path: Path, monkeypatch: pytest.Mo
     extension = EmbedQ(app, queue=core.default_app())
     # Nobody has connected it: it is when it is needed.
     assert core.enqueue(note, 1).id == 1
-    assert extension.queue is core.default_app()
+    assert extension.current is core.default_app()
     with pytest.raises(ConfigurationError, match=r"in use already.*close"):
         extension.init_app(Flask("another"))
     core.default_app().close()
@@ -436,7 +436,7 @@ def test_a_child_that_is_forked_before_the_start_starts_by_itself(tmp_path: Path
             job = extension.enqueue(print, "in the child", flush=True)
             print(job.wait(20), flush=True)
         else:
-            print(os.waitstatus_to_exitcode(os.wait()[1]), extension.queue.started)
+            print(os.waitstatus_to_exitcode(os.wait()[1]), extension.current.started)
         """,
         tmp_path,
     ).finish()

@@ -2,8 +2,8 @@
 
 from embedq.contrib.flask import EmbedQ
 
-embedq = EmbedQ()                       # or EmbedQ(app)
-embedq.init_app(app)
+queue = EmbedQ()                        # or EmbedQ(app)
+queue.init_app(app)
 """
 
 from embedq.contrib.flask.extension import EmbedQ

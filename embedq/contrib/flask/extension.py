@@ -1,14 +1,14 @@
 """The Flask extension: one queue for each Flask app, configured by `app.config`, whose jobs run in an app context.
 
-    embedq = EmbedQ()
+    queue = EmbedQ()
 
-    @embedq.job
+    @queue.job
     def send_mail(user_id: int) -> None: ...
 
     def create_app() -> Flask:
         app = Flask(__name__)
         app.config["EMBEDQ_URL"] = "sqlite:///jobs.db"
-        embedq.init_app(app)
+        queue.init_app(app)
         return app
 
 An extension may serve several Flask apps. Its verbs act on the queue of the current one or, outside of any app context,
@@ -121,7 +121,7 @@ class EmbedQ:
         starter.watch(app, config.autostart)
 
     @property
-    def queue(self) -> Queue:
+    def current(self) -> Queue:
         """The queue of the current Flask app, or of the only one: all that an `embedq.EmbedQ` can do.
 
         Its database is opened when it is first needed.
@@ -171,47 +171,47 @@ class EmbedQ:
     def job(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Register a function as a job, before or after there is an app; see `embedq.EmbedQ.job`."""
         # The registry is the process's, so any queue will do to get there; enqueueing looks for the current one.
-        return default_app().register(function, options, enqueuer=lambda: self.queue)
+        return default_app().register(function, options, enqueuer=lambda: self.current)
 
     def enqueue(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Run `function(*args, **kwargs)` in the background; see `embedq.EmbedQ.enqueue`."""
-        return self.queue.enqueue(function, *args, **kwargs)
+        return self.current.enqueue(function, *args, **kwargs)
 
     def enqueue_in(
         self, delay: timedelta | float, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> JobHandle:
         """Run it `delay` (a timedelta, or seconds) from now."""
-        return self.queue.enqueue_in(delay, function, *args, **kwargs)
+        return self.current.enqueue_in(delay, function, *args, **kwargs)
 
     def enqueue_at(
         self, moment: datetime, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> JobHandle:
         """Run it at `moment`, an aware datetime; ValueError if naive. One that has passed means now."""
-        return self.queue.enqueue_at(moment, function, *args, **kwargs)
+        return self.current.enqueue_at(moment, function, *args, **kwargs)
 
     async def aenqueue(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """`enqueue` for `async def` views: the event loop is not blocked by the disk."""
-        return await self.queue.aenqueue(function, *args, **kwargs)
+        return await self.current.aenqueue(function, *args, **kwargs)
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[JobHandle]:
         """Enqueue many calls, made by `call`, in one transaction: all of them, or none."""
-        return self.queue.enqueue_many(calls)
+        return self.current.enqueue_many(calls)
 
     def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """A call, to hand to `enqueue_many`."""
-        return self.queue.call(function, *args, **kwargs)
+        return self.current.call(function, *args, **kwargs)
 
     def transaction(self, connection: Any) -> Block:
-        """Enqueue in your own transaction: `with embedq.transaction(db.session): …`; see `EmbedQ.transaction` there."""
-        return self.queue.transaction(connection)
+        """Enqueue in your own transaction: `with queue.transaction(db.session): …`; see `embedq.EmbedQ.transaction`."""
+        return self.current.transaction(connection)
 
     def on_commit(self, connection: Any) -> Block:
         """Enqueue after your transaction has been committed, to another database; see `embedq.EmbedQ.on_commit`."""
-        return self.queue.on_commit(connection)
+        return self.current.on_commit(connection)
 
     def options(self, **given: Unpack[OptionKeywords]) -> BoundOptions:
-        """Options for one enqueue: `embedq.options(queue="low").enqueue(f, 1)`."""
-        return self.queue.options(**given)
+        """Options for one enqueue: `queue.options(queue="low").enqueue(f, 1)`."""
+        return self.current.options(**given)
 
     def recurring(
         self,
