@@ -77,8 +77,6 @@ def read_notes(path: Path) -> frozenset[int] | None:
 class Presence:
     """This process's proof of life, in `folder`.
 
-    Attributes:
-        descriptor: the lock's. As long as a child has it open too, this process does not look dead.
     Raises:
         StorageError: the folder cannot be written, or there is no room; the message says which.
     """
@@ -86,8 +84,9 @@ class Presence:
     def __init__(self, folder: Path, slots: int) -> None:
         self.uuid = str(uuid.uuid4())
         self._folder = folder
-        self.descriptor = -1
-        self._lock = _file_lock(folder, self.uuid, on_acquired=self._acquired)
+        self._held: list[int] = []
+        # Not a method of this object: a circle would keep the notes open until the garbage is collected.
+        self._lock = _file_lock(folder, self.uuid, on_acquired=self._held.append)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Somebody who cleans up after dead processes may be trying the lock now; nobody holds it for long.
@@ -98,8 +97,10 @@ class Presence:
                 self.leave()
             raise _unusable(folder, error) from error
 
-    def _acquired(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    @property
+    def descriptor(self) -> int:
+        """The lock's. As long as a child has it open too, this process does not look dead."""
+        return self._held[-1]
 
     def leave(self) -> None:
         """Let go of the lock and remove the files. Only once no job of this process can still be running."""
