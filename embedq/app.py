@@ -54,6 +54,7 @@ class EmbedQ:
     # The parts that `embedq.testing` has others for.
     _engine_type: ClassVar[type[Engine]] = Engine
     _control_type: ClassVar[type[JobControl]] = JobControl
+    _enqueueing_type: ClassVar[type[Enqueueing]] = Enqueueing
     _recurring_type: ClassVar[type[RecurringJobs]] = RecurringJobs
 
     def __init__(
@@ -68,7 +69,7 @@ class EmbedQ:
         self.engine = self._engine_type(when_connected=lambda: self._recurring.write_pending())
         self._drafting = Drafting(self.engine)
         self._control = self._control_type(self.engine, self._enqueue_continuation)
-        self._enqueueing = Enqueueing(self.engine, self._drafting, self._control)
+        self._enqueueing = self._enqueueing_type(self.engine, self._drafting, self._control)
         self._recurring = self._recurring_type(self.engine, self._drafting)
         self.configure(url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings)
 

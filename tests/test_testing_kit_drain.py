@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import tenacity
 
 import embedq
 from embedq import JobState
-from embedq.testing import AppUnderTest, EndlessJobsError, JobFailedError, JobNotRunError
+from embedq.testing import AppUnderTest, EndlessJobsError, JobFailedError, JobNotRunError, app_under_test
 
 pytest_plugins = ["pytest_embedq"]
 
@@ -289,3 +292,44 @@ def test_inline_in_async_code(embedq_app: AppUnderTest) -> None:
     with embedq_app.inline():
         asyncio.run(test())
     assert ran == ["from the job's loop", "while it waits", "while the test's loop waits"]
+
+
+# -- with what else the program may do ---------------------------------------------------------------------------------
+
+
+def test_jobs_for_processes_of_their_own_run_here_too(embedq_app: AppUnderTest) -> None:
+    job = embedq.options(executor="process").enqueue(os.getpid)
+    embedq_app.drain()
+    assert job.result() == os.getpid()
+
+
+def test_jobs_of_the_programs_transactions_are_there_unless_an_exception_leaves_them(
+    embedq_app: AppUnderTest, tmp_path: Path
+) -> None:
+    connection = sqlite3.connect(tmp_path / "shop.db")
+    with embedq.transaction(connection):
+        assert embedq.enqueue(note, "committed").id == 1
+    with pytest.raises(ZeroDivisionError), embedq.transaction(connection):  # noqa: PT012
+        embedq.enqueue(note, "rolled back")
+        embedq_app.assert_enqueued(note, "rolled back")
+        _ = 1 / 0
+    with embedq.hold():
+        embedq.enqueue(note, "held")
+        embedq_app.assert_not_enqueued(note, "held")
+    connection.close()
+    embedq_app.assert_not_enqueued(note, "rolled back")
+    embedq_app.drain()
+    assert ran == ["committed", "held"]
+
+
+def test_on_the_programs_own_database_its_transactions_are_real(tmp_path: Path) -> None:
+    with app_under_test(url=f"sqlite:///{tmp_path}/shop.db") as embedq_app:
+        connection = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
+        for end in ("ROLLBACK", "COMMIT"):
+            connection.execute("BEGIN IMMEDIATE")
+            with embedq.transaction(connection):
+                embedq.enqueue(note, end)
+            connection.execute(end)
+        connection.close()
+        embedq_app.drain()
+    assert ran == ["COMMIT"]

@@ -14,7 +14,7 @@ from embedq.serializers import PARENT_RESULT, loads_call
 from embedq.storage import inspect
 from embedq.storage.base import Database
 
-SMALLEST_PAGE, LARGEST_PAGE = 8, 500
+SMALLEST_PAGE, LARGEST_PAGE = 2, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,13 @@ class Journal:
                 self._jobs[job.id] = self._entry(job)
             self._last = max(self._last, *(job.id for job in fresh)) if fresh else self._last
             return list(self._jobs.values())
+
+    def forget(self, job_ids: Sequence[int]) -> None:
+        """These jobs were taken back. Their ids may be given again."""
+        with self._lock:
+            for job_id in job_ids:
+                self._jobs.pop(job_id, None)
+            self._last = min(self._last, min(job_ids) - 1)
 
     def entry(self, job_id: int) -> EnqueuedJob:
         """One of them."""

@@ -23,7 +23,7 @@ from embedq.testing.enqueued import EnqueuedJob, Journal
 from embedq.testing.errors import EndlessJobsError
 from embedq.testing.reports import Report, join, trimmed
 from embedq.testing.running import Runner
-from embedq.testing.standin import StandIn
+from embedq.testing.standin import StandIn, StandInThere
 
 # The most jobs, and the most moments with nothing to run, on the way of one journey in time.
 MOST_ON_THE_WAY = 10_000
@@ -44,6 +44,7 @@ class AppUnderTest:
         self._stand_in = stand_in
         self._journal = Journal(stand_in.database, lambda job_id: stand_in._control.handle(JobId(job_id)))
         self._runner = Runner(stand_in.engine, self._journal)
+        stand_in.engine.taken_back = self._journal.forget
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -241,7 +242,8 @@ def app_under_test(
     Args:
         app: the default app when None.
         folder: where the SQLite file is made; a temporary folder when None.
-        url: another database instead, which should be empty, and is yours to remove.
+        url: another database instead: an empty one, which is yours to remove. With the application's own, what is
+            enqueued in its transactions is a part of them.
         now: when the test plays, an aware datetime; the real time when None. The clock stands still from there.
         inline: run each job in its own enqueue; see `AppUnderTest.inline`.
         settings: as for `embedq.start`; else those that the app has.
@@ -254,7 +256,7 @@ def app_under_test(
             file = folder / FILE_NAME
             file.write_bytes(_empty_database())
         clock = TravelClock(SystemClock().now() if now is None else to_micros(now), lambda *to: kit._travel(*to))
-        stand_in = StandIn.like(app, url or file, clock, settings)
+        stand_in = (StandIn if url is None else StandInThere).like(app, url or file, clock, settings)
         stack.callback(stand_in.engine.dispose)
         stand_in.connect()
         kit = AppUnderTest(app, stand_in, clock)

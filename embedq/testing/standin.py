@@ -7,12 +7,12 @@ The stand-in's parts are put into the very object that the program holds. So eve
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 from embedq.app import EmbedQ
 from embedq.clock import Clock
@@ -20,17 +20,27 @@ from embedq.config import Settings
 from embedq.control import JobControl
 from embedq.drafting import Drafting
 from embedq.engine import Engine
+from embedq.enqueueing import Enqueueing, StoredJobs
+from embedq.handle import JobHandle
 from embedq.job import JobId, JobState
 from embedq.middleware import EnqueueMiddleware, Middleware
 from embedq.misfire import Misfire
 from embedq.recurring import RecurringJobs
 from embedq.schedule import Cron, Every
-from embedq.storage.base import Database
+from embedq.storage import jobs
+from embedq.storage.base import Database, Transaction
+from embedq.storage.engines import ApplicationEngine
+from embedq.storage.foreign import refuse_strangers
+from embedq.storage.rows import NewJob, json_ids
 from embedq.task import Call
 from embedq.testing.errors import ForgottenFixtureError, JobNotRunError
+from embedq.transactions import Block
 
-# What a test's database does not take from the app: it need not survive a power cut, nor have a key file beside it.
-OWN_SETTINGS = {"durability": "normal", "secret_key": "the key of an app under test"}
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What a test's database has of its own: it need not survive a power cut, nor have a key file beside it.
+OWN_SETTINGS = {"connect": None, "durability": "normal", "secret_key": "the key of an app under test"}
 
 
 class EngineUnderTest(Engine):
@@ -38,13 +48,15 @@ class EngineUnderTest(Engine):
 
     Attributes:
         written: called when a job has been written.
+        taken_back: called with the ids of jobs that were written and are gone again.
     """
 
     written: Callable[[], None] | None = None
+    taken_back: Callable[[Sequence[int]], None] | None = None
 
     def configure(
         self,
-        url: str | Path | None,
+        url: str | Path | ApplicationEngine | None,
         *,
         clock: Clock | None = None,
         enqueue_middleware: Iterable[EnqueueMiddleware] = (),
@@ -58,13 +70,12 @@ class EngineUnderTest(Engine):
             )
         elif url is not None or settings or enqueue_middleware or middleware:
             # What the program starts with holds in the test too, and its mistakes are reported as ever.
-            wanted = Settings.gather({"url": url, **settings})
-            self.settings = replace(
-                wanted,
-                url=self.settings.url,
-                durability=self.settings.durability,
-                secret_key=wanted.secret_key or self.settings.secret_key,
-            )
+            asked = Engine(when_connected=_nothing)
+            asked.configure(url, **settings)
+            own = {name: getattr(self.settings, name) for name in ("url", *OWN_SETTINGS)}
+            if asked.settings.secret_key is not None:
+                own["secret_key"] = asked.settings.secret_key
+            self.settings = replace(asked.settings, **own)
             self._key = None
             self.enqueue_middleware, self.middleware = enqueue_middleware, middleware
 
@@ -85,6 +96,10 @@ class EngineUnderTest(Engine):
         __tracebackhide__ = True
         if self.written is not None:
             self.written()
+
+
+def _nothing() -> None:
+    """Never called: that engine is not opened."""
 
 
 class ControlUnderTest(JobControl):
@@ -109,6 +124,42 @@ class ControlUnderTest(JobControl):
         else:
             what += "; run what is due first: embedq_app.drain()"
         raise JobNotRunError(f"{what}. In a test no job runs by itself.")
+
+
+class EnqueueingUnderTest(Enqueueing):
+    """Where the test's database is not the application's, no job can be a part of the application's transaction."""
+
+    def transaction(self, target: Any) -> Block:
+        refuse_strangers(target)
+        assert isinstance(self._engine, EngineUnderTest)
+        return ApartBlock(self._engine, self._handles)
+
+
+class ApartBlock(Block):
+    """Writes each job at once, and takes it back if an exception leaves the block: that is a rollback as a rule."""
+
+    engine: EngineUnderTest
+
+    def __init__(self, engine: EngineUnderTest, handles: StoredJobs) -> None:
+        super().__init__(engine)
+        self._handles = handles
+        self._written: list[int] = []
+
+    def add(self, rows: Sequence[NewJob]) -> list[JobHandle]:
+        inserted = self.write(jobs.insert_all, rows, retention=self.engine.settings.retention)
+        self._written += [job_id for job_id, created in inserted if created]
+        return [self._handles.handle(job_id, created=created) for job_id, created in inserted]
+
+    def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.engine.database.write(function, *args, **kwargs)
+
+    def left(self, error: BaseException | None) -> None:
+        if error is None:
+            self.engine.notify(0)
+        elif self._written:
+            self.write(lambda tx: tx.run("delete_jobs", (json_ids(self._written),)))
+            if self.engine.taken_back is not None:
+                self.engine.taken_back(self._written)
 
 
 class RecurringUnderTest(RecurringJobs):
@@ -154,6 +205,7 @@ class StandIn(EmbedQ):
 
     _engine_type: ClassVar[type[Engine]] = EngineUnderTest
     _control_type: ClassVar[type[JobControl]] = ControlUnderTest
+    _enqueueing_type: ClassVar[type[Enqueueing]] = EnqueueingUnderTest
     _recurring_type: ClassVar[type[RecurringJobs]] = RecurringUnderTest
 
     engine: EngineUnderTest
@@ -183,6 +235,12 @@ class StandIn(EmbedQ):
             self._recurring.declare_imported_in(app._recurring)
 
 
+class StandInThere(StandIn):
+    """A stand-in on a database that the test gave: it may be the application's, and its transactions are real."""
+
+    _enqueueing_type = Enqueueing
+
+
 class ForgottenEngine(EngineUnderTest):
     """Refuses to open a database: the test should have said which."""
 
@@ -206,4 +264,3 @@ class ForgottenApp(StandIn):
 
     _engine_type = ForgottenEngine
     _control_type = JobControl
-    _recurring_type = RecurringUnderTest
