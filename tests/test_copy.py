@@ -27,6 +27,8 @@ from tests.databases import KINDS, Home, open_database
 from tests.support import Child, FakeClock
 
 PAIRS = [(source, target) for source in KINDS for target in KINDS]
+# Each kind once as the source and once as the target.
+RING = list(zip(KINDS, [*KINDS[1:], KINDS[0]], strict=True))
 COLUMNS = {
     "jobs": "id state executor queue priority name payload code options tags idempotency_key parent_id trigger "
     "schedule created_at run_at expires_at first_started_at started_at finished_at delete_at attempt claim crashes "
@@ -104,7 +106,16 @@ def house(home_of: Callable[[str], Home], tmp_path: Path, clock: FakeClock) -> I
 @pytest.fixture(params=PAIRS, ids="-to-".join)
 def ends(request: pytest.FixtureRequest, house: Callable[[str, str], House]) -> tuple[House, House]:
     """A source that has something in every table and state, and an empty target."""
-    source, target = request.param
+    return furnished(house, *request.param)
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def ring(request: pytest.FixtureRequest, house: Callable[[str, str], House]) -> tuple[House, House]:
+    """The same, of fewer pairs."""
+    return furnished(house, *request.param)
+
+
+def furnished(house: Callable[[str, str], House], source: str, target: str) -> tuple[House, House]:
     ends = house(source, "copied"), house(target, "target")
     furnish(ends[0].store)
     ends[0].execute(FULL + "2")
@@ -179,8 +190,8 @@ def test_everything_arrives_as_it_was(ends: tuple[House, House]) -> None:
     assert set(said.json["jobs"]) == {*JobState} - {"running"}
 
 
-def test_life_goes_on_in_the_target(ends: tuple[House, House]) -> None:
-    source, target = ends
+def test_life_goes_on_in_the_target(ring: tuple[House, House]) -> None:
+    source, target = ring
     [(last,)] = source.execute("SELECT max(id) FROM embedq_jobs")
     assert copy(source.url, target.url).code == 0
     store = target.store
@@ -197,8 +208,8 @@ def test_life_goes_on_in_the_target(ends: tuple[House, House]) -> None:
     assert copy(source.url, target.url).code == 1
 
 
-def test_a_copy_that_is_complete_says_so_again(ends: tuple[House, House]) -> None:
-    source, target = ends
+def test_a_copy_that_is_complete_says_so_again(ring: tuple[House, House]) -> None:
+    source, target = ring
     assert copy(source.url, target.url).code == 0
     again = copy(source.url, target.url)
     assert again.code == 0
@@ -206,8 +217,8 @@ def test_a_copy_that_is_complete_says_so_again(ends: tuple[House, House]) -> Non
     assert "jobs" in again.out
 
 
-def test_totals_that_several_connections_counted_are_the_same_totals(ends: tuple[House, House]) -> None:
-    source, target = ends
+def test_totals_that_several_connections_counted_are_the_same_totals(ring: tuple[House, House]) -> None:
+    source, target = ring
     total = (
         "SELECT minute, name, sum(jobs), sum(ran_us) FROM embedq_counters GROUP BY minute, name ORDER BY minute, name"
     )
@@ -222,8 +233,8 @@ def test_totals_that_several_connections_counted_are_the_same_totals(ends: tuple
 # -- in the middle -----------------------------------------------------------------------------------------------------
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_was(ends: tuple[House, House]) -> None:
-    source, target = ends
+def test_killed_in_the_middle_it_goes_on_where_it_was(ring: tuple[House, House]) -> None:
+    source, target = ring
     script = """
         import os, signal, sys
         from embedq import EmbedQ, moving

@@ -32,6 +32,7 @@ def main(ctx: click.Context) -> None:
       embedq show 42                        everything about one job
       embedq retry --all --queue mail       run dead jobs again
       embedq worker --app shop.jobs:queue   run jobs in this process
+      embedq copy URL NEW_URL               move to another database
       embedq demo                           see it all at work, in seconds
     """
     prepare_streams(ctx)

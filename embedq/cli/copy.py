@@ -19,6 +19,7 @@ from embedq.cli.session import (
 from embedq.cli.states import coloured
 from embedq.cli.text import safe
 from embedq.config import Settings, scheme_of
+from embedq.errors import StorageError
 from embedq.moving import Move
 from embedq.signing import copy_key
 from embedq.storage import backends
@@ -52,6 +53,9 @@ def copy(session: Session, /, source: str, target: str, anew: bool) -> None:
         raise CommandError(
             "interrupted; what has been copied is kept, and the same command goes on from there", ExitCode.INTERRUPTED
         ) from None
+    except StorageError:
+        hint("what has been copied is kept, and the same command goes on from there")
+        raise
     if session.json:
         session.emit(_document(move))
     else:
