@@ -63,7 +63,7 @@ class Engine:
 
     def configure(
         self,
-        url: str | Path | Any | None,
+        url: str | Path | engines.ApplicationEngine | None,
         *,
         clock: Clock | None = None,
         enqueue_middleware: Iterable[EnqueueMiddleware] = (),
