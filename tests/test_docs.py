@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from tests.test_architecture import LAYERS
 
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Its blocks are tests: those without a mark are one file, and each that is marked is another.
+TESTING = ROOT / "docs" / "testing.md"
 RUN = [README, ROOT / "docs" / "howto.md"]
 # Pages on web frameworks, which are run where those are installed.
 GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md"}
@@ -91,13 +94,13 @@ def script(code: list[Block]) -> str:
     return "\n".join(out) + "\n"
 
 
-def run(name: str, source: str, folder: Path) -> str:
-    """Run a script in the folder; its output. It must end with 0."""
+def run(name: str, source: str, folder: Path, *, by: Sequence[str] = ()) -> str:
+    """Run a script in the folder, by Python or by a module of it; its output. It must end with 0."""
     (folder / "page_support.py").write_text(SUPPORT)
     (folder / name).write_text(source, encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("EMBEDQ_", "DJANGO_"))}
     done = subprocess.run(
-        [sys.executable, name],
+        [sys.executable, *by, name],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -140,12 +143,24 @@ def test_the_code_of_a_guide_runs_and_gives_what_it_says(framework: str, tmp_pat
         run(f"{needed}_guide.py", script(code), tmp_path / needed)
 
 
+@pytest.mark.parametrize("framework", ["", *DRIVERS])
+def test_the_tests_of_the_page_about_testing_pass(framework: str, tmp_path: Path) -> None:
+    if framework and importlib.util.find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    marks = f"needs={framework}" if framework else ""
+    code = [block for block in blocks(TESTING) if block.language == "python" and block.marks == marks]
+    by_pytest = ["-m", "pytest", "-q", "-p", "pytest_embedq", "-p", "no:cacheprovider"]
+    told = run("test_page.py", script(code), tmp_path, by=by_pytest)
+    assert f"{script(code).count('def test_')} passed" in told
+    assert not list(tmp_path.glob("*.db*"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_says_what_it_is(page: Path) -> None:
     for block in blocks(page):
         assert block.language in ("python", "sh", "text", "sql"), f"{page.name}:{block.line}"
         # Python that is not run somewhere is marked text.
-        if block.language == "python" and page not in (*RUN, *GUIDES.values()):
+        if block.language == "python" and page not in (*RUN, *GUIDES.values(), TESTING):
             pytest.fail(f"{page.name}:{block.line}: this page's code is not run; mark the block text")
 
 
