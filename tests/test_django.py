@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ import embedq
 from embedq import JobState
 from embedq.storage import backends
 from tests.databases import KINDS, POSTGRESQL
+from tests.django_site import TASKS_FRAMEWORK
 from tests.mysql_home import MYSQL
 from tests.support import ROOT, eventually
 
@@ -45,14 +47,15 @@ class Site:
             "OPTIONS": IMMEDIATE,
         }
         self.embedq: dict[str, Any] = {}
+        self.folder, self.settings = ROOT, "tests.django_site.settings"
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDQ_", "DJANGO_"))}
         return {
             **kept,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}",
             "PYTHONUNBUFFERED": "1",
-            "DJANGO_SETTINGS_MODULE": "tests.django_site.settings",
+            "DJANGO_SETTINGS_MODULE": self.settings,
             "TEST_DATABASE": json.dumps(self.database),
             "TEST_EMBEDQ": json.dumps(self.embedq),
         }
@@ -187,6 +190,44 @@ def test_a_worker_of_its_own_runs_jobs_and_tasks_and_drains_at_a_signal(
     worker.terminate()
     assert worker.wait(30) == 0
     app.close()
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_project_on_the_page_about_django_works(site: Site, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "django.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL))
+    assert "settings.py" in files
+    assert len(files) == page.count("```python")
+    for name, code in {**files, **REST_OF_THE_PAGE}.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code, encoding="utf-8")
+    site.folder, site.settings = tmp_path, "settings_with_tasks"
+    assert "embedq" not in site.manage("check")
+    site.manage("migrate", "--run-syncdb", "--verbosity=0")
+    wrote = site.script(
+        "from embedq.contrib.django import start",
+        "from django.test import Client",
+        "import shop.schedules",
+        "from shop.tasks import report",
+        "app = start()",
+        "assert Client(headers={'host': 'localhost'}).get('/').content == b'thank you'",
+        "print(app.job(1).result(10))",
+        "result = report.enqueue('weekly')",
+        "app.job(2).wait(10)",
+        "print(report.get_result(result.id).return_value, [schedule.name for schedule in app.schedules()])",
+    )
+    assert wrote.splitlines()[-2:] == ["mail about tea", "weekly ['weekly report']"]
+
+
+REST_OF_THE_PAGE = {
+    "shop/__init__.py": "",
+    "shop/models.py": "from django.db import models\nclass Order(models.Model):\n    name = models.TextField()\n",
+    "shop/tasks.py": f"from {TASKS_FRAMEWORK} import task\n@task\ndef report(kind: str) -> str:\n    return kind\n",
+    "urls.py": "from django.urls import path\nfrom shop.views import buy\nurlpatterns = [path('', buy)]\n",
+}
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------

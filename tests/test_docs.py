@@ -33,6 +33,8 @@ TESTING = ROOT / "docs" / "testing.md"
 RUN = [README, ROOT / "docs" / "howto.md"]
 # Pages on web frameworks, which are run where those are installed.
 GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md"}
+# Its blocks are the files of a project, which tests/test_django.py runs.
+PROJECT = ROOT / "docs" / "django.md"
 
 SUPPORT = """
 def gives(value, wanted):
@@ -53,8 +55,17 @@ DRIVERS = {
             assert embedq.default_app().job(1).wait(timeout=10) == "succeeded"
         """,
     "django": """
-        assert callable(application)
-        assert embedq.enqueue(print, 7).wait(timeout=10) == "succeeded"
+        import django
+        from django.conf import settings
+        settings.configure(**{name: value for name, value in globals().items() if name.isupper()}, SECRET_KEY="x")
+        django.setup()
+        import embedq
+        from django.core.wsgi import get_wsgi_application
+        from django.db import transaction
+        get_wsgi_application()
+        with transaction.atomic():
+            job = embedq.enqueue(print, 7)
+        assert job.wait(timeout=10) == "succeeded"
         """,
 }
 
@@ -124,8 +135,6 @@ def test_the_start_up_code_for_a_framework_runs_a_job_from_a_request(framework: 
     if importlib.util.find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")
     [block] = [block for block in blocks(README) if block.marks == f"needs={framework}"]
-    (tmp_path / "mysite").mkdir()
-    (tmp_path / "mysite" / "settings.py").write_text("SECRET_KEY = 'x'\nROOT_URLCONF = 'mysite.settings'\n")
     run(f"{framework}_app.py", script([block]) + textwrap.dedent(DRIVERS[framework]), tmp_path)
 
 
@@ -160,7 +169,7 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     for block in blocks(page):
         assert block.language in ("python", "sh", "text", "sql"), f"{page.name}:{block.line}"
         # Python that is not run somewhere is marked text.
-        if block.language == "python" and page not in (*RUN, *GUIDES.values(), TESTING):
+        if block.language == "python" and page not in (*RUN, PROJECT, *GUIDES.values(), TESTING):
             pytest.fail(f"{page.name}:{block.line}: this page's code is not run; mark the block text")
 
 

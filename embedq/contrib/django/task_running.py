@@ -38,12 +38,12 @@ from embedq.task import REGISTRY
 logger = logging.getLogger("embedq")
 
 
-def registered(task: Task, options: Options) -> EmbedqTask[..., Any]:
+def register(task: Task, options: Options) -> None:
     """Register a task's function under its name, once; `options` are what its jobs run by."""
     name = _name(task)
     known = REGISTRY.get(name)
     if known is not None and getattr(known.function, "func", None) is task.func:
-        return known
+        return
     function = _async_runner(task) if inspect.iscoroutinefunction(task.func) else _runner(task)
     # A copy made by `using()` may be the first that is seen here; what it was used with is not the task's own.
     function.__dict__.update(func=task.func, django_task=task)
@@ -55,10 +55,9 @@ def registered(task: Task, options: Options) -> EmbedqTask[..., Any]:
         function, name=name, registered=True, defaults=options, enqueuer=default_app
     )
     REGISTRY.add(runner)
-    return runner
 
 
-def runner_of(task: Task) -> EmbedqTask[..., Any]:
+def registered_job(task: Task) -> EmbedqTask[..., Any]:
     """The job of a task that has been registered."""
     found = REGISTRY.get(_name(task))
     assert found is not None, "a task is registered when it is made"

@@ -28,6 +28,7 @@ from django.core.checks import Warning as CheckWarning
 from django.utils import timezone
 
 from embedq import NO_RETRY, Options, Retention, Retry, default_app
+from embedq import Task as EmbedqTask
 from embedq.contrib.django import task_results
 from embedq.contrib.django.conf import ProjectSettings
 from embedq.contrib.django.framework import (
@@ -38,7 +39,7 @@ from embedq.contrib.django.framework import (
     normalize_json,
     task_enqueued,
 )
-from embedq.contrib.django.task_running import registered, runner_of
+from embedq.contrib.django.task_running import register, registered_job
 from embedq.errors import ConfigurationError
 from embedq.held import HoldBlock
 from embedq.transactions import current
@@ -90,7 +91,7 @@ class EmbedQBackend(BaseTaskBackend):
         """Refuse what cannot run, and let the workers of this process know the rest by name."""
         super().validate_task(task)
         own = {name: getattr(task, name, None) for name in _OPTIONS}
-        registered(task, Options.parse(**own).over(self._defaults))
+        register(task, Options.parse(**own).over(self._defaults))
 
     def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         """Store a job for the task, by the project's rule for `atomic()`; durable when that is committed.
@@ -101,15 +102,12 @@ class EmbedQBackend(BaseTaskBackend):
         """
         self.validate_task(task)
         args, kwargs = normalize_json(list(args)), normalize_json(dict(kwargs))
-        app, runner = default_app(), runner_of(task)
+        app, job = default_app(), job_of(task)
+        # Held back until a commit, it has no number yet that its result could go by.
         held = task_results.held_id() if isinstance(current(app.engine), HoldBlock) else None
-        wanted = Options(
-            queue=task.queue_name,
-            priority=int(task.priority),
-            idempotency_key=held,
-            tags=(*(runner.defaults.tags or ()), task_results.tag_of(self.alias)) if self.alias != "default" else None,
-        )
-        call = runner.with_options(wanted).call(*args, **kwargs)
+        if held is not None:
+            job = job.with_options(Options(idempotency_key=held))
+        call = job.call(*args, **kwargs)
         handle = app.submit(call, run_at=None if task.run_after is None else _aware(task.run_after))
         result = TaskResult(
             task=task,
@@ -150,6 +148,21 @@ class EmbedQBackend(BaseTaskBackend):
             )
             for _ in idle[:1]
         ]
+
+
+def job_of(task: Task) -> EmbedqTask[..., Any]:
+    """The job of a Django task, for verbs that are embedq's own: `embedq.recurring(name, when, job_of(task), …)`.
+
+    Raises:
+        ConfigurationError: the task's backend is another.
+    """
+    if not isinstance(task.get_backend(), EmbedQBackend):
+        raise ConfigurationError(f"{task.module_path} runs on {task.backend!r}, which is no EmbedQBackend")
+    job = registered_job(task)
+    tags = job.defaults.tags or ()
+    if task.backend != "default":
+        tags = (*tags, task_results.tag_of(task.backend))
+    return job.with_options(Options(queue=task.queue_name, priority=int(task.priority), tags=tags or None))
 
 
 def _aware(moment: datetime) -> datetime:
