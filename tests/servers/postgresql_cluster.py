@@ -49,9 +49,8 @@ class PostgreSQLCluster:
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres?{query}"
 
-    def start(self, **settings: object) -> None:
-        """Start it, for this once with other settings."""
-        given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self._settings, **settings}
+    def start(self) -> None:
+        given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self._settings}
         options = " ".join(f"-c {name}={value}" for name, value in {"port": self.port, **given}.items())
         self._run("pg_ctl", "-D", str(self.data), "-w", "-o", options, "-l", f"{self.data}.log", "start")
 
@@ -78,6 +77,10 @@ class PostgreSQLCluster:
         for name, value in settings.items():
             self.execute(f"ALTER SYSTEM SET {name} = '{value}'")
         self.execute("SELECT pg_reload_conf()")
+
+    def forget_configured(self) -> None:
+        """Undo what `configure` did, from the next start on; while it is stopped."""
+        (self.data / "postgresql.auto.conf").write_text("")
 
     def own(self, path: Path, mode: int) -> None:
         """Let a file or folder belong to the server."""

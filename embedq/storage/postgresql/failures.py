@@ -29,7 +29,8 @@ _CONFLICT = {"40001", "40P01"}
 _REFUSED = (
     "password authentication failed", "authentication failed", "no password supplied", "no pg_hba.conf entry",
     "does not exist", "is not permitted to log in", "permission denied for database", "root certificate",
-    "server does not support SSL", "invalid connection option", "invalid sslmode",
+    "server does not support SSL", "invalid connection option", "invalid sslmode", "certificate verify failed",
+    "does not match host name",
 )  # fmt: skip
 
 
@@ -98,6 +99,11 @@ def explain(error: Exception, label: str, schema: str) -> StorageError | None:
         )
     if code == "3D000" or ("database" in text and "does not exist" in text):
         return StorageMissingError(f"there is no such database: {label}. Create it with createdb. {said}")
+    if "certificate" in text:
+        return StorageMissingError(
+            f"the certificate of {label} is not one that the URL lets pass, or there is none to check it by. Look at "
+            f"sslmode, sslrootcert and the host's name in the URL, and at the server's ssl_cert_file. {said}"
+        )
     if code.startswith("28") or "authentication failed" in text or "no password supplied" in text or "pg_hba" in text:
         return StorageMissingError(
             f"{label} does not let this user in. Check user and password in the URL (percent-encoded), and the "
