@@ -43,6 +43,6 @@ class Offload:
         if self._executor is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            # Two event loops may come here at once; the pool that is lost has no thread yet, or ends with its last call.
+            # Two loops may come here at once; the pool that is lost has no thread yet, or ends with its last call.
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="embedq-offload")
         return self._executor
