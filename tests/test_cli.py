@@ -357,7 +357,7 @@ def test_a_schema_newer_than_the_code_is_refused(app: EmbedQ) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--url", "mysql://x/y", "jobs"],
+        ["--url", "oracle://x/y", "jobs"],
         ["--url", "jobs.db", "jobs"],
         ["jobs", "--state", "lost"],
         ["jobs", "--limit", "0"],
