@@ -118,6 +118,11 @@ class Engine:
         return self._database is not None
 
     @property
+    def configurable(self) -> bool:
+        """Whether it can be given other settings than it has."""
+        return self._database is None
+
+    @property
     def key(self) -> Key:
         """Signs the rows of functions that are not registered. ConfigurationError if its file cannot be trusted."""
         # Beside a database that cannot be opened it can neither; and what waits for the opening may ask for the key.

@@ -219,3 +219,11 @@ def test_options_that_cannot_be_are_refused() -> None:
         pass
     with pytest.raises(ValueError, match="has no time zone"), app_under_test(now=datetime(2027, 1, 1)):  # noqa: DTZ001
         pass
+
+
+def test_what_configures_the_app_before_it_is_used_may_still_do_so() -> None:
+    with app_under_test() as app:
+        assert app.app.engine.configurable
+        app.app.configure("sqlite:///never.db", timeout=3)
+        assert app.app.settings.timeout == 3
+        assert "never" not in app.app.settings.url

@@ -79,6 +79,10 @@ class EngineUnderTest(Engine):
             self._key = None
             self.enqueue_middleware, self.middleware = enqueue_middleware, middleware
 
+    @property
+    def configurable(self) -> bool:
+        return True
+
     def start(self) -> None:
         self.connect()
 

@@ -100,7 +100,7 @@ class EmbedQ:
             raise ConfigurationError(f"{app} has embedq already; call init_app once for each Flask app")
         config = AppConfig.read(app)
         queue = self._given or Queue()
-        if queue.engine.connected:
+        if not queue.engine.configurable:
             raise ConfigurationError(
                 f"{queue!r} is in use already; let the extension configure it first, or close() it before the next "
                 "Flask app is made"
