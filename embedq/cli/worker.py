@@ -47,6 +47,11 @@ def worker_options(command: C) -> C:
                 "--workers", type=click.IntRange(1, 1000), help="Threads that run jobs. [default: the app's, 10]"
             ),
             click.option(
+                "--processes",
+                type=click.IntRange(0, 1000),
+                help='Processes for jobs with executor="process"; 0: none. [default: the app\'s, the number of cores]',
+            ),
+            click.option(
                 "--queues", metavar="A,B", help="Only these queues, most urgent first. [default: the app's, all]"
             ),
             click.option(
@@ -104,6 +109,7 @@ def run(
     target: str,
     *,
     workers: int | None,
+    processes: int | None,
     queues: str | None,
     durability: str | None,
     stop_timeout: float | None,
@@ -121,6 +127,7 @@ def run(
     given: dict[str, Any] = {
         "url": session.url,
         "workers": workers,
+        "processes": processes,
         "queues": None if queues is None else _names(queues),
         "durability": durability,
         "stop_timeout": stop_timeout,

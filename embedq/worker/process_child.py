@@ -139,10 +139,10 @@ class Child:
         # Before anything of the app's is imported, which may call embedq.start().
         job_process.enter(setup.default_app)
         self._resolver = HomeResolver(setup.main)
-        if setup.default_app is not None:
-            setup.default_app["enqueue_middleware"] = self._unpack(setup.enqueue_middleware)
         if setup.settings.process_setup is not None:
             resolve(setup.settings.process_setup)()
+        if setup.default_app is not None:
+            setup.default_app["enqueue_middleware"] = self._unpack(setup.enqueue_middleware)
         self._watchdog = Begun(self)
         self._execution = Execution(
             settings=setup.settings,

@@ -174,10 +174,21 @@ def _spawn(down: int, up: int, trace: int, hold: int) -> subprocess.Popen[bytes]
             _COMMAND.format(home=home, descriptors=numbers),
         ],
         stdin=subprocess.DEVNULL,
+        stdout=_where(sys.stdout),
+        stderr=_where(sys.stderr),
         pass_fds=[descriptor for descriptor in (down, up, trace, hold) if descriptor >= 0],
         # Ctrl-C in a terminal goes to the whole foreground group: this process decides for its jobs.
         process_group=0,
     )
+
+
+def _where(stream: Any) -> int | None:
+    """Where this process writes to, which may have been redirected; None for where it wrote at its start."""
+    try:
+        descriptor = stream.fileno()
+    except Exception:
+        return None
+    return descriptor if isinstance(descriptor, int) and descriptor >= 0 else None
 
 
 def _memory_file() -> int:
