@@ -22,6 +22,8 @@ def migrate(session: PostgresSession, address: Address) -> list[str]:
     if not missing_versions(session, address):
         return []
     session.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    # However long another process needs for it.
+    session.execute("SET LOCAL lock_timeout = 0")
     session.execute("SELECT pg_advisory_xact_lock($1)", (LOCK,))
     missing = missing_versions(session, address)
     if missing:

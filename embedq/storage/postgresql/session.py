@@ -36,6 +36,9 @@ PLANNING = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+# How long a statement waits for a row that somebody else has locked: the application may hold one for as long as its
+# transaction is open, and may itself be waiting for us.
+LOCK_MILLIS = 20_000
 # A peer that vanished without a word is noticed within half a minute; what the URL says wins.
 NETWORK = {
     "connect_timeout": 10,
@@ -145,7 +148,7 @@ class PostgresSession:
     ) -> None:
         self._channel = address.channel
         self._schema = address.quoted_schema
-        settings = {**PLANNING, "synchronous_commit": "on" if durability == "full" else "off"}
+        settings = {**PLANNING, "lock_timeout": str(LOCK_MILLIS), "synchronous_commit": "on" if durability == "full" else "off"}
         if connect is None:
             self.connection = _connected(address, {} if pooled else settings)
         else:
