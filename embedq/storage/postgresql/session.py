@@ -148,7 +148,11 @@ class PostgresSession:
     ) -> None:
         self._channel = address.channel
         self._schema = address.quoted_schema
-        settings = {**PLANNING, "lock_timeout": str(LOCK_MILLIS), "synchronous_commit": "on" if durability == "full" else "off"}
+        settings = {
+            **PLANNING,
+            "lock_timeout": str(LOCK_MILLIS),
+            "synchronous_commit": "on" if durability == "full" else "off",
+        }
         if connect is None:
             self.connection = _connected(address, {} if pooled else settings)
         else:
