@@ -76,6 +76,25 @@ class TestPostgreSQL:
             with app.transaction(own), pytest.raises(psycopg.errors.InFailedSqlTransaction):
                 app.enqueue(note, "in a broken transaction")
 
+    def test_nobody_waits_for_ever_for_a_job_that_the_application_has_locked(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import psycopg
+
+        from embedq.storage.postgresql import session
+
+        monkeypatch.setattr(session, "LOCK_MILLIS", 50)
+        app = embedq.EmbedQ(url, secret_key="a key of the tests").connect()
+        with psycopg.connect(libpq(url)) as own:
+            with app.transaction(own):
+                app.options(idempotency_key="k").enqueue(note, "first")
+            # In the same thread nothing else could end it.
+            with pytest.raises(embedq.StorageBusyError, match="lock_timeout"):
+                app.options(idempotency_key="k").enqueue(note, "second")
+            own.rollback()
+        assert app.options(idempotency_key="k").enqueue(note, "second").created
+        app.close()
+
     def test_a_name_with_a_nul_is_refused(self, app: embedq.EmbedQ, url: str) -> None:
         import psycopg
 
