@@ -30,6 +30,7 @@ class UnsureDatabase:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._losing: list[tuple[Callable[..., bool], bool]] = []
+        self.after_hand_over: Callable[[], object] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
@@ -45,7 +46,10 @@ class UnsureDatabase:
 
     def write(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         if not self._losing or not self._losing[0][0](function, *args, **kwargs):
-            return self._database.write(function, *args, **kwargs)
+            result = self._database.write(function, *args, **kwargs)
+            if self.after_hand_over is not None and a_hand_over(function, *args, **kwargs):
+                self.after_hand_over()
+            return result
         _, happens = self._losing.pop(0)
         if happens:
             self._database.write(function, *args, **kwargs)
@@ -168,6 +172,29 @@ def test_a_failure_that_was_recorded_without_an_answer_is_not_recorded_again(
     assert (runs[job.id], endings(job)) == (1, [Ending.FAILED])
     assert app.stats().last_hour[Ending.FAILED] == 1
     assert "was refused" not in caplog.text
+
+
+def test_a_job_that_is_just_being_handed_over_is_not_taken_for_a_stray(
+    app: embedq.EmbedQ, unsure: UnsureDatabase
+) -> None:
+    """It is in the database, and its worker has not heard of it, when the two are to be compared."""
+    app.start()
+    runtime = app.engine.runtime
+    assert runtime is not None
+    compared = threading.Event()
+
+    def doubt_and_look() -> None:
+        unsure.lose(lambda function, *_, **__: a_reconciliation(function) and compared.set() is not None, happens=True)
+        runtime.dispatcher.doubt()
+        assert not compared.wait(0.1)
+
+    unsure.after_hand_over = doubt_and_look
+    job = app.enqueue(count_and_wait)
+    assert compared.wait(10)
+    unsure._losing.clear()
+    let_go.set()
+    assert job.wait(10) is JobState.SUCCEEDED
+    assert (runs[job.id], job.snapshot().attempt, endings(job)) == (1, 1, [Ending.SUCCEEDED])
 
 
 def give_up(app: embedq.EmbedQ) -> None:
