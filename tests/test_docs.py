@@ -31,8 +31,9 @@ PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", *sorted
 # Its blocks are tests: those without a mark are one file, and each that is marked is another.
 TESTING = ROOT / "docs" / "testing.md"
 RUN = [README, ROOT / "docs" / "howto.md"]
-# Pages on web frameworks, which are run where those are installed.
-GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md"}
+# Pages on what an application may use, which are run where that is installed.
+GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md",
+          "sqlalchemy": ROOT / "docs" / "transactions.md"}  # fmt: skip
 # Its blocks are the files of a project, which tests/test_django.py runs.
 PROJECT = ROOT / "docs" / "django.md"
 
