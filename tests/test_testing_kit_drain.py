@@ -102,6 +102,10 @@ def test_one_queue_or_a_few_jobs_can_be_run(embedq_app: AppUnderTest) -> None:
     assert ran == ["mail"]
     assert mail.state is JobState.SUCCEEDED
     assert len(embedq_app.drain(limit=1)) == 1
+    with pytest.raises(ValueError, match="limit=0 must be 1 or more"):
+        embedq_app.drain(limit=0)
+    with pytest.raises(TypeError, match="must be the name of one queue"):
+        embedq_app.drain(queue=["mail", "default"])  # type: ignore[arg-type]
     assert ran == ["mail", 1]
 
 

@@ -63,6 +63,10 @@ class AppUnderTest:
             EndlessJobsError: jobs keep enqueueing each other.
         """
         __tracebackhide__ = True
+        if queue is not None and not isinstance(queue, str):
+            raise TypeError(f"queue={queue!r} must be the name of one queue, or None for all")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit={limit!r} must be 1 or more, or None to run all")
         report = self._runner.run_due(queue=queue, limit=limit)
         if raise_errors:
             report.raise_errors()
