@@ -19,6 +19,7 @@ from embedq.storage import inspect, schedules
 from embedq.storage.rows import storable
 from embedq.storage.schedules import ScheduleRow
 from embedq.task import Call
+from embedq.transactions import writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class RecurringJobs:
             row = self._drafting.row(call)
             expires_in = call.task.wanted.expires_in
             now = self._engine.clock.now()
-            changed = self._engine.database.write(
+            changed = writing(self._engine)(
                 schedules.put,
                 name=name,
                 spec=schedule_to_text(schedule),

@@ -89,6 +89,16 @@ def current(engine: Engine) -> Block | None:
     return block
 
 
+def writing(engine: Engine) -> Callable[..., Any]:
+    """How to write what is no job: in the application's transaction where one is open and can be written in, as another
+    connection could wait in vain for the lock that this thread holds; else as ever.
+    """
+    block = current(engine)
+    if isinstance(block, TransactionBlock) and block.can_write:
+        return block.write
+    return engine.database.write
+
+
 def _innermost_open(block: Block | None) -> Block | None:
     while block is not None and not block._open:
         block = block._outer
@@ -110,6 +120,11 @@ class TransactionBlock(Block):
         self._handles = handles
         self._target = target
         self._wrote = False
+
+    @property
+    def can_write(self) -> bool:
+        """Whether it can be written in without waiting for an event loop."""
+        return not foreign.is_asynchronous(self._target)
 
     def add(self, rows: Sequence[NewJob]) -> list[JobHandle]:
         if foreign.is_asynchronous(self._target):

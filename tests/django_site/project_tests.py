@@ -97,6 +97,24 @@ def test_a_transaction_may_enqueue_many_jobs_and_continuations(workers: EmbedQ) 
     eventually(lambda: Order.objects.count() == 3)
 
 
+def test_a_schedule_that_is_declared_inside_a_transaction_is_a_part_of_it() -> None:
+    app = embedq.default_app()
+    with transaction.atomic():
+        Order.objects.create(name="holds SQLite's lock")
+        embedq.recurring("nightly", "@daily", jobs.note, "x")
+        transaction.set_rollback(True)
+    assert app.schedules() == []
+    with transaction.atomic():
+        embedq.recurring("nightly", "@daily", jobs.note, "x")
+    assert [schedule.name for schedule in app.schedules()] == ["nightly"]
+    app.remove_recurring("nightly")
+
+
+def test_a_lambda_is_signed_with_the_projects_secret(workers: EmbedQ) -> None:
+    assert workers.settings.secret_key
+    assert embedq.enqueue(lambda: 3).result(10) == 3
+
+
 @override_settings(EMBEDQ={"atomic": "on_commit"})
 def test_on_commit_holds_jobs_back_until_the_commit() -> None:
     with transaction.atomic():

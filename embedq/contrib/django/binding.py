@@ -74,8 +74,6 @@ def bind() -> EmbedQ:
     fields = dict(project.fields)
     if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
         fields.setdefault("stop_timeout", RELOAD_SECONDS)
-    # A job in a process of its own finds Django set up there.
-    fields.setdefault("process_setup", "django:setup")
     app.configure(
         location(project),
         middleware=[project_surroundings, *project.middleware],

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from embedq.config import Settings
@@ -76,8 +79,20 @@ class ProjectSettings:
             discover=_listed("discover", given.get("discover", ("jobs", "tasks"))),
             middleware=_callables("middleware", given.get("middleware", ())),
             enqueue_middleware=_callables("enqueue_middleware", given.get("enqueue_middleware", ())),
-            fields={name: value for name, value in given.items() if name in known and name != "url"},
+            fields={**_defaults(), **{name: given[name] for name in given if name in known and name != "url"}},
         )
+
+
+def _defaults() -> dict[str, Any]:
+    """What Django knows already."""
+    # A job in a process of its own finds Django set up there.
+    fields: dict[str, Any] = {"process_setup": "django:setup"}
+    if not os.environ.get("EMBEDQ_SECRET_KEY"):
+        # Every process of the project has it, on whichever host. A project without one, as where an image is built,
+        # is told so only by what needs it.
+        with suppress(ImproperlyConfigured):
+            fields["secret_key"] = salted_hmac("embedq", "functions", algorithm="sha256").hexdigest()
+    return fields
 
 
 def _listed(name: str, given: Any) -> tuple[Any, ...]:
