@@ -87,10 +87,12 @@ SET server.stopping_at = server.stopping_at, job.state = 'running', job.claim = 
 WHERE server.id = $1 AND job.id IN $3[];
 
 -- name: succeed_jobs
--- running -> succeeded. The claim keeps a rescued job's late result from ending the new run.
+-- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. Texts say their character
+-- set, or they would be in the one that the server has for new databases.
 UPDATE JSON_TABLE($1, '$[*]' COLUMNS (
     id BIGINT PATH '$[0]', claim BIGINT PATH '$[1]', started_at BIGINT PATH '$[2]', finished_at BIGINT PATH '$[3]',
-    delete_at BIGINT PATH '$[4]', result LONGTEXT PATH '$[5]', error LONGTEXT PATH '$[6]')) AS done
+    delete_at BIGINT PATH '$[4]', result LONGTEXT CHARACTER SET utf8mb4 PATH '$[5]',
+    error LONGTEXT CHARACTER SET utf8mb4 PATH '$[6]')) AS done
 STRAIGHT_JOIN embedq_jobs AS job ON job.id = done.id
 SET job.state = 'succeeded', job.started_at = done.started_at, job.finished_at = done.finished_at,
     job.delete_at = done.delete_at, job.result = done.result, job.error = done.error, job.server_id = NULL,

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pymysql
+import pymysql.cursors
 from pymysql.constants import CLIENT, ER
 
 from embedq.errors import EnqueueError
@@ -194,6 +195,24 @@ class MysqlTransaction:
         return list(self._cursor.fetchall())
 
 
+class SizedCursor(pymysql.cursors.Cursor):
+    """A cursor that sends no text that the server would not read.
+
+    The server breaks the connection in the middle of one, and that looks as if it had gone away.
+    Attributes:
+        limit: the server's max_allowed_packet, in bytes.
+    """
+
+    limit = 1 << 20
+
+    def execute(self, query: str, args: Any = None) -> int:
+        text = query if args is None else self.mogrify(query, args)
+        # A character has four bytes at most; one byte is the command's.
+        if 4 * len(text) >= self.limit and len(text.encode("utf-8", "replace")) >= self.limit:
+            raise pymysql.err.OperationalError(ER.NET_PACKET_TOO_LARGE, f"{len(text):,} characters are too many")
+        return super().execute(text)
+
+
 class MysqlSession:
     """One connection of embedq's own.
 
@@ -212,7 +231,7 @@ class MysqlSession:
     ) -> None:
         self.connection = connection
         self._qualifier = address.qualifier
-        self._cursor = connection.cursor()
+        self._cursor = connection.cursor(SizedCursor)
         self._writer = writer
         writing, reading = statements
 
@@ -226,7 +245,7 @@ class MysqlSession:
         _keep_alive(connection)
         for setting in SETTINGS:
             self._cursor.execute(setting)
-        [(version,)] = self.execute("SELECT VERSION()")
+        [(version, self._cursor.limit)] = self.execute("SELECT VERSION(), @@max_allowed_packet")
         self.product = "MariaDB" if "MariaDB" in version else "MySQL"
         self._cursor.execute(MOST_QUEUES[self.product])
 
