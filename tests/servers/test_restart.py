@@ -12,20 +12,25 @@ import pytest
 import embedq
 from embedq import JobState
 from tests.databases import KINDS
+from tests.servers.mysql_cluster import MySQLCluster
 from tests.servers.postgresql_cluster import PostgreSQLCluster, folder_for_a_server
 from tests.support import eventually
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind == "postgresql"])
-def cluster() -> Iterator[PostgreSQLCluster]:
+CLUSTERS = {"postgresql": PostgreSQLCluster, "mysql": MySQLCluster}
+Cluster = PostgreSQLCluster | MySQLCluster
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind in CLUSTERS])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with folder_for_a_server() as folder:
-        cluster = PostgreSQLCluster(folder)
+        cluster: Cluster = CLUSTERS[request.param](folder)
         cluster.start()
         yield cluster
         cluster.stop("immediate")
 
 
-def test_a_server_that_restarts_and_crashes_under_load_loses_nothing(cluster: PostgreSQLCluster) -> None:
+def test_a_server_that_restarts_and_crashes_under_load_loses_nothing(cluster: Cluster) -> None:
     app = embedq.EmbedQ(cluster.url, workers=4, sigterm=False)
     runs: Counter[int] = Counter()
     running: set[int] = set()
