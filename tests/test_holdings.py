@@ -254,6 +254,19 @@ def test_a_process_that_was_given_up_on_interrupts_the_runs_that_were_taken_from
     assert max(most.values()) == 1
 
 
+def test_a_process_whose_new_registration_got_no_answer_has_one_number_and_goes_on(
+    app: embedq.EmbedQ, unsure: UnsureDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.start()
+    unsure.lose(lambda function, *_, **__: function is servers.register_anew, happens=True)
+    give_up(app)
+    eventually(lambda: unsure.lost and "registers anew" in caplog.text)
+    runtime = app.engine.runtime
+    assert runtime is not None
+    eventually(lambda: [server.id for server in app.servers()] == [runtime.membership.server_id])
+    assert app.enqueue(count).wait(10) is JobState.SUCCEEDED
+
+
 def test_a_job_that_is_handed_over_while_the_process_is_given_up_on_runs_once(
     app: embedq.EmbedQ, unsure: UnsureDatabase
 ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedq.clock import SECOND, Clock, to_datetime
-from embedq.errors import ScheduleError
+from embedq.errors import ScheduleError, StorageError, StorageRefusedError
 from embedq.misfire import misfire_from_text, plan_fires
 from embedq.schedule import schedule_from_text
 from embedq.storage import schedules
@@ -34,6 +34,9 @@ def fire_due(database: Database, clock: Clock) -> int:
     """Let every schedule that is due take its turn, each in a transaction of its own; return how many jobs it made.
 
     One that fails is noted, and does not keep the others from theirs.
+
+    Raises:
+        StorageError: the database is in trouble.
     """
     made = 0
     now = clock.now()
@@ -41,6 +44,9 @@ def fire_due(database: Database, clock: Clock) -> int:
         try:
             made += len(database.write(schedules.fire, name, lambda row: decide(row, now), make_job, now=now))
         except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, StorageRefusedError):
+                # The database's trouble and not the schedule's: the leader tries all again.
+                raise
             logger.exception("recurring job %r could not fire; trying again in %d s", name, AGAIN_SECONDS)
             text = storable(f"{type(error).__qualname__}: {error}"[:2000])
             database.write(schedules.fail, name, text, again_at=now + AGAIN_SECONDS * SECOND)

@@ -50,7 +50,9 @@ def register_anew(tx: Transaction, identity: Identity, *, instead_of: int, now: 
 
     What it has claimed under the old one since then stays its own: that number is given to nobody else.
     """
-    server_id = register(tx, identity, now=now)
+    # It may have been done by a commit whose answer was lost.
+    there = [row.id for row in others(tx, instead_of) if row.uuid == identity.uuid]
+    server_id = there[0] if there else register(tx, identity, now=now)
     tx.run("adopt_claims", (server_id, instead_of))
     return server_id
 
