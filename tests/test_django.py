@@ -318,6 +318,22 @@ def test_a_setting_that_cannot_work_stops_a_management_command_and_deferred_tran
     assert "embedq.E001" in site.manage("check", code=1)
 
 
+def test_jobs_in_another_database_wait_for_the_commit_of_the_transaction_that_they_were_enqueued_in(
+    migrated: Site,
+) -> None:
+    migrated.embedq = {"url": f"sqlite:///{migrated.file.with_name('jobs.db')}"}
+    wrote = migrated.script(
+        "import embedq",
+        "from django.db import transaction",
+        "from tests.django_site.shop.jobs import note",
+        "with transaction.atomic():",
+        "    job = note.enqueue('x')",
+        "    print(embedq.default_app().count_jobs())",
+        "print(job.state)",
+    )
+    assert wrote.split() == ["0", "ready"]
+
+
 def test_a_test_run_in_memory_has_a_file_of_its_own_for_jobs(site: Site) -> None:
     site.database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.file)}
     wrote = site.script(

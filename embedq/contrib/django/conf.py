@@ -36,7 +36,7 @@ class ProjectSettings:
 
     Attributes:
         url: of a database that is not in DATABASES; None for the one at `database`.
-        database: the alias whose `atomic()` is heeded, and whose database embedq's is where `url` is None.
+        database: the alias of the database that holds the jobs, unless `url` says otherwise.
         atomic: one of `ATOMIC`.
         fields: the rest, for `EmbedQ.configure`.
     """

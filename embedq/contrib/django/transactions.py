@@ -12,6 +12,7 @@ EMBEDQ["atomic"] says what happens there:
                   has committed, and loses it. Until then the job has no id
     "at_once"     it is written by itself: a worker may run it before the commit, and after a rollback
 
+With several databases the transaction on the jobs' own counts, else the first that is open, in the order of DATABASES.
 Outside of `atomic()` a job is written at once, and so it is on threads that have their own connection. A block of
 `embedq.transaction`, `on_commit` or `hold` wins.
 """
@@ -27,8 +28,8 @@ from embedq.transactions import Block
 
 def block_around() -> Block | None:
     """For `Engine.block_around`: the transaction of the `atomic()` that is open in this thread, if one is."""
-    bound = binding.bound()
-    if bound is None or not connections[bound.alias].in_atomic_block:
+    open_here = [connection for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
+    if not open_here or binding.bound() is None:
         return None
     app = default_app()
     # Connected first: since it was bound, a test run may have begun, with a database of its own.
@@ -36,5 +37,7 @@ def block_around() -> Block | None:
     bound = binding.bound()
     if bound is None or bound.atomic == "at_once":
         return None
-    connection = connections[bound.alias]
-    return app.transaction(connection) if bound.atomic == "join" else app.on_commit(connection)
+    own = next((connection for connection in open_here if connection.alias == bound.alias), None)
+    if own is not None and bound.atomic == "join":
+        return app.transaction(own)
+    return app.on_commit(own or open_here[0])
