@@ -109,6 +109,11 @@ enter_job = _current.set
 leave_job = _current.reset
 
 
+def job_here() -> JobContext | None:
+    """The job that is running here, if one is."""
+    return _current.get(None)
+
+
 def current_job() -> JobContext:
     """The job that is running here.
 

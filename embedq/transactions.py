@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from embedq import commit_hooks
+from embedq.context import JobContext, job_here
 from embedq.engine import Engine
 from embedq.errors import TransactionError
 from embedq.handle import JobHandle
@@ -41,12 +42,14 @@ class Block:
         self.engine = engine
         self._open: bool | None = None
         self._outer: Block | None = None
+        self._job: JobContext | None = None
 
     def __enter__(self) -> Self:
         if self._open is not None:
             raise TransactionError("a block is entered once: call transaction(), on_commit() or hold() for each")
         # A block may be left where nobody sees it go, as in the `finally` of a generator; it must not be kept here.
         self._outer = _innermost_open(_innermost.get())
+        self._job = job_here()
         self._open = True
         _innermost.set(self)
         return self
@@ -58,6 +61,12 @@ class Block:
         if _innermost.get() is self:
             _innermost.set(self._outer)
         self.left(error)
+
+    @property
+    def _holds_here(self) -> bool:
+        # A job is another piece of work, though it be run in this thread. And one that is interrupted between two steps
+        # of a `with` may not have left its block when the next job begins.
+        return bool(self._open) and self._job is job_here()
 
     def left(self, error: BaseException | None) -> None:
         """Called when it has been left, with the exception that left it."""
@@ -81,7 +90,7 @@ _innermost: ContextVar[Block | None] = ContextVar("embedq_block", default=None)
 def current(engine: Engine) -> Block | None:
     """The innermost open block of an app, as the code that calls this sees it; else what an integration says."""
     block = _innermost.get()
-    while block is not None and not (block._open and block.engine is engine):
+    while block is not None and not (block._holds_here and block.engine is engine):
         block = block._outer
     if block is None and engine.block_around is not None:
         around: Block | None = engine.block_around()
@@ -100,7 +109,7 @@ def writing(engine: Engine) -> Callable[..., Any]:
 
 
 def _innermost_open(block: Block | None) -> Block | None:
-    while block is not None and not block._open:
+    while block is not None and not block._holds_here:
         block = block._outer
     return block
 

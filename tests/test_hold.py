@@ -135,7 +135,7 @@ def test_a_session_that_must_be_awaited(app: embedq.EmbedQ, tmp_path: Path) -> N
 
 
 def test_a_scoped_session_stands_for_its_session(app: embedq.EmbedQ) -> None:
-    sessions = scoped_session(sessionmaker(sqlalchemy.create_engine("sqlite://")))
+    sessions = scoped_session(sessionmaker(sqlalchemy.create_engine("sqlite://", poolclass=NullPool)))
     with app.on_commit(sessions):
         app.enqueue(note, "kept")
     sessions.commit()
@@ -147,7 +147,10 @@ def test_a_connection_that_tells_of_no_commits_is_refused(app: embedq.EmbedQ) ->
     connection = sqlite3.connect(":memory:")
     with pytest.raises(TransactionError, match=r"hold\(\)"):
         app.on_commit(connection)
-    with sqlalchemy.create_engine("sqlite://").connect() as also, pytest.raises(TransactionError, match=r"hold\(\)"):
+    with (
+        sqlalchemy.create_engine("sqlite://", poolclass=NullPool).connect() as also,
+        pytest.raises(TransactionError, match=r"hold\(\)"),
+    ):
         app.on_commit(also)
     connection.close()
 

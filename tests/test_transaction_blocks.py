@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -129,6 +132,16 @@ def test_a_block_may_be_left_in_another_context(app: embedq.EmbedQ) -> None:
     assert block._outer is None
 
 
+def test_a_job_is_outside_of_a_block_that_another_job_did_not_leave(app: embedq.EmbedQ) -> None:
+    """As when it is interrupted between two steps of its `with`."""
+    block = app.hold()
+    enter = app.job(name="enter")(lambda: block.__enter__() and None)
+    outside = app.job(name="outside")(lambda: app.enqueue(note, "outside").id)
+    with embedq.EmbedQ(app.settings.url, workers=1, stop_timeout=5):
+        enter.enqueue().result(timeout=10)
+        assert app.job(outside.enqueue().result(timeout=10)).result(timeout=10) == "outside"
+
+
 def test_an_enqueue_that_fails_leaves_the_block_as_it_was(app: embedq.EmbedQ, own: sqlite3.Connection) -> None:
     with app.transaction(own):
         app.enqueue(note, "kept")
@@ -149,6 +162,8 @@ def test_an_enqueue_that_fails_leaves_the_block_as_it_was(app: embedq.EmbedQ, ow
         (lambda own: sessionmaker(), "not a SQLAlchemy sessionmaker"),
         (lambda own: create_async_engine("sqlite+aiosqlite://"), "not a SQLAlchemy AsyncEngine"),
         (lambda own: None, "a builtins.NoneType is none"),
+        (lambda own: psycopg.AsyncConnection.__new__(psycopg.AsyncConnection), "an event loop only"),
+        (lambda own: aiosqlite.connect(":memory:"), "an event loop only"),
     ],
 )
 def test_what_is_no_connection_is_refused(
@@ -169,10 +184,8 @@ def test_a_block_needs_a_connected_app_and_is_entered_once(own: sqlite3.Connecti
 
 
 def test_a_connection_of_another_kind_of_database_is_refused(app: embedq.EmbedQ) -> None:
-    from psycopg import Connection
-
     with (
-        app.transaction(Connection.__new__(Connection)),
+        app.transaction(psycopg.Connection.__new__(psycopg.Connection)),
         pytest.raises(TransactionError, match=r"another kind of database \(psycopg\)"),
     ):
         app.enqueue(note, "astray")
@@ -199,6 +212,21 @@ def test_rows_and_texts_may_be_whatever_the_application_likes(app: embedq.EmbedQ
         assert app.options(idempotency_key="a").enqueue(note, "b") == first_again
     own.commit()
     assert [first.state, then.state] == [embedq.JobState.READY, embedq.JobState.AWAITING]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no attribute autocommit yet")
+def test_sqlite3s_autocommit_attribute_says_whether_there_is_a_transaction(app: embedq.EmbedQ) -> None:
+    for autocommit in (False, True):
+        own = sqlite3.connect(file(app), autocommit=autocommit)  # type: ignore[call-overload]
+        with app.transaction(own):
+            if autocommit:
+                with pytest.raises(TransactionError, match="autocommit"):
+                    app.enqueue(note, "refused")
+                own.execute("BEGIN")
+            app.enqueue(note, f"with autocommit {autocommit}")
+        own.execute("COMMIT")
+        own.close()
+    assert words(app) == ["with autocommit False", "with autocommit True"]
 
 
 ASYNCHRONOUS = [
