@@ -103,6 +103,11 @@ class Engine:
         """The open database. NotStartedError before `start` or `connect`."""
         if self._database is None and self.when_needed is not None:
             self.when_needed()
+        if job_process.reading_script:
+            raise NotStartedError(
+                "a job's own process imports the script for the functions in it, and that enqueues, or asks for jobs; "
+                'put what the script does under: if __name__ == "__main__":'
+            )
         if self._database is None and job_process.here():
             self.connect()
         if self._database is None:
@@ -140,6 +145,9 @@ class Engine:
 
     def connect(self, *, migrate: bool = True) -> None:
         """Open the database. See `EmbedQ.connect`."""
+        if job_process.reading_script:
+            # Later, if a job enqueues.
+            return
         with self._lock:
             if self._database is not None:
                 return

@@ -11,6 +11,8 @@ from typing import Any
 
 # The keywords of the default app: asked for in the process that makes others, and given in those.
 default_app: Callable[[], dict[str, Any]] | None = None
+# The host's script is being run once more, for the functions in it.
+reading_script = False
 _entered = False
 
 

@@ -64,6 +64,20 @@ def alive(pid: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def run_script(folder: Path) -> str:
+    """Run `shop.py` there; its output."""
+    done = subprocess.run(
+        [sys.executable, "shop.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 # -- a job that goes well ----------------------------------------------------------------------------------------------
 
 
@@ -293,15 +307,28 @@ if __name__ == "__main__":
         print(look.name, pid != os.getpid(), *rest, app.job(rest[-1]).wait(timeout=20).value)
 """
     )
-    done = subprocess.run(
-        [sys.executable, "shop.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
+    assert run_script(tmp_path).split() == ["shop:look", "True", "False", "True", "False", "2", "succeeded"]
+
+
+def test_a_script_that_enqueues_when_it_is_imported_is_told_of_its_missing_guard(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        """
+import embedq
+
+@embedq.job(executor="process")
+def look() -> None:
+    pass
+
+with embedq.start("sqlite:///shop.db", workers=1, processes=1) as app:
+    handle = look.enqueue()
+    while handle.state not in ("parked", "succeeded"):
+        pass
+    print(app.count_jobs(), handle.snapshot().error)
+"""
     )
-    assert done.stdout.split() == ["shop:look", "True", "False", "True", "False", "2", "succeeded"], done.stderr
+    done = run_script(tmp_path)
+    assert done.startswith("1 ")
+    assert 'under: if __name__ == "__main__":' in done
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

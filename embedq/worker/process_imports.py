@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from embedq import job_process
 from embedq.by_value import PackedFunction
 from embedq.errors import ConfigurationError, ParkError, UnknownTaskError
 from embedq.functions import main_name, name_of, resolve
@@ -43,7 +44,8 @@ class HomeResolver:
     def __init__(self, main: Main) -> None:
         self.home: str | None = None
         self.modules: tuple[str, ...] = ()
-        self._main: Main | None = main
+        self._main = main
+        self._adopted: bool | BaseException = False
 
     def resolve(self, job: ClaimedJob, /) -> Resolved:
         """The function. ParkError where it cannot be found."""
@@ -74,13 +76,11 @@ class HomeResolver:
 
     def import_module(self, name: str) -> None:
         """Import a module of the app. UnknownTaskError when that fails."""
-        main = self._main
         try:
-            if main is not None and name == main[0]:
-                self._main = None
-                adopt_main(main)
-            elif name not in (main_name(), "__mp_main__"):
+            if name != self._main[0]:
                 importlib.import_module(name)
+            else:
+                self._adopt()
         except ParkError:
             raise
         except (Exception, SystemExit) as error:
@@ -89,6 +89,17 @@ class HomeResolver:
                 'needs to be imported, such as django.setup(), is given by process_setup="module:function"',
                 needs=f"{name} in a process of its own",
             ) from error
+
+    def _adopt(self) -> None:
+        """Run the script, once; if it fails, it has failed for good."""
+        if self._adopted is False:
+            try:
+                adopt_main(self._main)
+                self._adopted = True
+            except BaseException as error:
+                self._adopted = error
+        if isinstance(self._adopted, BaseException):
+            raise self._adopted
 
 
 def adopt_main(main: Main) -> None:
@@ -107,7 +118,11 @@ def adopt_main(main: Main) -> None:
     module.__file__ = file
     # Before it runs: what it registers is named after the script, which is looked up here.
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
-    exec(code, module.__dict__)
+    job_process.reading_script = True
+    try:
+        exec(code, module.__dict__)
+    finally:
+        job_process.reading_script = False
 
 
 def pack_callable(function: Callable[..., Any], role: str) -> Packed:
