@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import connection, transaction
@@ -21,6 +21,7 @@ from embedq.contrib.django.framework import (
     task_finished,
     task_started,
 )
+from embedq.contrib.django.surroundings import project_surroundings
 from tests.django_site.shop import jobs, tasks
 from tests.django_site.shop.models import Order
 from tests.support import eventually
@@ -53,6 +54,23 @@ def test_jobs_are_in_the_test_database() -> None:
 def test_a_job_uses_the_orm_and_leaves_its_thread_no_connection(workers: EmbedQ) -> None:
     assert Order.objects.get(pk=jobs.note.enqueue("tea").result(10)).name == "tea"
     assert [jobs.has_connection.enqueue().result(10) for _ in range(12)] == [False] * 12
+
+
+def test_a_transaction_that_a_job_leaves_open_is_not_the_next_jobs(workers: EmbedQ) -> None:
+    for handle in [jobs.leave_transaction_open.enqueue() for _ in range(12)]:
+        handle.wait(10)
+    for name in "abcdefghijkl":
+        jobs.note.enqueue(name).result(10)
+    assert {order.name for order in Order.objects.all()} == set("abcdefghijkl")
+
+
+def test_a_job_that_is_run_in_the_callers_transaction_leaves_it_open() -> None:
+    with transaction.atomic():
+        Order.objects.create(name="mine")
+        with project_surroundings(cast(embedq.JobContext, None)):
+            Order.objects.create(name="the job's")
+        assert not transaction.get_rollback()
+    assert Order.objects.count() == 2
 
 
 def test_an_async_job_uses_the_orm_and_leaves_no_connection(workers: EmbedQ) -> None:

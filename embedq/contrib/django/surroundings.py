@@ -10,17 +10,20 @@ Here each async job has its own, so that one does not wait for another's queries
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
-from django.db import close_old_connections, connections, reset_queries
+from django.db import connections, reset_queries
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from embedq.context import JobContext
+
+WORKER_THREADS = "embedq-worker"
 
 
 class ProjectSurroundings:
@@ -29,16 +32,32 @@ class ProjectSurroundings:
     def __init__(self, job: JobContext) -> None:
         self._defaults = ExitStack()
         self._thread = ThreadSensitiveContext()
+        # Connections whose transaction is the caller's: a test may run jobs inside its own.
+        self._borrowed: set[str] = set()
 
     def __enter__(self) -> None:
-        close_old_connections()
-        # With DEBUG every query is remembered, until a request begins.
-        reset_queries()
+        if threading.current_thread().name.startswith(WORKER_THREADS):
+            # With DEBUG every query is remembered, until a request begins.
+            reset_queries()
+        else:
+            self._borrowed = {one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block}
+        self._tidy_connections()
         self._enter_defaults()
 
     def __exit__(self, *exception: object) -> None:
         self._defaults.close()
-        close_old_connections()
+        self._tidy_connections()
+
+    def _tidy_connections(self) -> None:
+        for connection in connections.all(initialized_only=True):
+            if connection.alias in self._borrowed:
+                continue
+            if connection.in_atomic_block:
+                # The job was interrupted where its `atomic()` ends. Nobody would ever commit it, and what the next
+                # job writes would be a part of it.
+                connection.in_atomic_block = connection.closed_in_transaction = False
+                connection.close()
+            connection.close_if_unusable_or_obsolete()
 
     async def __aenter__(self) -> None:
         await self._thread.__aenter__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone, translation
 
 import embedq
@@ -29,6 +29,13 @@ def look_around() -> list[str]:
     translation.activate("de")
     timezone.activate("Asia/Tokyo")
     return found
+
+
+@embedq.job
+def leave_transaction_open() -> None:
+    """As when it is interrupted where the block ends."""
+    transaction.atomic().__enter__()
+    Order.objects.create(name="lost")
 
 
 @embedq.job
