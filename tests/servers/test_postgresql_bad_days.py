@@ -18,6 +18,7 @@ import pytest
 import embedq
 from embedq import (
     Ending,
+    EnqueueError,
     JobState,
     StorageBusyError,
     StorageFullError,
@@ -433,3 +434,43 @@ def test_tls_is_what_the_url_says_and_a_certificate_that_is_not_trusted_is_refus
             assert time.monotonic() - started < 10
     finally:
         cluster.configure(ssl="off")
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_the_server_cannot_hold_is_refused_and_an_error_that_it_cannot_hold_is_kept(
+    cluster: PostgreSQLCluster, schema: str
+) -> None:
+    app = embedq.EmbedQ(cluster.url_for("app", schema=schema), sigterm=False)
+
+    @app.job(name="pg:nul", retry=embedq.NO_RETRY)
+    def fail() -> None:
+        raise ValueError("before\x00after")
+
+    with app:
+        with pytest.raises(EnqueueError, match="NUL"):
+            app.options(queue="a\x00b").enqueue(fail)
+        job = app.enqueue(fail)
+        job.wait(timeout=10)
+        assert "before\ufffdafter" in str(job.snapshot().error)
+    app.close()
+
+
+# -- being told --------------------------------------------------------------------------------------------------------
+
+
+def test_another_process_is_told_by_notify(cluster: PostgreSQLCluster, schema: str) -> None:
+    """Asking would take a minute."""
+    app = embedq.EmbedQ(cluster.url_for("app", schema=schema)).connect()
+
+    @app.job(name="pg:when")
+    def when() -> float:
+        return time.monotonic()
+
+    with embedq.EmbedQ(app.settings.url, poll=60, sigterm=False) as worker:
+        app.enqueue(when).result(timeout=10)
+        called = time.monotonic()
+        assert app.enqueue(when).result(timeout=10) - called < 5
+    worker.close()
+    app.close()

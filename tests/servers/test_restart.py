@@ -16,7 +16,6 @@ from tests.servers.mysql_cluster import MySQLCluster
 from tests.servers.postgresql_cluster import PostgreSQLCluster, folder_for_a_server
 from tests.support import eventually
 
-
 CLUSTERS = {"postgresql": PostgreSQLCluster, "mysql": MySQLCluster}
 Cluster = PostgreSQLCluster | MySQLCluster
 
