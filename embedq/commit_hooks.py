@@ -19,7 +19,8 @@ _KEY = "embedq.after_commit"
 def after_commit(target: Any, callback: Callback) -> bool:
     """Call `callback` when the open transaction, with every savepoint that is open in it, has been committed.
 
-    Called at once where Django has no transaction open. What it raises reaches the caller of the commit.
+    Called at once where Django has no transaction open. What it raises reaches the caller of the commit; in Django, so
+    that those which were added after it are not called.
 
     Returns:
         False when the target tells of no commits; then it is never called.
@@ -73,6 +74,12 @@ class _Waiting:
         elif transaction.parent is None:
             callbacks, self._callbacks = self._callbacks, []
             committed, self._committed = self._committed, False
-            if committed:
-                for _, call in callbacks:
+            errors = []
+            for _, call in callbacks if committed else []:
+                try:
                     call()
+                except Exception as error:
+                    # The others have nothing to do with it.
+                    errors.append(error)
+            if errors:
+                raise errors[0]

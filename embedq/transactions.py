@@ -17,12 +17,14 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from embedq import commit_hooks
+from embedq.config import Retention
 from embedq.context import JobContext, job_here
 from embedq.engine import Engine
 from embedq.errors import TransactionError
 from embedq.handle import JobHandle
 from embedq.storage import foreign, jobs
 from embedq.storage.base import Transaction
+from embedq.storage.jobs import Inserted
 from embedq.storage.rows import NewJob
 
 P = ParamSpec("P")
@@ -136,24 +138,32 @@ class TransactionBlock(Block):
         return not foreign.is_asynchronous(self._target)
 
     def add(self, rows: Sequence[NewJob]) -> list[JobHandle]:
-        if foreign.is_asynchronous(self._target):
+        return self._as_handles(self.write(jobs.insert_all, rows, retention=self._retention))
+
+    async def aadd(self, rows: Sequence[NewJob]) -> list[JobHandle]:
+        if self.can_write:
+            return self.add(rows)
+        # An async_scoped_session gives the session when it is called.
+        target = self._target if hasattr(self._target, "run_sync") else self._target()
+        inserted = await target.run_sync(lambda _: self._write(jobs.insert_all, rows, retention=self._retention))
+        return self._as_handles(inserted)
+
+    @property
+    def _retention(self) -> Retention:
+        return self.engine.settings.retention
+
+    def _as_handles(self, inserted: list[Inserted]) -> list[JobHandle]:
+        return [self._handles.handle(job_id, created=created) for job_id, created in inserted]
+
+    def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not self.can_write:
             raise TransactionError(
                 "this connection must be awaited: `await embedq.aenqueue(…)`; or hand its synchronous side to a "
                 "function, `await session.run_sync(work)`, and open the transaction block in there"
             )
-        return self._add(rows)
+        return self._write(function, *args, **kwargs)
 
-    async def aadd(self, rows: Sequence[NewJob]) -> list[JobHandle]:
-        if not foreign.is_asynchronous(self._target):
-            return self.add(rows)
-        added: list[JobHandle] = await self._target.run_sync(lambda _: self._add(rows))
-        return added
-
-    def _add(self, rows: Sequence[NewJob]) -> list[JobHandle]:
-        inserted = self.write(jobs.insert_all, rows, retention=self.engine.settings.retention)
-        return [self._handles.handle(job_id, created=created) for job_id, created in inserted]
-
-    def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def _write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         transaction = self._database.foreign(foreign.lend(self._target))
         result = function(transaction, *args, **kwargs)
         transaction.announce()

@@ -189,6 +189,19 @@ def test_a_key_leads_to_the_first_job(app: embedq.EmbedQ) -> None:
     assert (held, held.created) == (earlier, False)
 
 
+def test_an_error_after_the_commit_is_raised_and_holds_up_no_other_job(app: embedq.EmbedQ, session: Session) -> None:
+    with app.on_commit(session):
+        app._control.handle(7).then(note, "of nothing")
+        kept = app.enqueue(note, "kept")
+    with pytest.raises(embedq.JobNotFoundError):
+        session.commit()
+    assert kept.state is JobState.READY
+    with app.on_commit(session):
+        app.enqueue(note, "the session goes on")
+    session.commit()
+    assert words(app) == ["kept", "the session goes on"]
+
+
 def test_what_cannot_be_written_is_named_in_the_log_and_raised(
     app: embedq.EmbedQ, caplog: pytest.LogCaptureFixture
 ) -> None:

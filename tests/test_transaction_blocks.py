@@ -15,7 +15,7 @@ import aiosqlite
 import psycopg
 import pytest
 import sqlalchemy
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
@@ -267,8 +267,13 @@ def test_an_asynchronous_session_takes_jobs_by_aenqueue_or_through_its_synchrono
             with app.transaction(connection):
                 await app.aenqueue(send, "h")
             await connection.commit()
+        scoped = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
+        with app.transaction(scoped):
+            await app.aenqueue(send, "i")
+        await scoped.commit()
+        await scoped.remove()
         await engine.dispose()
 
     asyncio.run(main())
-    assert words(app) == list("abdefgh")
+    assert words(app) == list("abdefghi")
     app.close()
