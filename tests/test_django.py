@@ -334,8 +334,10 @@ def test_jobs_in_another_database_wait_for_the_commit_of_the_transaction_that_th
     assert wrote.split() == ["0", "ready"]
 
 
-def test_a_test_run_in_memory_has_a_file_of_its_own_for_jobs(site: Site) -> None:
-    site.database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.file)}
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_test_run_has_a_file_of_its_own_for_jobs_that_cannot_be_in_its_database(apart: bool, site: Site) -> None:
+    if apart:
+        site.embedq = {"url": f"sqlite:///{site.file}"}
     wrote = site.script(
         "import embedq",
         "from django.db import transaction",

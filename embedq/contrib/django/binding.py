@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core import mail
 from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
@@ -95,10 +95,10 @@ def _what_was_bound(project: ProjectSettings, app: EmbedQ) -> Bound | None:
         return None
     here = database_url(alias)
     atomic = project.atomic
-    if here is None:
-        # The test run's own file: to hold jobs back until a commit that no TestCase ever makes would be no help there.
+    if _scratch is not None and scheme_of(url) == "sqlite" and sqlite_path(url).parent == Path(_scratch.name):
+        # To hold jobs back until a commit that no TestCase ever makes would be no help there.
         atomic = "at_once"
-    elif atomic == "join" and not _same_place(url, Settings.gather({"url": here}, {}).url):
+    elif atomic == "join" and (here is None or not _same_place(url, Settings.gather({"url": here}, {}).url)):
         atomic = "on_commit"
     return Bound(url=url, alias=alias, name=database_name(alias), atomic=atomic)
 
@@ -116,9 +116,15 @@ def location(project: ProjectSettings) -> str | Path:
         ConfigurationError: there is none that can hold them.
     """
     global _scratch
-    found = project.url or database_url(project.database)
+    if not testing():
+        found = project.url or database_url(project.database)
+    elif project.url is None:
+        found = database_url(project.database)
+    else:
+        # Django makes no test database of it, and tests must not touch the real one.
+        found = None
     if found is None and testing():
-        # Only its own connection sees a database in memory.
+        # A file of the test run's own. Where Django's database is in memory, nobody but its own connection sees that.
         _scratch = _scratch or tempfile.TemporaryDirectory(prefix="embedq-tests-", ignore_cleanup_errors=True)
         found = Path(_scratch.name) / "jobs.db"
     if found is None:
@@ -131,7 +137,7 @@ def location(project: ProjectSettings) -> str | Path:
 
 def testing() -> bool:
     """Whether Django's test environment is set up, as it is by its runner and by pytest-django."""
-    return hasattr(mail, "outbox")
+    return hasattr(sys.modules.get("django.core.mail"), "outbox")
 
 
 def connect() -> None:
