@@ -279,6 +279,30 @@ def test_a_wsgi_or_asgi_application_starts_the_workers_unless_it_should_not(migr
     assert wrote.split() == ["False", "True", "True"]
 
 
+def test_a_site_starts_without_its_database_and_its_workers_as_soon_as_they_can(site: Site) -> None:
+    missing = site.file.parent / "not mounted yet"
+    site.database["NAME"] = str(missing / "site.sqlite3")
+    wrote = site.run(
+        "-c",
+        "\n".join(
+            (
+                "import os, embedq",
+                "from embedq.contrib.django import binding",
+                "from django.core.wsgi import get_wsgi_application",
+                "from tests.support import eventually",
+                "binding.AGAIN_SECONDS = 0.05",
+                "get_wsgi_application()",
+                "print(embedq.default_app().started)",
+                f"os.mkdir({str(missing)!r})",
+                "if os.fork(): os.wait()",
+                "eventually(lambda: embedq.default_app().started)",
+                "print('started')",
+            )
+        ),
+    )
+    assert [line for line in wrote.splitlines() if line in ("False", "started")] == ["False", "started", "started"]
+
+
 def test_setting_django_up_starts_and_connects_nothing(site: Site) -> None:
     site.script("import threading", "assert threading.active_count() == 1")
     assert not site.file.exists()

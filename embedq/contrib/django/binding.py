@@ -245,10 +245,18 @@ def _start_in_a_server() -> None:
     except StorageError as error:
         # The site may well do without its jobs for a moment, and Django itself starts without its database.
         logger.error("no jobs run here yet, and it is tried again every %g s: %s", AGAIN_SECONDS, error)
-        threading.Thread(target=_keep_trying, name="embedq-start", daemon=True).start()
+        _keep_trying()
+        if hasattr(os, "register_at_fork"):
+            # Threads do not come along into the workers of a server that forks.
+            os.register_at_fork(after_in_child=_keep_trying)
 
 
 def _keep_trying() -> None:
+    if not default_app().started:
+        threading.Thread(target=_try_until_started, name="embedq-start", daemon=True).start()
+
+
+def _try_until_started() -> None:
     never = threading.Event()
     while not never.wait(AGAIN_SECONDS):
         try:
