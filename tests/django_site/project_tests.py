@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import override_settings
 from django.utils import timezone
+from tenacity import wait_none
 
 import embedq
 from embedq import EmbedQ, JobNotFoundError, JobState
@@ -22,6 +23,7 @@ from embedq.contrib.django.framework import (
     task_started,
 )
 from embedq.contrib.django.surroundings import project_surroundings
+from embedq.contrib.django.tasks import job_of
 from tests.django_site.shop import jobs, tasks
 from tests.django_site.shop.models import Order
 from tests.support import eventually
@@ -212,6 +214,25 @@ def test_a_task_is_retried_when_it_is_told_to(workers: EmbedQ) -> None:
     assert result.started_at < result.last_attempted_at
 
 
+@tasks.task(retry=embedq.Retry(attempts=2, wait=wait_none()), tags=["twice"])
+def fails_twice() -> None:
+    raise ConnectionError
+
+
+def test_the_decorator_takes_what_embedqs_own_does(workers: EmbedQ) -> None:
+    result = ended(fails_twice.enqueue())
+    assert (result.status, result.attempts, len(result.errors)) == (FAILED, 2, 2)
+    [job] = workers.jobs(tag="twice")
+    assert job.attempt == 2
+
+
+def test_a_task_can_be_a_recurring_job(workers: EmbedQ) -> None:
+    embedq.recurring("sums", "@daily", job_of(tasks.add.using(queue_name="mail")), 1, b=2)
+    assert embedq.trigger_recurring("sums").result(10) == 3
+    assert [job.queue for job in workers.jobs(schedule="sums")] == ["mail"]
+    embedq.remove_recurring("sums")
+
+
 def test_using_changes_queue_priority_time_and_backend() -> None:
     tomorrow = timezone.now() + timedelta(days=1)
     result = tasks.add.using(run_after=tomorrow, priority=7, queue_name="mail").enqueue(1)
@@ -277,6 +298,31 @@ def test_the_signals_are_sent_and_a_broken_receiver_harms_nothing(workers: Embed
     finally:
         for signal in (task_enqueued, task_started, task_finished):
             signal.disconnect(hear)
+
+
+def test_a_task_that_outruns_its_timeout_has_failed_and_says_so(workers: EmbedQ) -> None:
+    finished: list[str] = []
+
+    def hear(task_result: Any, **_: Any) -> None:
+        finished.append(task_result.errors[-1].exception_class_path)
+
+    task_finished.connect(hear)
+    try:
+        results = [ended(task.enqueue()) for task in (tasks.linger, tasks.alinger)]
+    finally:
+        task_finished.disconnect(hear)
+    assert [result.status for result in results] == [FAILED, FAILED]
+    assert [result.errors[0].exception_class for result in results] == [TimeoutError, TimeoutError]
+    assert finished == ["builtins.TimeoutError"] * 2
+
+
+@override_settings(USE_TZ=False, TIME_ZONE="America/New_York")
+def test_without_time_zones_times_are_naive_and_the_projects() -> None:
+    tomorrow = datetime.now().replace(microsecond=0) + timedelta(days=1)  # noqa: DTZ005
+    result = tasks.add.using(run_after=tomorrow).enqueue(1)
+    again = tasks.add.get_result(result.id)
+    assert again.task.run_after == tomorrow
+    assert abs(again.enqueued_at - result.enqueued_at) < timedelta(seconds=60)
 
 
 def test_a_cancelled_task_has_failed() -> None:

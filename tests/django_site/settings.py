@@ -31,6 +31,7 @@ TASKS = {
         "BACKEND": "embedq.contrib.django.tasks.EmbedQBackend",
         "OPTIONS": {"timeout": 60, "retry": embedq.Retry(attempts=3, wait=wait_none())},
     },
+    "hasty": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend", "OPTIONS": {"timeout": 0.2}},
     "other": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend"},
 }
 if DATABASES["default"]["ENGINE"].endswith("mysql"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from importlib import import_module
 from typing import Any
 
@@ -51,3 +53,15 @@ def stubborn(context: Any) -> int:
     if context.attempt < 3:
         raise ConnectionError(f"attempt {context.attempt}")
     return int(context.attempt)
+
+
+@task(backend="hasty")
+def linger() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+@task(backend="hasty", takes_context=True)
+async def alinger(context: Any) -> None:
+    assert context.attempt == 1
+    await asyncio.sleep(60)
