@@ -1,11 +1,10 @@
 """The one thread that claims jobs and records outcomes; everybody else is spared the database.
 
 A *turn* is one transaction: outcomes go in, claims come out. How much it claims follows from what is free: a job for
-each idle worker, and beyond that about as many as the workers got through in the last moments (`HORIZON_SECONDS`), so
-that short jobs come in batches of a thousand and long ones never wait here while another process has time for them.
+each idle worker, and beyond that about as many as the workers got through in the last moments (`pace`).
 
 Between turns it sleeps until the next due time, a wake-up from this process (an enqueue, an outcome), or the next look
-at whether another process has written, every `poll` seconds.
+at whether another process has written (`lookout`).
 
 When the database fails the outcomes are kept and the turn is tried again, for as long as it takes (promise G9). When it
 cannot be known whether a turn was written, the two compare notes first (`holdings`); when something in a turn cannot be
@@ -27,7 +26,7 @@ from embedq.errors import StorageError, StorageUncertainError
 from embedq.job import JobState
 from embedq.liveness import RunningNotes
 from embedq.storage import claims, inspect
-from embedq.storage.base import ChangeWatch, Database, Listener, Transaction
+from embedq.storage.base import Database, Transaction
 from embedq.storage.claims import APART, EXECUTORS, Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
@@ -35,7 +34,10 @@ from embedq.worker import salvage
 from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
 from embedq.worker.holdings import Holdings
+from embedq.worker.lookout import Lookout
+from embedq.worker.needs import Needs
 from embedq.worker.notes import Batch, Notes
+from embedq.worker.pace import Pace
 from embedq.worker.pool import WorkerPool
 from embedq.worker.process_pool import ProcessPool
 from embedq.worker.quarantine import Quarantine
@@ -45,9 +47,6 @@ from embedq.worker.runs import Run, Watchdog
 
 logger = logging.getLogger("embedq")
 
-# How much work may lie in the buffer, as time, and the most jobs that may.
-HORIZON_SECONDS = 0.04
-BUFFER_LIMIT = 2000
 # Outcomes that come close together share a transaction.
 LINGER_SECONDS = 0.002
 # Buffered jobs are given back when no worker has become free for this long.
@@ -55,10 +54,6 @@ STALE_SECONDS = 0.25
 # How often log lines, progress and the needs of parked jobs are looked after.
 CHORES_SECONDS = 0.5
 LONGEST_BACKOFF = 5.0
-# A write is told of when it reaches the log, and can be read when it has been flushed: milliseconds later, or many. So
-# looking goes on for a while, soon at first, then every `poll` seconds.
-FIRST_LOOK_SECONDS = 0.001
-SETTLING_SECONDS = 0.25
 
 
 class Dispatcher:
@@ -103,8 +98,7 @@ class Dispatcher:
         self._asleep = False
         self._lingering = False
         self._thread: threading.Thread | None = None
-        self._watch: ChangeWatch | None = None
-        self._listener: Listener | None = None
+        self._lookout = Lookout(database, poll=settings.poll, wake=self._wake.call)
         self._claiming = True
         self._closing = False
 
@@ -115,31 +109,21 @@ class Dispatcher:
         self._holdings = Holdings(database=database, clock=clock, settings=settings, server_id=server_id)
         # Claims that were taken from this process, and whose runs are still to be interrupted.
         self._taken: set[tuple[int, int]] = set()
-        # What this process seemed to have, and what of that it has not after all; see `_look_after_parked`.
-        self._offered: set[str] = set()
-        self._unmet: set[str] = set()
-        self._known_needs: tuple[str, ...] = ()
+        self._needs = Needs()
         self._quarantine = Quarantine()
 
         # The executors for which jobs may be ready, and when the next job is due.
         self._more = set(EXECUTORS)
         self._next_due: float = math.inf
-        self._rate = 0.0
-        # How many jobs may lie in the buffer beyond those for idle workers, and at how many it is filled up again.
-        self._prefetch = self._low_water = 0
-        self._turned_at = self._looked_at = self._chores_at = self._progressed_at = 0.0
-        self._told_at = 0.0
-        self._look_soon = FIRST_LOOK_SECONDS
+        self._pace = Pace()
+        self._turned_at = self._chores_at = self._progressed_at = 0.0
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the workers and the thread."""
         self._pool.start()
-        self._watch = self._database.watch()
-        # Read once before listening: the write-ahead log is there from then on.
-        self._watch.changed()
-        self._listener = self._database.listen(self._changed, rest=self._settings.poll)
+        self._lookout.open()
         self._thread = threading.Thread(target=self._loop, name="embedq-dispatcher", daemon=True)
         self._thread.start()
 
@@ -173,13 +157,6 @@ class Dispatcher:
         self._processes.stop(timeout)
         return True
 
-    def _changed(self) -> None:
-        """Somebody has written; called in the listener's thread."""
-        self._told_at = time.monotonic()
-        self._look_soon = FIRST_LOOK_SECONDS
-        self._looked_at = 0.0
-        self._wake.call()
-
     # -- what others say -----------------------------------------------------------------------------------------------
 
     def notify(self, run_at: int) -> None:
@@ -193,7 +170,7 @@ class Dispatcher:
 
     def look_again(self) -> None:
         """Something changed that may matter here: a rescue, a new task."""
-        self._unmet.clear()
+        self._needs.try_again()
         self._chores_at = 0.0
         self._more.update(EXECUTORS)
         self._wake.call()
@@ -201,7 +178,7 @@ class Dispatcher:
     def report(self, outcome: Outcome) -> None:
         """Take an outcome from a worker."""
         self._outcomes.append(outcome)
-        if self._asleep and len(self._pool.buffer) <= self._low_water and (self._more or not self._lingering):
+        if self._asleep and len(self._pool.buffer) <= self._pace.low_water and (self._more or not self._lingering):
             self._wake.call()
 
     def overdue(self, run: Run) -> None:
@@ -285,19 +262,7 @@ class Dispatcher:
             if pause > 0:
                 self._wake.sleep(pause)
             self._asleep = self._lingering = False
-        if self._listener is not None:
-            self._listener.close()
-        if self._watch is not None:
-            self._watch.close()
-
-    @property
-    def _look_seconds(self) -> float:
-        """How often to ask whether another process has written."""
-        if self._listener is None or not self._listener.works:
-            return self._settings.poll
-        if time.monotonic() - self._told_at < SETTLING_SECONDS:
-            return min(self._look_soon, self._settings.poll)
-        return CHORES_SECONDS
+        self._lookout.close()
 
     def _pause(self) -> float:
         """How long there is nothing to do, in seconds."""
@@ -308,7 +273,7 @@ class Dispatcher:
         if self._outcomes or self._unwritten:
             self._lingering = True
             return self._turned_at + LINGER_SECONDS - now
-        until_poll = self._looked_at + self._look_seconds - now
+        until_poll = self._lookout.due_at - now
         if self._next_due != math.inf and any(self._limits().values()):
             until_poll = min(until_poll, (self._next_due - self._clock.now()) / SECOND)
         if self._quarantine.closed:
@@ -318,14 +283,10 @@ class Dispatcher:
     def _look(self) -> None:
         """See whether another process has written, and look after small things now and then."""
         now = time.monotonic()
-        watch = self._watch
-        if watch is None or now - self._looked_at < self._look_seconds:
+        if not self._lookout.due(now):
             return
-        self._looked_at = now
-        self._look_soon *= 2
-        if watch.changed():
-            self._look_soon = self._settings.poll
-            waiting = watch.read(inspect.waiting, self._server_id(), self._settings.queues)
+        if (news := self._lookout.news()) is not None:
+            waiting = news.read(inspect.waiting, self._server_id(), self._settings.queues)
             if waiting.ready:
                 self._more.update(EXECUTORS)
             self._quarantine.waiting = waiting.suspect
@@ -334,18 +295,12 @@ class Dispatcher:
                 self._cancel(job_id, claim)
         if now - self._chores_at >= CHORES_SECONDS:
             self._chores_at = now
-            self._look_after_parked(watch)
+            # Parked jobs whose need this process can meet are claimed like ready ones.
+            self._needs.look(self._lookout.watch.read(inspect.parked_needs), self._resolver.has)
+            if self._needs.known:
+                self._more.update(EXECUTORS)
         if self._pool.buffer and now - self._progressed_at > STALE_SECONDS:
             self._give_back()
-
-    def _look_after_parked(self, watch: ChangeWatch) -> None:
-        """Parked jobs whose need this process can meet are claimed like ready ones."""
-        waiting = watch.read(inspect.parked_needs)
-        known = tuple(needs for needs in waiting if needs not in self._unmet and self._resolver.has(needs))
-        self._known_needs = known
-        self._offered.update(known)
-        if known:
-            self._more.update(EXECUTORS)
 
     def _cancel(self, job_id: int, claim: int) -> None:
         withdrawn = self._pool.withdraw(job_id, claim)
@@ -389,7 +344,7 @@ class Dispatcher:
         if not self._claiming or self._quarantine.closed:
             return {}
         waiting = len(self._pool.buffer)
-        threads = self._pool.idle + self._prefetch - waiting if waiting <= self._low_water else 0
+        threads = self._pool.idle + self._pace.prefetch - waiting if waiting <= self._pace.low_water else 0
         return {"thread": max(0, threads), "async": max(0, self._async.room), "process": self._processes.room}
 
     def _wanted(self) -> dict[str, int]:
@@ -459,7 +414,7 @@ class Dispatcher:
             server_id=self._server_id(),
             limits=wanted,
             queues=self._settings.queues,
-            known_needs=self._known_needs,
+            known_needs=self._needs.known,
         )
 
     def _request_for_suspect(self) -> Request | None:
@@ -478,7 +433,8 @@ class Dispatcher:
     def _after(self, outcomes: list[Outcome], finished: Finished, claim: Claim | None) -> None:
         now = time.monotonic()
         if outcomes:
-            self._measure(len(outcomes), now)
+            self._pace.measure(len(outcomes), now - self._turned_at)
+            self._progressed_at = now
             self._settle(outcomes, finished)
         self._turned_at = now
         if finished.woken:
@@ -491,15 +447,6 @@ class Dispatcher:
             self._next_due = min(self._next_due, claim.next_due)
         self._start(claim.jobs)
 
-    def _measure(self, count: int, now: float) -> None:
-        """Jobs per second of late. Idle time is left out: it says nothing about how fast the workers are."""
-        elapsed = min(max(now - self._turned_at, 1e-4), 1.0)
-        weight = min(1.0, elapsed / HORIZON_SECONDS + 0.2)
-        self._rate += (count / elapsed - self._rate) * weight
-        self._prefetch = min(BUFFER_LIMIT, int(self._rate * HORIZON_SECONDS))
-        self._low_water = self._prefetch // 2
-        self._progressed_at = now
-
     def _settle(self, outcomes: list[Outcome], finished: Finished) -> None:
         self._holdings.drop(outcomes)
         if self._quarantine.ended(outcomes):
@@ -511,10 +458,7 @@ class Dispatcher:
             )  # fmt: skip
         for outcome in outcomes:
             if outcome.state is JobState.PARKED and outcome.needs is not None:
-                # What is lacking now may be imported in a moment; only what was tried in vain is not tried again.
-                if outcome.needs in self._offered:
-                    self._unmet.add(outcome.needs)
-                self._known_needs = tuple(needs for needs in self._known_needs if needs != outcome.needs)
+                self._needs.lacks(outcome.needs)
         log_outcomes(outcomes if not finished.refused else [out for out in outcomes if out not in finished.refused])
         self._ended(finished.ended)
 
