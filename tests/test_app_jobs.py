@@ -111,7 +111,7 @@ def test_a_continuation_may_have_options_of_its_own_and_lambdas(app: EmbedQ) -> 
 def test_the_result_of_a_parent_that_left_none_is_told_to_the_child(app: EmbedQ) -> None:
     app.start()
     dead = app.options(retry=NO_RETRY).enqueue(fail)
-    child = dead.then(app.options(retry=NO_RETRY).task(add), PARENT_RESULT, 1, on="failure")
+    child = dead.then(app.options(retry=NO_RETRY).task(add), PARENT_RESULT, 1, on="finished")
     with pytest.raises(embedq.JobDeadError, match=rf"the parent job {dead.id} left no result: it is dead"):
         child.result(10)
 

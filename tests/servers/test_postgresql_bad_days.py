@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -210,12 +211,16 @@ def refused_by_the_standby(standby: PostgreSQLCluster, counting: Counting) -> No
 # -- limits of the role, and of the server -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
-def test_a_timeout_of_the_role_is_an_error_for_enqueue_and_a_pause_for_a_worker(
-    cluster: PostgreSQLCluster, schema: str, limit: str
+@pytest.mark.parametrize("where", ["role", "url"])
+def test_a_timeout_is_an_error_for_enqueue_and_a_pause_for_a_worker(
+    cluster: PostgreSQLCluster, schema: str, where: str
 ) -> None:
-    cluster.execute(f"ALTER ROLE app SET {limit} = '50ms'")
-    with embedq.EmbedQ(cluster.url_for("app", schema=schema), sigterm=False) as app:
+    url = cluster.url_for("app", schema=schema)
+    if where == "role":
+        cluster.execute("ALTER ROLE app SET statement_timeout = '50ms'")
+    else:
+        url += f"&options={quote('-c lock_timeout=50ms')}"
+    with embedq.EmbedQ(url, sigterm=False) as app:
         counting = Counting(app)
         job = app.enqueue(counting.wait)
         counting.started(job)
