@@ -9,44 +9,52 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.jobs import NOTED, noop
-from benchmarks.limits import HandOff, PlainTable
 from benchmarks.measures.latency import once
-from benchmarks.tools import PATIENCE_SECONDS, connected, new_app
+from benchmarks.places import open_place
+from benchmarks.tools import PATIENCE_SECONDS, connected
 
 # After its start a process still has a few things to do: leadership, the first pruning.
 LONGEST_SETTLE_SECONDS = 1.5
 
 
-def work(folder: str, durability: str, expected: str) -> list[float]:
+def work(url: str, durability: str, expected: str) -> list[float]:
     """Run the jobs that another process enqueues; their latencies, in seconds."""
-    with new_app(Path(folder), durability):
+    with open_place(url).app(durability):
         ready()
         return [NOTED.get(timeout=PATIENCE_SECONDS) for _ in range(int(expected))]
 
 
-def enqueue(folder: str, durability: str, count: str) -> list[float]:
+def enqueue(url: str, durability: str, count: str) -> list[float]:
     """Enqueue one by one; how long each took, in seconds."""
-    with connected(new_app(Path(folder), durability)) as app:
+    with connected(open_place(url).app(durability)) as app:
         app.enqueue(noop)
         ready()
         return [_seconds(lambda: app.enqueue(noop)) for _ in range(int(count))]
 
 
-def enqueue_plain(folder: str, durability: str, count: str) -> list[float]:
+def enqueue_plain(url: str, durability: str, count: str) -> list[float]:
     """The same with a plain loop."""
-    with PlainTable(Path(folder) / "plain.db", durability, busy_timeout=30) as table:
+    with open_place(url).plain(durability) as table:
         table.insert_one()
         ready()
         return [_seconds(table.insert_one) for _ in range(int(count))]
 
 
-def idle(folder: str, seconds: str) -> dict[str, float]:
+def drain(url: str, workers: str) -> None:
+    """Help to get through what waits, until told to end."""
+    app = open_place(url).app("full", workers=int(workers)).connect()
+    ready()
+    app.start()
+    sys.stdin.readline()
+    app.stop()
+
+
+def idle(url: str, seconds: str) -> dict[str, float]:
     """Do nothing; the CPU time that took."""
-    with new_app(Path(folder), "full") as app:
+    with open_place(url).app("full") as app:
         app.enqueue(noop).wait(PATIENCE_SECONDS)
         time.sleep(min(LONGEST_SETTLE_SECONDS, float(seconds)))
         ready()
@@ -55,11 +63,11 @@ def idle(folder: str, seconds: str) -> dict[str, float]:
         return {"cpu": time.process_time() - cpu, "elapsed": time.monotonic() - began}
 
 
-def wake(folder: str, seconds: str, times: str) -> dict[str, list[float]]:
+def wake(url: str, seconds: str, times: str) -> dict[str, list[float]]:
     """Rest, then send one job; by turns through embedq and through the bare hand-off."""
     own, bares = [], []
-    bare = HandOff(Path(folder) / "plain.db", "full")
-    with new_app(Path(folder), "full") as app:
+    bare = open_place(url).hand_off("full")
+    with open_place(url).app("full") as app:
         for _ in range(20):
             once(app)
             bare.once()
@@ -89,6 +97,7 @@ CHILDREN: dict[str, Callable[..., Any]] = {
     "work": work,
     "enqueue": enqueue,
     "enqueue-plain": enqueue_plain,
+    "drain": drain,
     "idle": idle,
     "wake": wake,
 }

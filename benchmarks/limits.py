@@ -1,70 +1,78 @@
-"""The limits: what a plain `sqlite3` loop reaches, with nothing of a scheduler around it.
+"""The limits: what a plain loop over the driver reaches, with nothing of a scheduler around it.
 
-Each is one thread on a file of its own beside embedq's, in WAL mode, with the same `synchronous` (FULL or NORMAL) and
-the same `wal_autocheckpoint` as embedq sets. The table is lean: what a queue cannot do without, no constraint but
-the primary key, and one partial index on the ready rows in the order in which they are claimed. Nothing is computed,
-serialised or checked in the loop, and every statement is the fastest of those that were tried.
+Each is one thread with one connection and a table of its own beside embedq's tables, as durable as they are. The table
+is lean: what a queue cannot do without, no constraint but the primary key, and one index on the ready rows in the order
+in which they are claimed. Nothing is computed, serialised or checked in the loop, and every statement is the fastest of
+those that were tried; they are in `places`, one file a database.
 
 - **one insert a transaction** (`insert_each`): an INSERT in autocommit, which is one transaction. As three statements,
-  BEGIN IMMEDIATE, INSERT and COMMIT, it is a little slower; that is measured too (`insert_each` with `begin`).
-- **batched insert** (`insert_batched`): `executemany`, 1,000 rows a transaction.
+  BEGIN, INSERT and COMMIT, it is slower; that is measured too (`insert_each` with `begin`).
+- **batched insert** (`insert_batched`): 1,000 rows a transaction.
 - **batched three writes** (`three_writes`): every job gets its three row writes. 1,000 rows are inserted in one
-  transaction; then, until none is left, 1,000 are claimed in one transaction (UPDATE … RETURNING on the oldest ready
-  rows) and finished in another (`executemany` of an UPDATE by id). No job is run.
+  transaction; then, until none is left, the oldest 1,000 are claimed in one transaction and finished in another. No job
+  is run.
 - **the same with ten threads behind it** (`three_writes` with a `Crew`): each claimed row also goes through a
   `queue.SimpleQueue` to one of ten threads that call a function that does nothing, and back through another.
-- **bare hand-off** (`HandOff`): INSERT in a transaction, claim in a transaction (UPDATE … RETURNING), both by the
-  caller's own thread, then a lock is released on which a worker thread sleeps. Measured from before the INSERT to the
-  worker's first line. The finishing write comes after the measured time.
+- **bare hand-off** (`Way`): INSERT in a transaction, claim in a transaction, both by the caller's own thread, then a
+  lock is released on which a worker thread sleeps (`HandOff`). On PostgreSQL: INSERT, NOTIFY, and the worker thread,
+  which listens, claims. Measured from before the INSERT to the worker's first line. The finishing write comes after
+  the measured time.
 - **bare timer** (`Timer`): a thread sleeps until a due time, claims one row in a transaction, and hands over as above.
 """
 
 from __future__ import annotations
 
 import queue
-import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 BATCH = 1000
 NAME = "benchmarks.noop"
 PAYLOAD = "[[],{}]"
 
-SCHEMA = """
-CREATE TABLE jobs (id INTEGER PRIMARY KEY, state TEXT, queue TEXT, priority INTEGER, name TEXT, payload TEXT,
-    created_at INTEGER, run_at INTEGER, started_at INTEGER, finished_at INTEGER);
-CREATE INDEX jobs_ready ON jobs (queue, priority DESC, id) WHERE state = 'ready';
-"""
-INSERT = """INSERT INTO jobs (state, queue, priority, name, payload, created_at, run_at)
-    VALUES ('ready', 'default', 0, ?, ?, ?, ?)"""
-CLAIM = """UPDATE jobs SET state = 'running', started_at = ? WHERE id IN (
-    SELECT id FROM jobs WHERE state = 'ready' AND queue = 'default' ORDER BY priority DESC, id LIMIT ?)
-    RETURNING id, name, payload"""
-FINISH = "UPDATE jobs SET state = 'succeeded', finished_at = ? WHERE id = ?"
-
 ClaimedRow = tuple[int, str, str]
 
 
-class PlainTable:
+class PlainTable(ABC):
     """The lean table, and the loops over it. Owned by the thread that made it."""
 
-    def __init__(self, path: Path, durability: str, *, busy_timeout: float = 5.0) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout)
-        execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL")
-        execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
-        execute("PRAGMA wal_autocheckpoint = 4000")
-        if not execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
-            self._connection.executescript(SCHEMA)
+    @abstractmethod
+    def begin(self) -> None:
+        """Open a transaction. Without it each statement is one."""
 
+    @abstractmethod
+    def commit(self) -> None:
+        """End it."""
+
+    @abstractmethod
+    def insert_one(self) -> None:
+        """Insert one job."""
+
+    @abstractmethod
+    def insert(self, count: int) -> None:
+        """Insert jobs in a batch, inside a transaction."""
+
+    @abstractmethod
+    def claim(self, limit: int) -> list[ClaimedRow]:
+        """Claim the oldest ready jobs, inside a transaction."""
+
+    @abstractmethod
+    def finish(self, job_ids: Sequence[int]) -> None:
+        """Finish jobs in a batch, inside a transaction."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+
+    def claim_one(self) -> ClaimedRow:
+        """Claim the oldest ready job in a transaction of its own."""
+        [row] = self.claim(1)
+        return row
 
     def __enter__(self) -> Self:
         return self
@@ -74,45 +82,23 @@ class PlainTable:
     ) -> None:
         self.close()
 
-    # -- one transaction each ------------------------------------------------------------------------------------------
-
     def insert_each(self, count: int, *, begin: bool = False) -> None:
         """Insert jobs, a transaction for each; with `begin`, an explicit one."""
-        execute, now = self._connection.execute, _now()
         if not begin:
             for _ in range(count):
-                execute(INSERT, (NAME, PAYLOAD, now, now))
+                self.insert_one()
             return
         for _ in range(count):
-            execute("BEGIN IMMEDIATE")
-            execute(INSERT, (NAME, PAYLOAD, now, now))
-            execute("COMMIT")
-
-    def insert_one(self) -> None:
-        """Insert one job in a transaction of its own."""
-        now = _now()
-        self._connection.execute(INSERT, (NAME, PAYLOAD, now, now))
-
-    def claim_one(self) -> ClaimedRow:
-        """Claim the oldest ready job in a transaction of its own."""
-        [row] = self._connection.execute(CLAIM, (_now(), 1)).fetchall()
-        claimed: ClaimedRow = row
-        return claimed
-
-    def finish_one(self, job_id: int) -> None:
-        """Finish one job in a transaction of its own."""
-        self._connection.execute(FINISH, (_now(), job_id))
-
-    # -- batched -------------------------------------------------------------------------------------------------------
+            self.begin()
+            self.insert_one()
+            self.commit()
 
     def insert_batched(self, count: int) -> None:
         """Insert jobs, `BATCH` rows a transaction."""
         for at in range(0, count, BATCH):
-            now = _now()
-            rows = [(NAME, PAYLOAD, now, now)] * min(BATCH, count - at)
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(INSERT, rows)
-            self._connection.execute("COMMIT")
+            self.begin()
+            self.insert(min(BATCH, count - at))
+            self.commit()
 
     def three_writes(self, count: int, crew: Crew | None = None) -> Writes:
         """Insert, claim and finish jobs, `BATCH` rows a transaction; with a crew, its threads run them in between."""
@@ -121,14 +107,13 @@ class PlainTable:
         inserted = time.perf_counter()
         left = count
         while left:
-            self._connection.execute("BEGIN IMMEDIATE")
-            claimed: list[ClaimedRow] = self._connection.execute(CLAIM, (_now(), BATCH)).fetchall()
-            self._connection.execute("COMMIT")
+            self.begin()
+            claimed = self.claim(BATCH)
+            self.commit()
             ids = [row[0] for row in claimed] if crew is None else crew.run(claimed)
-            now = _now()
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(FINISH, [(now, job_id) for job_id in ids])
-            self._connection.execute("COMMIT")
+            self.begin()
+            self.finish(ids)
+            self.commit()
             left -= len(claimed)
         return Writes(jobs=count, inserting=inserted - began, rest=time.perf_counter() - inserted)
 
@@ -218,52 +203,60 @@ class _Sleeper:
         self._thread.join()
 
 
-class HandOff:
+class Way(Protocol):
     """The bare way of one job from the caller to a worker thread."""
-
-    def __init__(self, path: Path, durability: str) -> None:
-        self._table = PlainTable(path, durability)
-        self._worker = _Sleeper()
 
     def once(self) -> float:
         """Send one job along it; return the seconds from before its INSERT to the worker's first line."""
+
+    def close(self) -> None:
+        """End the thread, and close what belongs to it."""
+
+
+class HandOff:
+    """The way by the caller's own claim and a lock. Closes the table with itself."""
+
+    def __init__(self, table: PlainTable) -> None:
+        self._table = table
+        self._worker = _Sleeper()
+
+    def once(self) -> float:
         began = time.monotonic_ns()
         self._table.insert_one()
         row = self._table.claim_one()
         first_line = self._worker.wake()
-        self._table.finish_one(row[0])
+        self._table.finish([row[0]])
         return (first_line - began) / 1e9
 
     def close(self) -> None:
-        """End the thread."""
         self._worker.close()
         self._table.close()
 
 
 class Timer:
-    """Due times, each met by a bare claim and hand-off."""
+    """Due times, each met by a bare claim and hand-off. Closes the table at the end of its run."""
 
-    def __init__(self, path: Path, durability: str) -> None:
-        self._path = path
-        self._durability = durability
+    def __init__(self, table: PlainTable) -> None:
+        self._table = table
 
     def run(self, due: Sequence[float], now: Callable[[], float] = time.time) -> list[float]:
         """Sleep from due time to due time (ascending, seconds since the epoch); return by how much each was late."""
         late = []
         worker = _Sleeper()
-        with PlainTable(self._path, self._durability) as table:
+        with self._table as table:
             table.insert_batched(len(due))
             offset = now() - time.monotonic()
             for moment in due:
                 time.sleep(max(0.0, moment - now()))
                 row = table.claim_one()
                 late.append(worker.wake() / 1e9 + offset - moment)
-                table.finish_one(row[0])
+                table.finish([row[0]])
         worker.close()
         return late
 
 
-def _now() -> int:
+def now_us() -> int:
+    """As the times in the table are."""
     return time.time_ns() // 1000
 
 

@@ -1,6 +1,6 @@
 """Put a run into docs/performance.md: `python -m benchmarks.page figures.json`.
 
-Only what stands between the two markers is written; the rest of the page is by hand.
+Only what stands between the two markers of its kind of database is written; the rest of the page is by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from benchmarks.report import amount, mark_text
 from benchmarks.tools import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def markers(kind: str) -> tuple[str, str]:
+    """Between which the table of a kind of database stands."""
+    return f"<!-- figures of {kind}: begin -->", f"<!-- figures of {kind}: end -->"
 
 
 def table(document: dict[str, Any]) -> str:
@@ -23,10 +27,12 @@ def table(document: dict[str, Any]) -> str:
     loads = [figure["load_average"] for figure in figures]
     marked = [figure for figure in figures if figure["mark"]]
     reached = sum(bool(figure["reached"]) for figure in marked)
+    where = [machine["database"], f"Python {machine['python']}", machine["system"], f"{machine['cores']} cores"]
+    if machine["filesystem"]:
+        where.append(machine["filesystem"])
     lines = [
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, {machine['system']}, {machine['cores']} cores, "
-        f"{machine['filesystem']}; load average {min(loads)} to {max(loads)} while it ran. "
-        f"{reached} of {len(marked)} marks reached.",
+        f"{', '.join(where)}; load average {min(loads)} to {max(loads)} while it ran."
+        f"{f' {reached} of {len(marked)} marks reached.' if marked else ''}",
         "",
         "| figure | measured | limit | ratio | mark | reached |",
         "|---|--:|--:|--:|--:|---|",
@@ -45,9 +51,10 @@ def table(document: dict[str, Any]) -> str:
 
 def publish(document: dict[str, Any], page: Path) -> None:
     """Write the table into the page, between the markers."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{table(document)}\n{END}{after}", encoding="utf-8")
+    begin, end = markers(document["machine"]["kind"])
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n{table(document)}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

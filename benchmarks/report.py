@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sqlite3
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,15 +159,21 @@ def amount(value: float, unit: str) -> str:
     return f"{value:,.{digits}f} {unit}"
 
 
-def machine(folder: Path) -> dict[str, Any]:
-    """Where the figures come from."""
+def machine(kind: str, database: str, folder: Path | None) -> dict[str, Any]:
+    """Where the figures come from.
+
+    Args:
+        kind: of database; `database` says which exactly, for people.
+        folder: where its files are; None if a server knows.
+    """
     return {
         "embedq": __version__,
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        "kind": kind,
+        "database": database,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "filesystem": filesystem(folder),
+        "filesystem": "" if folder is None else filesystem(folder),
         "load_average": load_average(),
     }
 

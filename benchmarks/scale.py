@@ -20,7 +20,10 @@ class Scale:
         delayed_jobs: due at random times between `delayed_from` and `delayed_until` seconds ahead.
         idle_seconds: how long the CPU time of an idle process is added up.
         wake_seconds, wakes: how long it idles before it is woken, and how often.
-        backlog: how many jobs lie waiting, or finished, in the larger case.
+        drain_processes: how many processes drain together, one case after another.
+        load_seconds: how long a process is busy while its connections are counted.
+        backlogs: how many jobs lie waiting, from the case that the others are compared with to the largest; as many as
+            in the largest lie finished in one more.
         backlog_drained: jobs whose cost is measured beside them, a round.
         backlog_enqueued: the same, in each of four turns a round.
         growth_seconds, growth_per_second: the steady load.
@@ -43,8 +46,9 @@ class Scale:
     idle_seconds: float = 20.0
     wake_seconds: float = 10.0
     wakes: int = 3
-    backlog: int = 1_000_000
-    backlog_small: int = 1_000
+    drain_processes: tuple[int, ...] = (1, 2, 4)
+    load_seconds: float = 4.0
+    backlogs: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     backlog_drained: int = 5_000
     backlog_enqueued: int = 250
     starts: int = 7
@@ -70,7 +74,8 @@ QUICK = Scale(
     idle_seconds=3.0,
     wake_seconds=0.7,
     wakes=2,
-    backlog=50_000,
+    load_seconds=1.0,
+    backlogs=(1_000, 50_000),
     backlog_drained=2_000,
     backlog_enqueued=100,
     starts=2,

@@ -1,11 +1,9 @@
-"""What the measures share: apps in fresh folders, taking turns with a limit, percentiles, child processes."""
+"""What the measures share: taking turns with a limit, percentiles, child processes."""
 
 from __future__ import annotations
 
 import gc
-import itertools
 import json
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,23 +14,11 @@ from typing import Any, Literal
 
 import embedq
 from benchmarks.jobs import TALLY
+from benchmarks.places import Place
 
 ROOT = Path(__file__).parent.parent
 # No job of these takes a second; one that takes this long will not come.
 PATIENCE_SECONDS = 60.0
-_numbers = itertools.count(1)
-
-
-def fresh(folder: Path) -> Path:
-    """A new folder in `folder`."""
-    path = folder / str(next(_numbers))
-    path.mkdir()
-    return path
-
-
-def new_app(folder: Path, durability: str, **settings: Any) -> embedq.EmbedQ:
-    """An app on `jobs.db` in `folder`, not yet connected."""
-    return embedq.EmbedQ(f"sqlite:///{folder / 'jobs.db'}", durability=durability, sigterm=False, **settings)
 
 
 @contextmanager
@@ -86,22 +72,25 @@ def median_and_p99(samples: Sequence[float]) -> tuple[float, float]:
 class Recorded:
     """How many jobs' outcomes are durable: the engine adds them up in the transaction that records them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._connection = sqlite3.connect(folder / "jobs.db", isolation_level=None, timeout=5)
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def count(self) -> int:
-        (count,) = self._connection.execute("SELECT coalesce(sum(jobs), 0) FROM embedq_counters").fetchone()
-        assert isinstance(count, int)
-        return count
+        [(count,)] = self._place.ask("SELECT coalesce(sum(jobs), 0) FROM embedq_counters")
+        return int(count)
 
     def wait_for(self, count: int) -> None:
         """Wait until the jobs that `TALLY` expects have run, and then until `count` outcomes are recorded."""
         TALLY.wait(PATIENCE_SECONDS)
-        while self.count() < count:
-            time.sleep(0.001)
+        self.wait_for_others(count, look_seconds=0.001)
 
-    def close(self) -> None:
-        self._connection.close()
+    def wait_for_others(self, count: int, *, look_seconds: float) -> None:
+        """Wait until `count` outcomes are recorded, by whatever process."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.count() < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.count():,} of {count:,} outcomes were recorded in {PATIENCE_SECONDS:g} s")
+            time.sleep(look_seconds)
 
 
 class Child:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.measures import MEASURES
-from benchmarks.page import BEGIN, END, publish
+from benchmarks.measures import MEASURES, possible
+from benchmarks.page import markers, publish
+from benchmarks.places import open_site
 from benchmarks.report import Figure, at_most, machine, ratio_at_least, ratio_at_most
 from benchmarks.scale import Scale
+from tests import mysql_home
+from tests.databases import KINDS, POSTGRESQL
 
 TINY = Scale(
     durabilities=("normal",),
@@ -32,8 +36,9 @@ TINY = Scale(
     idle_seconds=0.2,
     wake_seconds=0.05,
     wakes=1,
-    backlog=200,
-    backlog_small=20,
+    load_seconds=0.2,
+    drain_processes=(1, 2),
+    backlogs=(20, 200),
     backlog_drained=50,
     backlog_enqueued=10,
     starts=1,
@@ -42,19 +47,50 @@ TINY = Scale(
 )
 
 
-@pytest.mark.parametrize("name", MEASURES)
+# On servers: those that do something there that they do not do elsewhere.
+ON_SERVERS = ("drain", "latency", "connections", "idle", "backlog")
+SERVERS = {"postgresql": POSTGRESQL, "mysql": mysql_home.MYSQL}
+
+
+@pytest.mark.parametrize("name", possible("sqlite"))
 def test_a_measure_yields_figures_that_are_positive_and_can_be_told(name: str, tmp_path: Path) -> None:
-    figures = list(MEASURES[name](TINY, tmp_path))
+    with open_site(None, tmp_path) as site:
+        check(name, list(MEASURES[name](TINY, site)))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in SERVERS])
+def test_a_server_is_measured_as_well_and_keeps_nothing_of_it(kind: str, tmp_path: Path) -> None:
+    with open_site(SERVERS[kind], tmp_path) as site:
+        assert site.kind == kind
+        for name in ON_SERVERS:
+            check(name, list(MEASURES[name](TINY, site)))
+            places = site.places
+            site.clear()
+            for place in places:
+                with pytest.raises(Exception, match=r"exist|Unknown database"):
+                    place.ask("SELECT count(*) FROM embedq_jobs")
+                place.close()
+
+
+def check(name: str, figures: list[Figure]) -> None:
     assert figures
     for figure in figures:
         assert figure.measure == name
         assert figure.title
-        assert figure.unit
         assert len(figure.limits) in (0, len(figure.values))
         assert all(limit > 0 for limit in figure.limits)
         # CPU time is counted in steps, so so short an idle time may have cost none.
         assert all(value > 0 or (name == "idle" and figure.unit == "%") for value in figure.values), figure
         json.dumps(figure.as_json())
+
+
+@pytest.mark.parametrize("arguments", [["--database", "oracle://host/x"], ["--only", "connections"]])
+def test_what_cannot_be_measured_is_refused_in_words(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert re.search(
+        "should begin with postgresql:// or|connections cannot be measured on sqlite", capsys.readouterr().err
+    )
 
 
 def test_a_mark_on_the_ratio_looks_at_the_median_of_each_rounds_own() -> None:
@@ -78,11 +114,15 @@ def test_a_run_is_written_into_the_page_between_its_markers(tmp_path: Path) -> N
     )
     told = Figure(measure="x", title="  besides", unit="ms", values=[1.5], load=1.5)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    publish({"machine": machine(tmp_path), "figures": [missed.as_json(), told.as_json()]}, page)
+    (begin, end), (other, _) = markers("postgresql"), markers("mysql")
+    page.write_text(f"before\n{begin}\nold\n{end}\n{other}\nafter\n", encoding="utf-8")
+    publish(
+        {"machine": machine("postgresql", "PostgreSQL 15.2", None), "figures": [missed.as_json(), told.as_json()]}, page
+    )
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
+    assert text.endswith(f"\n{end}\n{other}\nafter\n")
+    assert "PostgreSQL 15.2, Python" in text
     assert "old" not in text
     assert "| drain | 100.0 jobs/s | 1,000 jobs/s | 0.10 | ≥ 0.25 × | **missed** |" in text
     assert "| … besides | 1.50 ms |  |  |  |  |" in text

@@ -1,14 +1,15 @@
-"""One file a measure. A measure is a function of the sizes and an empty folder, and yields its figures."""
+"""One file a measure. A measure is a function of the sizes and of where fresh databases are made; it yields figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 from benchmarks.measures import (
     backlog,
+    connections,
     delayed,
     drain,
+    drain_processes,
     enqueue,
     enqueue_many,
     enqueue_processes,
@@ -16,16 +17,19 @@ from benchmarks.measures import (
     idle,
     latency,
     latency_other_process,
+    memory,
     produce,
     startup,
 )
+from benchmarks.places import Site
 from benchmarks.report import Figure
 from benchmarks.scale import Scale
 
-Measure = Callable[[Scale, Path], Iterator[Figure]]
+Measure = Callable[[Scale, Site], Iterator[Figure]]
 
 MEASURES: Mapping[str, Measure] = {
     drain.NAME: drain.measure,
+    drain_processes.NAME: drain_processes.measure,
     enqueue.NAME: enqueue.measure,
     enqueue.NAME_THREADS: enqueue.measure_threads,
     enqueue_many.NAME: enqueue_many.measure,
@@ -35,7 +39,27 @@ MEASURES: Mapping[str, Measure] = {
     enqueue_processes.NAME: enqueue_processes.measure,
     delayed.NAME: delayed.measure,
     idle.NAME: idle.measure,
+    idle.NAME_WAKE: idle.measure_wake,
+    connections.NAME: connections.measure,
+    memory.NAME: memory.measure,
     backlog.NAME: backlog.measure,
     startup.NAME: startup.measure,
     growth.NAME: growth.measure,
 }
+
+# What a server has and a file has not, and the other way round.
+_ONLY_SERVERS = {connections.NAME}
+_ONLY_FILES = {growth.NAME}
+# What says more of embedq than of the database is measured on SQLite, unless it is asked for.
+_UNASKED = {produce.NAME, enqueue_processes.NAME, delayed.NAME, idle.NAME_WAKE, memory.NAME, startup.NAME}
+
+
+def possible(kind: str) -> list[str]:
+    """The measures that there are for a kind of database."""
+    without = _ONLY_SERVERS if kind == "sqlite" else _ONLY_FILES
+    return [name for name in MEASURES if name not in without]
+
+
+def usual(kind: str) -> list[str]:
+    """Those that are taken when none is named."""
+    return [name for name in possible(kind) if kind == "sqlite" or name not in _UNASKED]

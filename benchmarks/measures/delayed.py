@@ -6,36 +6,35 @@ import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import embedq
 from benchmarks.jobs import NOTED, due
 from benchmarks.limits import Timer
-from benchmarks.report import Figure, Mark, at_most
+from benchmarks.places import Site
+from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import PATIENCE_SECONDS, fresh, median_and_p99, new_app
+from benchmarks.tools import PATIENCE_SECONDS, median_and_p99
 
 NAME = "delayed"
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
     for durability in scale.durabilities:
         limit, own = [], []
         for number in range(scale.rounds):
             # The same moments for both, in seconds from now.
             chance = random.Random(number)
             ahead = sorted(chance.uniform(scale.delayed_from, scale.delayed_until) for _ in range(scale.delayed_jobs))
-            timer = Timer(fresh(folder) / "plain.db", durability)
+            timer = Timer(site.fresh().plain(durability))
             start = time.time()
             limit.append(median_and_p99(timer.run([start + seconds for seconds in ahead])))
-            with new_app(fresh(folder), durability) as app:
+            with site.fresh().app(durability) as app:
                 own.append(median_and_p99(lateness(app, ahead)))
-        marks: list[tuple[str, Mark]] = [("p50", at_most(1.5)), ("p99", at_most(4))]
-        for which, (name, mark) in enumerate(marks):
+        for which, name in enumerate(("p50", "p99")):
             yield Figure(
                 measure=NAME, title=f"lateness of {scale.delayed_jobs} delayed jobs, {name}, {durability}", unit="ms",
                 values=[pair[which] for pair in own], limits=[pair[which] for pair in limit],
-                limit_title="bare timer", mark=mark,
+                limit_title="bare timer", mark=site.marks.get(f"{NAME} {name}"),
             )  # fmt: skip
 
 

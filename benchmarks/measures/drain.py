@@ -9,47 +9,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from benchmarks.jobs import TALLY, noop, unregistered
-from benchmarks.limits import Crew, PlainTable, Writes
-from benchmarks.report import Figure, ratio_at_least
+from benchmarks.limits import Crew, Writes
+from benchmarks.places import Place, Site
+from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import Recorded, fresh, new_app, take_turns
+from benchmarks.tools import Recorded, take_turns
 
 NAME = "drain"
 WORKERS = 10
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
     count = scale.drain_jobs
     for durability in scale.durabilities:
         alone: list[Writes] = []
         behind: list[Writes] = []
 
         def plain(durability: str = durability, writes: list[Writes] = alone) -> float:
-            with PlainTable(fresh(folder) / "plain.db", durability) as table:
+            with site.fresh().plain(durability) as table:
                 writes.append(table.three_writes(count))
             return writes[-1].three_per_second
 
         def crewed(durability: str = durability, writes: list[Writes] = behind) -> float:
             crew = Crew()
-            with PlainTable(fresh(folder) / "plain.db", durability) as table:
+            with site.fresh().plain(durability) as table:
                 writes.append(table.three_writes(count, crew))
             crew.close()
             return writes[-1].three_per_second
 
         def registered(durability: str = durability) -> float:
-            return drain(fresh(folder), durability, count, noop)
+            return drain(site.fresh(), durability, count, noop)
 
         def signed(durability: str = durability) -> float:
-            return drain(fresh(folder), durability, count, unregistered)
+            return drain(site.fresh(), durability, count, unregistered)
 
         limit, with_threads, own, own_signed = take_turns(scale.rounds, plain, crewed, registered, signed)
         title = f"drain {count:,} waiting jobs, 10 workers, {durability}"
         yield Figure(
             measure=NAME, title=title, unit="jobs/s", values=own, limits=limit,
-            limit_title="batched three writes", mark=ratio_at_least(0.25),
+            limit_title="batched three writes", mark=site.marks.get(NAME),
         )  # fmt: skip
         yield Figure(
             measure=NAME, title="  beside the two writes that draining does", unit="jobs/s", values=own,
@@ -65,16 +65,15 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def drain(folder: Path, durability: str, count: int, function: Callable[[], None]) -> float:
+def drain(place: Place, durability: str, count: int, function: Callable[[], None]) -> float:
     """Jobs a second, from the call of `start()` until every outcome is durable."""
-    app = new_app(folder, durability, workers=WORKERS).connect()
+    app = place.app(durability, workers=WORKERS).connect()
     app.enqueue_many(app.call(function) for _ in range(count))
-    recorded = Recorded(folder)
+    recorded = Recorded(place)
     TALLY.expect(count)
     began = time.perf_counter()
     app.start()
     recorded.wait_for(count)
     seconds = time.perf_counter() - began
-    recorded.close()
     app.stop()
     return count / seconds

@@ -7,38 +7,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import embedq
 from benchmarks.jobs import noop, unregistered
 from benchmarks.limits import PlainTable
-from benchmarks.report import Figure, ratio_at_least
+from benchmarks.places import Site
+from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import connected, fresh, new_app, per_second, take_turns
+from benchmarks.tools import connected, per_second, take_turns
 
 NAME = "enqueue"
 NAME_THREADS = "enqueue-threads"
 THREADS = 8
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
     for durability in scale.durabilities:
         # Where no flush is waited for, a turn may have more jobs.
         count = scale.enqueue_slice * (1 if durability == "full" else 5)
-        own_folder = fresh(folder)
-        with (
-            connected(new_app(own_folder, durability)) as app,
-            PlainTable(own_folder / "plain.db", durability) as table,
-        ):
+        place = site.fresh()
+        with connected(place.app(durability)) as app, place.plain(durability) as table:
             enqueue(app, noop, 10)
             enqueue(app, unregistered, 10)
             limit, explicit, own, own_signed = take_turns(scale.enqueue_rounds, *turns(app, table, count))
         yield Figure(
             measure=NAME, title=f"one thread enqueues one by one, {durability}", unit="jobs/s", values=own,
-            limits=limit, limit_title="one insert a transaction", mark=ratio_at_least(0.5),
+            limits=limit, limit_title="one insert a transaction", mark=site.marks.get(NAME),
         )  # fmt: skip
         yield Figure(
-            measure=NAME, title="  beside BEGIN IMMEDIATE, INSERT, COMMIT", unit="jobs/s", values=own,
+            measure=NAME, title="  beside BEGIN, INSERT, COMMIT", unit="jobs/s", values=own,
             limits=explicit, limit_title="one insert in an explicit transaction",
         )  # fmt: skip
         yield Figure(
@@ -57,10 +54,10 @@ def turns(app: embedq.EmbedQ, table: PlainTable, count: int) -> list[Callable[[]
     ]
 
 
-def measure_threads(scale: Scale, folder: Path) -> Iterator[Figure]:
+def measure_threads(scale: Scale, site: Site) -> Iterator[Figure]:
     # Turns of a length at which starting eight threads is a small part.
     count = scale.enqueue_slice * 4
-    with connected(new_app(fresh(folder), "full")) as app:
+    with connected(site.fresh().app("full")) as app:
         enqueue(app, noop, 10)
         one, eight = take_turns(
             max(1, scale.enqueue_rounds // 2),
@@ -69,7 +66,7 @@ def measure_threads(scale: Scale, folder: Path) -> Iterator[Figure]:
         )
     yield Figure(
         measure=NAME_THREADS, title="8 threads enqueue one by one, full", unit="jobs/s", values=eight,
-        limits=one, limit_title="one thread of embedq", mark=ratio_at_least(1.5),
+        limits=one, limit_title="one thread of embedq", mark=site.marks.get(NAME_THREADS),
     )  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import embedq
 from benchmarks.jobs import noop
-from benchmarks.report import Figure, ratio_at_most
+from benchmarks.places import Site
+from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import fresh, new_app
+from embedq.config import sqlite_path
 
 NAME = "growth"
 KEPT = timedelta(seconds=1)
@@ -25,11 +26,11 @@ LOOK_EVERY = 5
 MEGABYTE = 1_000_000
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
-    own_folder = fresh(folder)
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
+    place = site.fresh()
     retention = embedq.Retention(succeeded=KEPT)
-    with new_app(own_folder, "full", retention=retention) as app:
-        sizes = under_load(app, own_folder, scale.growth_seconds, scale.growth_per_second)
+    with place.app("full", retention=retention) as app:
+        sizes = under_load(app, sqlite_path(place.url).parent, scale.growth_seconds, scale.growth_per_second)
     quarter = len(sizes) // 4
     yield Figure(
         measure=NAME,
@@ -38,7 +39,7 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
         values=[max(sizes[-quarter:])],
         limits=[max(sizes[quarter : 2 * quarter])],
         limit_title="the same file in the second quarter of that time",
-        mark=ratio_at_most(1.25),
+        mark=site.marks.get(NAME),
         series=[round(size, 3) for size in sizes],
     )
 

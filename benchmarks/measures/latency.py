@@ -9,41 +9,41 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import embedq
 from benchmarks.jobs import NOTED, stamp
-from benchmarks.limits import HandOff
-from benchmarks.report import Figure, ratio_at_most
+from benchmarks.limits import Way
+from benchmarks.places import Site
+from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import PATIENCE_SECONDS, fresh, median_and_p99, new_app
+from benchmarks.tools import PATIENCE_SECONDS, median_and_p99
 
 NAME = "latency"
 PAUSE = (0.002, 0.006)
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
     for durability in scale.durabilities:
-        own_folder = fresh(folder)
-        bare = HandOff(own_folder / "plain.db", durability)
+        place = site.fresh()
+        bare = place.hand_off(durability)
         own: list[tuple[float, float]] = []
         limit: list[tuple[float, float]] = []
-        with new_app(own_folder, durability) as app:
+        with place.app(durability) as app:
             interleaved(app, bare, 20)
             for _ in range(scale.rounds):
                 ours, bares = interleaved(app, bare, scale.latency_samples)
                 own.append(median_and_p99(ours))
                 limit.append(median_and_p99(bares))
         bare.close()
-        for which, (name, mark) in enumerate([("p50", ratio_at_most(2)), ("p99", ratio_at_most(4))]):
+        for which, name in enumerate(("p50", "p99")):
             yield Figure(
                 measure=NAME, title=f"enqueue to first line, idle, {name}, {durability}", unit="ms",
                 values=[pair[which] for pair in own], limits=[pair[which] for pair in limit],
-                limit_title="bare hand-off", mark=mark,
+                limit_title="bare hand-off", mark=site.marks.get(f"{NAME} {name}"),
             )  # fmt: skip
 
 
-def interleaved(app: embedq.EmbedQ, bare: HandOff, samples: int) -> tuple[list[float], list[float]]:
+def interleaved(app: embedq.EmbedQ, bare: Way, samples: int) -> tuple[list[float], list[float]]:
     """Latencies in seconds: embedq's, and the bare hand-off's."""
     pauses = random.Random(samples)
     ours, bares = [], []

@@ -8,39 +8,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import embedq
 from benchmarks.jobs import TALLY, noop
-from benchmarks.limits import PlainTable
-from benchmarks.report import Figure, ratio_at_least
+from benchmarks.places import Place, Site
+from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import Recorded, fresh, new_app, take_turns
+from benchmarks.tools import Recorded, take_turns
 
 NAME = "produce"
 WORKERS = 10
 BATCH = 100
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
     count = scale.produce_jobs
     single = max(1, count // 5)
     for durability in scale.durabilities:
 
         def plain(durability: str = durability) -> float:
-            with PlainTable(fresh(folder) / "plain.db", durability) as table:
+            with site.fresh().plain(durability) as table:
                 return table.three_writes(count).three_per_second
 
         def batches(durability: str = durability) -> float:
-            return produce_and_work(fresh(folder), durability, count, by_batches)
+            return produce_and_work(site.fresh(), durability, count, by_batches)
 
         def one_by_one(durability: str = durability) -> float:
-            return produce_and_work(fresh(folder), durability, single, singly)
+            return produce_and_work(site.fresh(), durability, single, singly)
 
         limit, own, own_singly = take_turns(scale.rounds, plain, batches, one_by_one)
         yield Figure(
             measure=NAME, title=f"produce (by {BATCH}) and work {count:,} jobs at once, {durability}", unit="jobs/s",
-            values=own, limits=limit, limit_title="batched three writes", mark=ratio_at_least(0.12),
+            values=own, limits=limit, limit_title="batched three writes", mark=site.marks.get(NAME),
         )  # fmt: skip
         yield Figure(
             measure=NAME, title=f"  the same, enqueued one by one ({single:,})", unit="jobs/s", values=own_singly,
@@ -48,16 +47,15 @@ def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def produce_and_work(folder: Path, durability: str, count: int, produce: Callable[[embedq.EmbedQ, int], None]) -> float:
+def produce_and_work(place: Place, durability: str, count: int, produce: Callable[[embedq.EmbedQ, int], None]) -> float:
     """Jobs a second, from the first enqueue until every outcome is durable."""
-    app = new_app(folder, durability, workers=WORKERS).start()
-    recorded = Recorded(folder)
+    app = place.app(durability, workers=WORKERS).start()
+    recorded = Recorded(place)
     TALLY.expect(count)
     began = time.perf_counter()
     produce(app, count)
     recorded.wait_for(count)
     seconds = time.perf_counter() - began
-    recorded.close()
     app.stop()
     return count / seconds
 

@@ -6,11 +6,11 @@ Told without a mark. Beside the import: the modules of the standard library that
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from benchmarks.places import Site
 from benchmarks.report import Figure
 from benchmarks.scale import Scale
-from benchmarks.tools import connected, new_app, run_script, take_turns
+from benchmarks.tools import connected, run_script, take_turns
 
 NAME = "startup"
 
@@ -30,8 +30,8 @@ print(time.perf_counter() - began)
 """
 
 
-def measure(scale: Scale, folder: Path) -> Iterator[Figure]:
-    with connected(new_app(folder, "full")) as app:
+def measure(scale: Scale, site: Site) -> Iterator[Figure]:
+    with connected(site.fresh().app("full")) as app:
         url = app.settings.url
     standard, imported, connecting, starting = take_turns(
         scale.starts,
