@@ -268,9 +268,7 @@ def scheme_of(url: str) -> str:
         ConfigurationError: no URL, or one of another scheme.
     """
     if not isinstance(url, str) or "://" not in url:
-        raise ConfigurationError(
-            f"url={url!r} is not a database URL; write {_EXAMPLES}"
-        )
+        raise ConfigurationError(f"url={url!r} is not a database URL; write {_EXAMPLES}")
     scheme = url.split("://", 1)[0]
     if scheme not in SCHEMES:
         raise ConfigurationError(
