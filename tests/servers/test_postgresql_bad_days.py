@@ -373,7 +373,7 @@ def unwritten(app: embedq.EmbedQ) -> int:
 
 
 def test_a_role_with_the_documented_privileges_and_no_more_is_enough(cluster: PostgreSQLCluster, schema: str) -> None:
-    """docs/databases.md says which."""
+    """docs/operating.md says which."""
     cluster.execute("CREATE ROLE limited LOGIN")
     cluster.execute(f"GRANT USAGE ON SCHEMA {schema} TO limited")
     cluster.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO limited")
