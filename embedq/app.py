@@ -209,7 +209,8 @@ class EmbedQ:
         Durable when this returns.
         Raises:
             EnqueueError: the function or its arguments cannot be stored, or do not fit each other.
-            StorageError: the database could not take it. In both cases nothing was written.
+            StorageUncertainError: the connection was lost in the commit: it may or may not have been written.
+            StorageError: the database could not take it. In all other cases nothing was written.
         """
         return self._enqueueing.submit(self.call(function, *args, **kwargs))
 

@@ -107,7 +107,8 @@ class Task(Generic[P, R]):
 
         Raises:
             EnqueueError: the arguments were refused.
-            StorageError: the database could not take it. In both cases nothing was written.
+            StorageUncertainError: the connection was lost in the commit: it may or may not have been written.
+            StorageError: the database could not take it. In all other cases nothing was written.
         """
         return self._app().submit(self.call(*args, **kwargs))
 
