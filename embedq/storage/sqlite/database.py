@@ -81,6 +81,7 @@ class SQLiteDatabase:
     # -- schema ----------------------------------------------------------------------------------------------------
 
     def migrate(self) -> list[str]:
+        failures.refuse_old_sqlite()
         if not self._allow_network_filesystem:
             failures.refuse_network_filesystem(self.path)
         from embedq.storage.sqlite import migrations
@@ -93,6 +94,7 @@ class SQLiteDatabase:
                 self._forget(connection)
 
     def pending_migrations(self) -> list[str]:
+        failures.refuse_old_sqlite()
         if not self.path.exists():
             raise failures.no_database(self.path)
         if not self._allow_network_filesystem:

@@ -26,6 +26,20 @@ NETWORK_FILESYSTEMS = frozenset(
 )
 
 
+# The operator ->> came with it, and is in the statement that finishes jobs; STRICT tables came just before.
+OLDEST_SQLITE = (3, 38, 0)
+
+
+def refuse_old_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Raise StorageUnavailableError when Python was built with a SQLite that lacks what embedq uses."""
+    if version < OLDEST_SQLITE:
+        raise StorageUnavailableError(
+            f"this Python has SQLite {'.'.join(map(str, version))}, and embedq needs "
+            f"{'.'.join(map(str, OLDEST_SQLITE))} or newer. Take a Python that brings its own (uv, pyenv, python.org, the "
+            "official container images), a newer release of the system, or a database on a server."
+        )
+
+
 def is_busy(error: BaseException) -> bool:
     """Whether another connection held a lock; trying again will help."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -110,13 +124,18 @@ def filesystem_of(path: Path, mounts: str) -> str | None:
     return kind
 
 
-def refuse_network_filesystem(path: Path, mounts_file: Path = Path("/proc/mounts")) -> None:
-    """Raise NetworkFilesystemError when `path` is on a network file system. Knows Linux; elsewhere it lets pass."""
+def filesystem(path: Path, mounts_file: Path = Path("/proc/mounts")) -> str | None:
+    """The type of the file system that holds `path`. Knows Linux; None elsewhere."""
     try:
         mounts = mounts_file.read_text(errors="replace")
     except OSError:
-        return
-    kind = filesystem_of(path.resolve(), mounts)
+        return None
+    return filesystem_of(path.resolve(), mounts)
+
+
+def refuse_network_filesystem(path: Path, mounts_file: Path = Path("/proc/mounts")) -> None:
+    """Raise NetworkFilesystemError when `path` is on a network file system."""
+    kind = filesystem(path, mounts_file)
     if kind in NETWORK_FILESYSTEMS:
         raise NetworkFilesystemError(
             f"{path} is on a network file system ({kind}), where SQLite's locks and shared memory are not to be "

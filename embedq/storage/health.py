@@ -1,0 +1,156 @@
+"""What `embedq doctor` and `embedq check` ask of a database. Each question stops at a limit, or goes page by page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from embedq.job import JobState
+from embedq.storage import inspect
+from embedq.storage.base import Transaction
+from embedq.storage.claims import EXECUTORS
+from embedq.storage.schedules import ScheduleRow
+
+CAP = inspect.COUNT_CAP
+# Of each kind, as many as a person reads.
+SHOWN = 20
+# Jobs that may still run. What is running now runs again if its process is stopped.
+UNENDED = tuple(state for state in JobState if not state.ended)
+
+
+class Line(NamedTuple):
+    """The jobs of one queue that wait: how many (up to `CAP`), and since or until when (microseconds)."""
+
+    jobs: int
+    oldest: int
+
+
+class Parked(NamedTuple):
+    """Jobs that wait for a process that has what they need."""
+
+    needs: str
+    jobs: int
+    example: int
+
+
+class Process(NamedTuple):
+    """A process as it registered, with the identity of its host's locks."""
+
+    server: inspect.Server
+    host: str
+
+
+class Deaths(NamedTuple):
+    """Jobs of one function that failed for good."""
+
+    name: str
+    jobs: int
+    latest: int
+
+
+class PendingRow(NamedTuple):
+    """What is stored of a job that may still run."""
+
+    id: int
+    state: str
+    name: str
+    payload: str
+    code: str | None
+
+
+def processes(tx: Transaction) -> list[Process]:
+    """Every process that has registered and is not known to be dead."""
+    # No process has the number 0.
+    hosts = {row[0]: row[2] for row in tx.all("other_servers", (0,))}
+    return [Process(server, hosts[server.id]) for server in inspect.servers(tx) if server.id in hosts]
+
+
+def ready(tx: Transaction) -> dict[str, Line]:
+    """The queues whose jobs are due, of which each has its own line."""
+    found: defaultdict[str, list[Line]] = defaultdict(list)
+    for executor in EXECUTORS:
+        for (queue,) in tx.all("ready_queues", (executor,)):
+            jobs, oldest = tx.all("queue_front", (executor, queue, CAP))[0]
+            if jobs:
+                found[queue].append(Line(jobs, oldest))
+    return {
+        queue: Line(min(CAP, sum(line.jobs for line in lines)), min(line.oldest for line in lines))
+        for queue, lines in found.items()
+    }
+
+
+def delayed(tx: Transaction) -> dict[str, Line]:
+    """The queues of the jobs that are due soonest, or are overdue because no process runs."""
+    return {queue: Line(jobs, soonest) for queue, jobs, soonest in tx.all("due_first", (CAP,))}
+
+
+def parked(tx: Transaction) -> list[Parked]:
+    """What parked jobs wait for, most jobs first."""
+    found = [Parked(needs, *tx.all("parked_for", (needs, CAP))[0]) for (needs,) in tx.all("parked_needs")[:CAP]]
+    return sorted((one for one in found if one.jobs), key=lambda one: (-one.jobs, one.needs))
+
+
+def overdue(tx: Transaction) -> list[tuple[int, str]]:
+    """Id and name of running jobs that are past their timeout and do not yield."""
+    return [(job_id, name) for job_id, name in tx.all("overdue_jobs", (SHOWN,))]
+
+
+def suspects(tx: Transaction) -> int:
+    """How many jobs wait whose process has died under them twice."""
+    row = tx.one("count_suspect", (CAP,))
+    return int(row[0]) if row else 0
+
+
+def deaths(tx: Transaction, *, since: int) -> list[Deaths]:
+    """The jobs that died since a moment, by function, most first."""
+    found = [Deaths(*row) for row in tx.all("lately_dead", (CAP, since))]
+    return sorted(found, key=lambda one: (-one.jobs, one.name))
+
+
+def newest_created(tx: Transaction) -> int | None:
+    """When the newest job was made, by the clock of then."""
+    rows = tx.select("SELECT created_at FROM embedq_jobs ORDER BY id DESC LIMIT 1")
+    return int(rows[0][0]) if rows else None
+
+
+def states(tx: Transaction, ids: list[int]) -> dict[int, JobState]:
+    """The states of these jobs, as far as they are there."""
+    found = ((job_id, inspect.outcome(tx, job_id)) for job_id in ids)
+    return {job_id: outcome[0] for job_id, outcome in found if outcome is not None}
+
+
+# -- page by page ------------------------------------------------------------------------------------------------------
+
+
+class Page(NamedTuple):
+    """The rows of jobs that may still run, up to the id `last`; None when there are no more jobs."""
+
+    rows: list[PendingRow]
+    last: int | None
+
+
+def bounds(tx: Transaction) -> tuple[int, int]:
+    """The lowest and the highest id of all jobs; (0, 0) if there are none."""
+    [(lowest, highest)] = tx.select("SELECT min(id), max(id) FROM embedq_jobs")
+    return (0, 0) if highest is None else (int(lowest), int(highest))
+
+
+def pending_page(tx: Transaction, *, after: int, limit: int) -> Page:
+    """What may still run of the next `limit` jobs behind the id `after`. Costs the same wherever it is."""
+    [(last,)] = tx.select(
+        "SELECT max(id) FROM (SELECT id FROM embedq_jobs WHERE id > ? ORDER BY id LIMIT ?) AS page", (after, limit)
+    )
+    if last is None:
+        return Page([], None)
+    marks = ", ".join("?" * len(UNENDED))
+    rows = tx.select(
+        "SELECT id, state, name, payload, code FROM embedq_jobs "
+        f"WHERE id > ? AND id <= ? AND state IN ({marks}) ORDER BY id",
+        (after, last, *UNENDED),
+    )
+    return Page([PendingRow._make(row) for row in rows], int(last))
+
+
+def schedules(tx: Transaction) -> list[ScheduleRow]:
+    """Every recurring job, by name."""
+    return inspect.schedules(tx)

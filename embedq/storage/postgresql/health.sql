@@ -1,0 +1,24 @@
+-- Statements of storage/health.py: what `embedq doctor` asks. Each stops at a limit, however many jobs there are.
+
+-- name: queue_front
+-- The first in line of a queue: how many up to the limit, and since when the oldest of them is due.
+SELECT count(*), min(run_at) FROM (SELECT run_at FROM embedq_jobs
+    WHERE state = 'ready' AND crashes < 2 AND executor = $1 AND queue = $2 ORDER BY priority DESC, id LIMIT $3) AS found;
+
+-- name: due_first
+-- The jobs that wait for their time, soonest first, by queue.
+SELECT queue, count(*), min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs
+    WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT $1) AS found GROUP BY queue;
+
+-- name: parked_for
+SELECT count(*), min(id) FROM (SELECT id FROM embedq_jobs
+    WHERE state = 'parked' AND needs = $1 ORDER BY id LIMIT $2) AS found;
+
+-- name: overdue_jobs
+SELECT id, name FROM embedq_jobs WHERE state = 'running' AND overdue_at IS NOT NULL ORDER BY id LIMIT $1;
+
+-- name: lately_dead
+-- Of those that are kept longest, which are the latest unless jobs have retentions of their own.
+SELECT name, count(*), max(id) FROM (SELECT id, name, finished_at FROM embedq_jobs
+    WHERE delete_at IS NOT NULL AND state = 'dead' ORDER BY delete_at DESC LIMIT $1) AS found
+WHERE finished_at >= $2 GROUP BY name;
