@@ -97,7 +97,7 @@ class MySQLHome:
         for name in self._made:
             self._run(f"DROP DATABASE IF EXISTS {self._database(name)}")
         for user in self._users:
-            self._run(f"DROP USER '{user}'@'%', '{user}'@'localhost'")
+            self._run(f"DROP USER IF EXISTS '{user}'@'%', '{user}'@'localhost'")
         self._connection.close()
 
     def connections(self) -> int:
