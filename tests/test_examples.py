@@ -69,7 +69,8 @@ def test_the_quickstart_counts_what_a_plain_loop_counts_each_time_it_runs(tmp_pa
         assert number(r"retries: (\d+) jobs failed at first", output) >= 5
         assert number(r"it took along that there are (\d+) files", output) == files
         assert "delayed job: asked for in 1.5 s" in output
-        assert len(re.findall(r"^pulse: ", output, re.MULTILINE)) >= 2
+        # How many depends on how fast the machine is: one a second.
+        assert re.search(r"^pulse: \d", output, re.MULTILINE)
 
         app = embedq.EmbedQ(tmp_path / "kept" / "queue.db").connect()
         left = {state for state, count in app.stats().counts.items() if count}
