@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import embedq
 from embedq import EmbedQ
 from embedq.cli import main
+from tests.support import eventually
 
 
 def run(url: str, *arguments: str, code: int = 0) -> str:
@@ -59,6 +60,7 @@ def test_jobs_are_listed_shown_retried_cancelled_and_counted(url: str) -> None:
         assert len(two.attempts()) == 2
         assert [schedule["name"] for schedule in as_json(url, "schedules")["schedules"]] == ["pulse"]
         run(url, "schedules", "trigger", "pulse")
+        eventually(lambda: app.count_jobs(schedule="pulse", state="succeeded") == 1)
         run(url, "schedules", "pause", "pulse")
         assert as_json(url, "schedules")["schedules"][0]["paused"] is True
         assert "run by hand" in run(url, "schedules", "show", "pulse")
