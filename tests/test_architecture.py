@@ -137,7 +137,7 @@ def test_the_core_stands_on_its_few_packages() -> None:
 def test_sql_is_named_and_every_name_is_used() -> None:
     from embedq.storage import named_sql
 
-    source = "\n".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "storage").glob("*.py"))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "storage").rglob("*.py"))
     named = {folder: set(named_sql.read(PACKAGE / "storage" / folder)) for folder in ("sqlite", "postgresql", "mysql")}
     assert named["sqlite"] == named["postgresql"]
     assert named["mysql"] == named["sqlite"] | {"inserted_ids"}

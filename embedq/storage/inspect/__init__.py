@@ -1,0 +1,46 @@
+"""The read model: what people and dashboards look at. The engine asks only what stands in `engine`.
+
+    job, attempts, logs, children, family      one job (`details`)
+    search, jobs, count_jobs                   which jobs (`searching`)
+    stats, count                               the queue at a glance (`glance`)
+    history, totals_by_task                    what has ended, by time, from the counters (`history`)
+    overview                                   what is broken first (`trouble`)
+    queues, task_types                         each queue, each function (`queueing`, `durations`)
+    servers, running                           the processes (`processes`)
+    schedules, occurrences                     recurring jobs (`recurrences`)
+
+Pages go by key, counts stop at a cap, and scans have a bound, so that a page costs the same at five million rows as at
+five.
+"""
+
+from embedq.storage.inspect.details import attempts, children, job, last_traceback, logs, outcome
+from embedq.storage.inspect.engine import Waiting, next_due, next_executor, parked_needs, waiting
+from embedq.storage.inspect.glance import COUNT_CAP, Stats, count, stats
+from embedq.storage.inspect.processes import Server, servers
+from embedq.storage.inspect.recurrences import Occurrence, occurrences, schedules
+from embedq.storage.inspect.searching import count_jobs, jobs
+
+__all__ = [
+    "COUNT_CAP",
+    "Occurrence",
+    "Server",
+    "Stats",
+    "Waiting",
+    "attempts",
+    "children",
+    "count",
+    "count_jobs",
+    "job",
+    "jobs",
+    "last_traceback",
+    "logs",
+    "next_due",
+    "next_executor",
+    "occurrences",
+    "outcome",
+    "parked_needs",
+    "schedules",
+    "servers",
+    "stats",
+    "waiting",
+]

@@ -1,0 +1,61 @@
+"""What the engine itself asks: parked needs, due times, and whether there is work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embedq.job import JobState
+from embedq.storage.base import Transaction
+from embedq.storage.claims import APART, EXECUTORS, suspects
+from embedq.storage.inspect.searching import matching
+
+
+def parked_needs(tx: Transaction) -> list[str]:
+    """What the parked jobs wait for."""
+    return [needs for (needs,) in tx.all("parked_needs")]
+
+
+def next_due(tx: Transaction) -> int | None:
+    """When the next scheduled job is due, in microseconds; None if there is none."""
+    row = tx.one("next_due")
+    return row[0] if row else None
+
+
+def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
+    """Where the most urgent of the ready jobs runs; `queues` as for a claim."""
+    for queue in [None] if queues is None else queues:
+        condition, params = matching(state=JobState.READY, queue=queue)
+        sql = f"SELECT executor FROM embedq_jobs {condition} ORDER BY priority DESC, id LIMIT 1"
+        for (executor,) in tx.select(sql, params):
+            return str(executor)
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Whether a ready job is there, or a suspect, when the next is due (microseconds), and which running to cancel."""
+
+    ready: bool
+    suspect: bool
+    next_due: int | None
+    cancels: Sequence[tuple[int, int]]
+
+
+def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Waiting:
+    """What a dispatcher that works `queues` (None: all) must know after somebody else has written. A few seeks."""
+    cancels = tx.all("cancel_requests", (server_id,))
+    suspected = suspects(tx, queues)
+    return Waiting(
+        ready=bool(suspected & APART) or _has_ready(tx, queues),
+        suspect=bool(suspected - APART),
+        next_due=next_due(tx),
+        cancels=[(job_id, claim) for job_id, claim in cancels],
+    )
+
+
+def _has_ready(tx: Transaction, queues: Sequence[str] | None) -> bool:
+    if queues is None:
+        return tx.one("has_ready") is not None
+    found = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))}
+    return not found.isdisjoint(queues)

@@ -1,0 +1,53 @@
+"""The queue at a glance: capped counts by state, waiting ages, the last hour's endings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embedq.job import ENDED, Ending, JobState
+from embedq.storage.base import Transaction
+
+COUNT_CAP = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """The queue at a glance.
+
+    Attributes:
+        counts: jobs by state; a count stops at `COUNT_CAP`.
+        oldest_ready_seconds: how long the oldest ready job of each queue has been due.
+        last_hour: attempts by ending, from the counters.
+    """
+
+    counts: dict[JobState, int]
+    oldest_ready_seconds: dict[str, float]
+    last_hour: dict[Ending, int]
+
+
+def stats(tx: Transaction, *, now: int) -> Stats:
+    """Counts by state, waiting ages by queue and the last hour's endings."""
+    return Stats(
+        counts={state: count(tx, state) for state in JobState},
+        oldest_ready_seconds={
+            queue: max(0.0, (now - run_at) / 1e6) for queue, run_at in tx.all("oldest_ready", (COUNT_CAP,))
+        },
+        last_hour={Ending(row[0]): row[1] for row in tx.all("totals", (now // 60_000_000 - 60,))},
+    )
+
+
+def count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> int:
+    """How many jobs are in a state, counted up to `cap`."""
+
+    def capped(statement: str, *params: object) -> int:
+        row = tx.one(statement, (*params, cap))
+        assert row is not None, "a count always has a row"
+        return int(row[0])
+
+    if state in ENDED:
+        return capped("count_ended", state)
+    if state in (JobState.SCHEDULED, JobState.RETRYING):
+        return capped("count_scheduled", state)
+    if state is JobState.READY:
+        return min(cap, capped("count_ready") + capped("count_suspect"))
+    return capped(f"count_{state}")

@@ -1,0 +1,58 @@
+"""The processes that run jobs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from embedq.clock import to_datetime
+from embedq.storage.base import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A process that runs jobs.
+
+    Attributes:
+        queues: None for all.
+        running: how many jobs it holds now.
+        leader: whether it fires the schedules.
+    """
+
+    id: int
+    uuid: str
+    hostname: str
+    pid: int
+    version: str
+    workers: int
+    queues: tuple[str, ...] | None
+    started_at: datetime
+    heartbeat_at: datetime
+    stopping: bool
+    running: int
+    leader: bool
+
+
+def servers(tx: Transaction) -> list[Server]:
+    """Every process that has registered and is not known to be dead."""
+    return [
+        Server(
+            id=server_id,
+            uuid=uuid,
+            hostname=hostname,
+            pid=pid,
+            version=version,
+            workers=workers,
+            queues=None if queues is None else tuple(json.loads(queues)),
+            started_at=to_datetime(started_at),
+            heartbeat_at=to_datetime(heartbeat_at),
+            stopping=stopping_at is not None,
+            running=running,
+            leader=bool(leader),
+        )
+        for (
+            server_id, uuid, hostname, pid, version, workers, queues, started_at, heartbeat_at, stopping_at, running,
+            leader,
+        ) in tx.all("servers")
+    ]  # fmt: skip

@@ -1,0 +1,83 @@
+"""Which jobs: searches by page, and their counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from embedq.job import ENDED, Job, JobState
+from embedq.storage.base import Transaction
+from embedq.storage.inspect.glance import COUNT_CAP
+from embedq.storage.inspect.rows import job_from_row
+
+# How each state is found without reading the others: the partial index's own condition.
+FOUND_BY = {
+    JobState.READY: "state = 'ready'",
+    JobState.RUNNING: "state = 'running'",
+    JobState.PARKED: "state = 'parked'",
+    JobState.AWAITING: "state = 'awaiting'",
+    JobState.SCHEDULED: "state IN ('scheduled', 'retrying') AND state = 'scheduled'",
+    JobState.RETRYING: "state IN ('scheduled', 'retrying') AND state = 'retrying'",
+    **{state: f"delete_at IS NOT NULL AND state = '{state}'" for state in ENDED},
+}
+
+
+def jobs(
+    tx: Transaction,
+    *,
+    state: JobState | None = None,
+    queue: str | None = None,
+    name: str | None = None,
+    tag: str | None = None,
+    schedule: str | None = None,
+    error: str | None = None,
+    parent: int | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> list[Job]:
+    """Jobs that match all that is given, newest first; `before` an id for the next page."""
+    condition, params = matching(
+        state=state, queue=queue, name=name, tag=tag, schedule=schedule, error=error, parent=parent, before=before
+    )
+    sql = f"SELECT {{job_columns}} FROM embedq_jobs {condition} ORDER BY id DESC LIMIT ?"
+    return [job_from_row(row) for row in tx.select(sql, (*params, limit))]
+
+
+def count_jobs(tx: Transaction, /, *, cap: int = COUNT_CAP, **filters: Any) -> int:
+    """How many jobs match, counted up to `cap`. The filters are those of `jobs`."""
+    condition, params = matching(**filters)
+    [(found,)] = tx.select(
+        f"SELECT count(*) FROM (SELECT 1 FROM embedq_jobs {condition} LIMIT ?) AS found", (*params, cap)
+    )
+    return int(found)
+
+
+def matching(
+    *,
+    state: JobState | None = None,
+    queue: str | None = None,
+    name: str | None = None,
+    tag: str | None = None,
+    schedule: str | None = None,
+    error: str | None = None,
+    parent: int | None = None,
+    before: int | None = None,
+) -> tuple[str, list[Any]]:
+    """The WHERE clause of a search, and its parameters."""
+    where: list[str] = []
+    params: list[Any] = []
+    for column, value in (
+        ("queue = ?", queue), ("name = ?", name), ("schedule = ?", schedule), ("parent_id = ?", parent),
+        ("id < ?", before),
+    ):  # fmt: skip
+        if value is not None:
+            where.append(column)
+            params.append(value)
+    if state is not None:
+        where.append(FOUND_BY[state])
+    if tag is not None:
+        where.append("{has_tag}")
+        params.append(tag)
+    if error is not None:
+        where.append("{error_contains}")
+        params.append(error)
+    return f"WHERE {' AND '.join(where)}" if where else "", params
