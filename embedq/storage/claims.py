@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from embedq.clock import SECOND
@@ -70,7 +70,10 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     Raises:
         StorageUnavailableError: the server is not registered (any more).
     """
-    promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
+    seen, promoted = _survey(tx, request), 0
+    if seen.next_due is not None and seen.next_due <= now:
+        promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
+        seen = _survey(tx, request)
     jobs: list[ClaimedJob] = []
     full = set(EXECUTORS) if promoted == PROMOTE_LIMIT else set()
     if promoted:
@@ -79,7 +82,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
         if limit > 0:
             if request.suspect and jobs:
                 break
-            found = _candidates(tx, request, executor, limit)
+            found = _candidates(tx, request, seen, executor, limit)
             jobs += found
             if len(found) >= limit:
                 full.add(executor)
@@ -89,34 +92,62 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
         jobs = [job for job in jobs if job not in expired]
     if jobs and not tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs]))):
         raise StorageUnavailableError("others have given this process up; it claims again once it is registered anew")
-    row = tx.one("next_due")
+    if expired or request.suspect:
+        # A continuation of what expired may be due some time, and the suspect may have been the last.
+        seen = _survey(tx, request)
     return Claim(
         jobs=jobs,
         full=frozenset(full),
-        next_due=row[0] if row else None,
-        suspect_waits=bool(suspects(tx, request.queues) - APART),
+        next_due=seen.next_due,
+        suspect_waits=bool(seen.suspects - APART),
     )
 
 
-def _candidates(tx: Transaction, request: Request, executor: str, limit: int) -> list[ClaimedJob]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What there is to claim, by executor: the queues that have a ready job, and whether there is a suspect.
+
+    Attributes:
+        next_due: when the next scheduled job is due, in microseconds; None if there is none.
+    """
+
+    queues: Mapping[str, list[str]]
+    suspects: frozenset[str]
+    next_due: int | None
+
+
+def _survey(tx: Transaction, request: Request) -> _Seen:
+    wanted = [executor for executor, limit in request.limits.items() if limit > 0]
+    queues, suspects, next_due = defaultdict(list), set(), None
+    for kind, executor, queue, due_at in tx.all("survey", (json.dumps(wanted), json_or_none(request.queues))):
+        if kind == "ready":
+            queues[executor].append(queue)
+        elif kind == "suspect":
+            suspects.add(executor)
+        else:
+            next_due = due_at
+    return _Seen(queues=queues, suspects=frozenset(suspects), next_due=next_due)
+
+
+def _candidates(tx: Transaction, request: Request, seen: _Seen, executor: str, limit: int) -> list[ClaimedJob]:
     queues = request.queues
     if request.suspect:
-        return _batch(tx, "suspect_jobs", (executor, json_or_none(queues), 1))
+        return [] if executor not in seen.suspects else _batch(tx, "suspect_jobs", (executor, json_or_none(queues), 1))
     found: list[ClaimedJob] = []
-    if executor in APART:
+    if executor in APART and executor in seen.suspects:
         found += _batch(tx, "suspect_jobs", (executor, json_or_none(queues), limit))
     if request.known_needs and len(found) < limit:
         needs = json.dumps(request.known_needs)
         found += _batch(tx, "parked_jobs", (needs, executor, json_or_none(queues), limit - len(found)))
     if len(found) >= limit:
         return found
+    waiting = seen.queues.get(executor, [])
     if queues is not None:
-        for queue in queues:
+        for queue in (queue for queue in queues if queue in waiting):
             if len(found) >= limit:
                 break
             found += _batch(tx, "ready_jobs", (executor, queue, limit - len(found)))
         return found
-    waiting = [queue for (queue,) in tx.all("ready_queues", (executor,))]
     if len(waiting) == 1:
         return found + _batch(tx, "ready_jobs", (executor, waiting[0], limit - len(found)))
     across = [job for queue in waiting for job in _batch(tx, "ready_jobs", (executor, queue, limit - len(found)))]

@@ -40,6 +40,29 @@ SET job.state = 'ready';
 -- name: next_due
 SELECT due_at FROM embedq_jobs FORCE INDEX (embedq_jobs_due) WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1;
 
+-- name: survey
+-- All that a claim must know before it locks anything, in one round trip: which of these executors ($1, a JSON list) have
+-- a ready job in which queues, by skipping from one queue to the next in the index (one seek a queue); which executors
+-- have a suspect in these queues ($2, a JSON list, or NULL for all); and when the next job is due.
+WITH RECURSIVE found (executor, queue) AS (
+    SELECT executor, (SELECT queue FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
+                      WHERE lane = 'ready' AND job.executor = given.executor ORDER BY queue LIMIT 1)
+    FROM (SELECT 'process' AS executor UNION ALL SELECT 'thread' UNION ALL SELECT 'async') AS given
+    WHERE executor IN $1[]
+    UNION ALL
+    SELECT executor, (SELECT queue FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
+                      WHERE lane = 'ready' AND job.executor = found.executor AND queue > found.queue
+                      ORDER BY queue LIMIT 1)
+    FROM found WHERE found.queue IS NOT NULL
+)
+SELECT 'ready', executor, queue, NULL FROM found WHERE queue IS NOT NULL
+UNION ALL
+SELECT DISTINCT 'suspect', executor, NULL, NULL FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane = 'suspect' AND ($2 IS NULL OR queue IN $2[])
+UNION ALL
+(SELECT 'due', NULL, NULL, due_at FROM embedq_jobs FORCE INDEX (embedq_jobs_due)
+ WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1);
+
 -- name: ready_queues
 -- The queues that have a ready job, by skipping from one to the next in the index: one seek a queue.
 WITH RECURSIVE found (queue) AS (

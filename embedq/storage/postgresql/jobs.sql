@@ -44,6 +44,29 @@ WHERE id = ANY (ARRAY(
 SELECT run_at FROM embedq_jobs
 WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1;
 
+-- name: survey
+-- All that a claim must know before it locks anything, in one round trip: which of these executors ($1, a JSON list) have
+-- a ready job in which queues, by skipping from one queue to the next in the index (one seek a queue); which executors
+-- have a suspect in these queues ($2, a JSON list, or NULL for all); and when the next job is due.
+WITH RECURSIVE found (executor, queue) AS (
+    SELECT given, (SELECT queue FROM embedq_jobs AS job
+                   WHERE state = 'ready' AND crashes < 2 AND job.executor = given ORDER BY queue LIMIT 1)
+    FROM jsonb_array_elements_text($1::jsonb) AS given
+    UNION ALL
+    SELECT executor, (SELECT queue FROM embedq_jobs AS job
+                      WHERE state = 'ready' AND crashes < 2 AND job.executor = found.executor AND queue > found.queue
+                      ORDER BY queue LIMIT 1)
+    FROM found WHERE found.queue IS NOT NULL
+)
+SELECT 'ready', executor, queue, NULL::bigint FROM found WHERE queue IS NOT NULL
+UNION ALL
+SELECT DISTINCT 'suspect', executor, NULL, NULL::bigint FROM embedq_jobs
+WHERE state = 'ready' AND crashes >= 2
+  AND ($2::jsonb IS NULL OR queue = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb))))
+UNION ALL
+(SELECT 'due', NULL, NULL, run_at FROM embedq_jobs
+ WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1);
+
 -- name: ready_queues
 -- The queues that have a ready job, by skipping from one to the next in the index: one seek a queue.
 WITH RECURSIVE found (queue) AS (

@@ -37,6 +37,28 @@ WHERE id IN (
 SELECT run_at FROM embedq_jobs INDEXED BY embedq_jobs_due
 WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1;
 
+-- name: survey
+-- All that a claim must know before it locks anything: which of these executors (a JSON list) have
+-- a ready job in which queues, by skipping from one queue to the next in the index (one seek a queue); which executors
+-- have a suspect in these queues (a JSON list, or NULL for all); and when the next job is due.
+WITH RECURSIVE found (executor, queue) AS (
+    SELECT value, (SELECT queue FROM embedq_jobs INDEXED BY embedq_jobs_ready
+                   WHERE state = 'ready' AND crashes < 2 AND executor = value ORDER BY queue LIMIT 1)
+    FROM json_each(?1)
+    UNION ALL
+    SELECT executor, (SELECT queue FROM embedq_jobs AS job INDEXED BY embedq_jobs_ready
+                      WHERE state = 'ready' AND crashes < 2 AND job.executor = found.executor AND queue > found.queue
+                      ORDER BY queue LIMIT 1)
+    FROM found WHERE found.queue IS NOT NULL
+)
+SELECT 'ready', executor, queue, NULL FROM found WHERE queue IS NOT NULL
+UNION ALL
+SELECT DISTINCT 'suspect', executor, NULL, NULL FROM embedq_jobs INDEXED BY embedq_jobs_suspect
+WHERE state = 'ready' AND crashes >= 2 AND (?2 IS NULL OR queue IN (SELECT value FROM json_each(?2)))
+UNION ALL
+SELECT * FROM (SELECT 'due', NULL, NULL, run_at FROM embedq_jobs INDEXED BY embedq_jobs_due
+               WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1);
+
 -- name: ready_queues
 -- The queues that have a ready job, by skipping from one to the next in the index: one seek a queue.
 WITH RECURSIVE found (queue) AS (
