@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedq import job_process, shutdown
+from embedq import hosting, job_process, shutdown
 from embedq.clock import Clock, SystemClock
 from embedq.config import Settings
 from embedq.errors import ConfigurationError, NotStartedError, StorageMissingError
@@ -197,6 +197,8 @@ class Engine:
             )
             runtime.start()
             self.runtime = runtime
+            for trouble in hosting.troubles():
+                logger.error("%s", trouble)
             if self.settings.sigterm:
                 shutdown.drain_on_sigterm()
             logger.info("started with %d workers on %s", self.settings.workers, self.settings.database)

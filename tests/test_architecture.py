@@ -11,15 +11,15 @@ PACKAGE = Path(__file__).parent.parent / "embedq"
 # From the bottom up. A module may import from its own layer (in no circle) and from those below.
 LAYERS: list[set[str]] = [
     {
-        "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "handle",
-        "interrupts", "job", "job_process", "liveness", "middleware", "misfire", "offload", "options", "retry",
-        "schedule", "serializers", "signing", "stored_retry", "task", "version", "wakeup",
+        "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "guard",
+        "handle", "hosting", "interrupts", "job", "job_process", "liveness", "middleware", "misfire", "offload",
+        "options", "retry", "schedule", "serializers", "signing", "stored_retry", "task", "version", "wakeup", "wording",
     },
     {"storage"},
     {"worker", "maintenance"},
     {
-        "app", "commit_hooks", "control", "drafting", "engine", "enqueueing", "held", "moving", "recurring", "runtime",
-        "shutdown", "transactions",
+        "app", "commit_hooks", "control", "doctor", "drafting", "engine", "enqueueing", "held", "moving", "preflight",
+        "recurring", "runtime", "shutdown", "transactions",
     },
     {"__init__"},
     {"testing"},

@@ -10,6 +10,7 @@ import click
 
 from embedq.cli.copy import copy
 from embedq.cli.demo import demo
+from embedq.cli.doctor import doctor
 from embedq.cli.jobs import cancel, list_jobs, retry
 from embedq.cli.overview import migrate, servers, stats
 from embedq.cli.schedules import schedules
@@ -32,11 +33,12 @@ def main(ctx: click.Context) -> None:
       embedq show 42                        everything about one job
       embedq retry --all --queue mail       run dead jobs again
       embedq worker --app shop.jobs:queue   run jobs in this process
+      embedq doctor                         what is wrong, and what to do
       embedq copy URL NEW_URL               move to another database
       embedq demo                           see it all at work, in seconds
     """
     prepare_streams(ctx)
 
 
-for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, copy, demo):
+for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, doctor, copy, demo):
     main.add_command(command)

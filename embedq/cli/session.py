@@ -30,6 +30,7 @@ from embedq.errors import (
     ScheduleNotFoundError,
     StorageError,
 )
+from embedq.wording import counted as counted
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -37,7 +38,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 WIDTH_OF_A_PIPE = 200
 NARROWEST = 60
 # For terminals that cannot show them.
-_PLAIN = str.maketrans({"…": "...", "█": "#", "░": ".", "·": "-", "→": "->", "●": "*"})
+_PLAIN = str.maketrans({"…": "...", "█": "#", "░": ".", "·": "-", "→": "->", "●": "*", "✓": "ok", "✗": "!!"})
 
 
 class ExitCode(IntEnum):
@@ -109,13 +110,15 @@ class Session:
         """The app that `--url` names; not connected."""
         return EmbedQ(self.url, **settings)
 
-    def open(self) -> EmbedQ:
+    def open(self, **settings: Any) -> EmbedQ:
         """The app, connected to a database that is there; closed when the command ends.
 
+        Args:
+            settings: as for `app`.
         Raises:
             StorageMissingError: it is not, or its schema is not up to date. Nothing was created.
         """
-        app = self.app().connect(migrate=False)
+        app = self.app(**settings).connect(migrate=False)
         click.get_current_context().call_on_close(app.close)
         return app
 
@@ -242,9 +245,3 @@ def now_of(app: EmbedQ) -> datetime:
 def iso(moment: datetime | None) -> str | None:
     """For JSON."""
     return None if moment is None else moment.isoformat()
-
-
-def counted(number: int, noun: str, *, cap: int | None = None) -> str:
-    """`1 job`, `2,000 jobs`; `10,000+ jobs` where counting stopped at `cap`."""
-    more = "+" if cap is not None and number >= cap else ""
-    return f"{number:,}{more} {noun}{'' if number == 1 and not more else 's'}"

@@ -125,7 +125,7 @@ def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
     if job.delete_at is not None:
         yield "kept until", "for ever" if job.delete_at >= to_datetime(FOR_EVER) else both(job.delete_at, now)
     if job.attempt or job.crashes:
-        crashes = f", and {counted(job.crashes, 'crash').replace('crashs', 'crashes')}" if job.crashes else ""
+        crashes = f", and {counted(job.crashes, 'crash')}" if job.crashes else ""
         yield "attempts", f"{job.attempt}{crashes}"
     if job.server is not None:
         yield "runs in", f"server {job.server}"

@@ -10,7 +10,9 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
+from embedq.wording import DAY, HOUR, MINUTE
+from embedq.wording import span as span
+
 # A letter may carry combining marks without end, and none of them takes a column.
 MARKS_PER_COLUMN = 4
 
@@ -65,18 +67,6 @@ def _columns(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
-
-
-def span(seconds: float) -> str:
-    """A length of time in one unit: `42 s`, `3 min`, `5 h`, `12 d`."""
-    seconds = round(abs(seconds))
-    if seconds < MINUTE:
-        return f"{seconds} s"
-    if seconds < HOUR:
-        return f"{seconds // MINUTE} min"
-    if seconds < DAY:
-        return f"{seconds // HOUR} h"
-    return f"{seconds // DAY} d"
 
 
 def duration(seconds: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from embedq.job import JobState
+from embedq.job import JobId, JobState
 from embedq.storage import inspect
 from embedq.storage.base import Transaction
 from embedq.storage.claims import EXECUTORS
@@ -113,7 +114,7 @@ def newest_created(tx: Transaction) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-def states(tx: Transaction, ids: list[int]) -> dict[int, JobState]:
+def states(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, JobState]:
     """The states of these jobs, as far as they are there."""
     found = ((job_id, inspect.outcome(tx, job_id)) for job_id in ids)
     return {job_id: outcome[0] for job_id, outcome in found if outcome is not None}

@@ -88,7 +88,10 @@ def examine(tx: Transaction, *, open_seconds: float) -> ServerHealth:
         connections=int(connections or 0),
         limit=limit,
         sees_others=sees,
-        sessions=[Session(*row[:4], float(row[4])) for row in tx.select(_SESSIONS, (open_seconds,))],
+        sessions=[
+            Session(pid, user, program, state, float(age))
+            for pid, user, program, state, age in tx.select(_SESSIONS, (open_seconds,))
+        ],
         prepared=[(gid, float(age)) for gid, age in tx.select(_PREPARED, (open_seconds,))],
         tables=[TableHealth._make(row) for row in tx.select(_TABLES)],
     )

@@ -35,7 +35,7 @@ def refuse_old_sqlite(version: tuple[int, ...] = sqlite3.sqlite_version_info) ->
     if version < OLDEST_SQLITE:
         raise StorageUnavailableError(
             f"this Python has SQLite {'.'.join(map(str, version))}, and embedq needs "
-            f"{'.'.join(map(str, OLDEST_SQLITE))} or newer. Take a Python that brings its own (uv, pyenv, python.org, the "
+            f"{'.'.join(map(str, OLDEST_SQLITE))} or newer. Take a Python that brings its own (uv, python.org, the "
             "official container images), a newer release of the system, or a database on a server."
         )
 

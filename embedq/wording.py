@@ -1,0 +1,32 @@
+"""Numbers and times in words, for messages and for the command line."""
+
+from __future__ import annotations
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def span(seconds: float) -> str:
+    """A length of time in one unit: `42 s`, `3 min`, `5 h`, `12 d`."""
+    seconds = round(abs(seconds))
+    if seconds < MINUTE:
+        return f"{seconds} s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE} min"
+    if seconds < DAY:
+        return f"{seconds // HOUR} h"
+    return f"{seconds // DAY} d"
+
+
+def counted(number: int, noun: str, *, cap: int | None = None) -> str:
+    """`1 job`, `2,000 jobs`, `3 processes`; `10,000+ jobs` where counting stopped at `cap`."""
+    more = "+" if cap is not None and number >= cap else ""
+    plural = f"{noun}es" if noun.endswith(("s", "sh", "ch")) else f"{noun}s"
+    return f"{number:,}{more} {noun if number == 1 and not more else plural}"
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that reads well: `12 MB`."""
+    for unit, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= length:
+            return f"{count / length:.{0 if count >= 10 * length else 1}f} {unit}"
+    return f"{count} bytes"
