@@ -159,11 +159,6 @@ def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[Cl
     return [ClaimedJob._make(row) for row in tx.batch(statement, params)]
 
 
-def suspects(tx: Transaction, queues: Sequence[str] | None) -> set[str]:
-    """The executors for which a suspect is ready in these queues."""
-    return {executor for (executor,) in tx.all("suspect_executors", (json_or_none(queues),))}
-
-
 def json_or_none(names: Sequence[str] | None) -> str | None:
     """Names as a JSON list, for the statements that take all when there is none."""
     return None if names is None else json.dumps(names)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embedq.job import JobState
 from embedq.storage.base import Transaction
-from embedq.storage.claims import APART, EXECUTORS, suspects
+from embedq.storage.claims import APART, json_or_none
 from embedq.storage.inspect.searching import matching
 
 
@@ -44,18 +44,11 @@ class Waiting:
 
 def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Waiting:
     """What a dispatcher that works `queues` (None: all) must know after somebody else has written. A few seeks."""
-    cancels = tx.all("cancel_requests", (server_id,))
-    suspected = suspects(tx, queues)
+    found = tx.all("news", (server_id, json_or_none(queues)))
+    suspects = {executor for kind, executor, *_ in found if kind == "suspect"}
     return Waiting(
-        ready=bool(suspected & APART) or _has_ready(tx, queues),
-        suspect=bool(suspected - APART),
-        next_due=next_due(tx),
-        cancels=[(job_id, claim) for job_id, claim in cancels],
+        ready=bool(suspects & APART) or any(kind == "ready" for kind, *_ in found),
+        suspect=bool(suspects - APART),
+        next_due=next((run_at for kind, _, run_at, _ in found if kind == "due"), None),
+        cancels=[(job_id, claim) for kind, _, job_id, claim in found if kind == "cancel"],
     )
-
-
-def _has_ready(tx: Transaction, queues: Sequence[str] | None) -> bool:
-    if queues is None:
-        return tx.one("has_ready") is not None
-    found = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))}
-    return not found.isdisjoint(queues)

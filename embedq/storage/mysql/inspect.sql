@@ -60,8 +60,27 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE ended = $1 LIMIT $2) AS fo
 -- name: parked_needs
 SELECT DISTINCT needs FROM embedq_jobs FORCE INDEX (embedq_jobs_parked) WHERE needs IS NOT NULL;
 
--- name: has_ready
-SELECT 1 FROM embedq_jobs FORCE INDEX (embedq_jobs_lane) WHERE lane = 'ready' LIMIT 1;
+-- name: news
+-- What a dispatcher must know when somebody else has written: which of the running jobs of a server ($1) are to be
+-- cancelled; whether a job is ready in these queues ($2, a JSON list, or NULL for all), and for which executors a suspect
+-- is; and when the next job is due.
+SELECT 'cancel', NULL, id, claim FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane = CONCAT('running ', $1) AND cancel_requested_at IS NOT NULL
+UNION ALL
+SELECT 'ready', NULL, NULL, NULL FROM DUAL
+WHERE CASE WHEN $2 IS NULL
+    THEN (SELECT 1 FROM embedq_jobs FORCE INDEX (embedq_jobs_lane) WHERE lane = 'ready' LIMIT 1)
+    ELSE (SELECT 1 FROM JSON_TABLE(coalesce($2, '[]'), '$[*]' COLUMNS (queue VARCHAR(255) PATH '$')) AS given,
+              (SELECT 'thread' AS executor UNION ALL SELECT 'async' UNION ALL SELECT 'process') AS three
+          WHERE (SELECT 1 FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
+                 WHERE lane = 'ready' AND job.executor = three.executor AND job.queue = given.queue LIMIT 1)
+          LIMIT 1) END
+UNION ALL
+SELECT DISTINCT 'suspect', executor, NULL, NULL FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane = 'suspect' AND ($2 IS NULL OR queue IN $2[])
+UNION ALL
+(SELECT 'due', NULL, due_at, NULL FROM embedq_jobs FORCE INDEX (embedq_jobs_due)
+ WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1);
 
 -- name: totals
 SELECT ending, CAST(sum(jobs) AS SIGNED), CAST(sum(ran_us) AS SIGNED), CAST(sum(waited_us) AS SIGNED)

@@ -89,10 +89,6 @@ FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
 WHERE lane = 'suspect' AND executor = $1 AND ($2 IS NULL OR queue IN $2[]) ORDER BY id LIMIT $3
 FOR UPDATE SKIP LOCKED;
 
--- name: suspect_executors
-SELECT DISTINCT executor FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-WHERE lane = 'suspect' AND ($1 IS NULL OR queue IN $1[]);
-
 -- name: parked_jobs
 SELECT id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes, run_at, expires_at,
     first_started_at, parent_id, executor
@@ -176,10 +172,6 @@ WHERE id = $4 AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parke
 
 -- name: request_cancel
 UPDATE embedq_jobs SET cancel_requested_at = $1 WHERE id = $2 AND state = 'running' AND cancel_requested_at IS NULL;
-
--- name: cancel_requests
-SELECT id, claim FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-WHERE lane = CONCAT('running ', $1) AND cancel_requested_at IS NOT NULL;
 
 -- name: retry_job
 -- scheduled, retrying, parked, dead, cancelled -> ready: a fresh count of attempts, the history kept

@@ -62,8 +62,27 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs
 -- name: parked_needs
 SELECT DISTINCT needs FROM embedq_jobs WHERE state = 'parked';
 
--- name: has_ready
-SELECT 1 FROM embedq_jobs WHERE state = 'ready' AND crashes < 2 LIMIT 1;
+-- name: news
+-- What a dispatcher must know when somebody else has written: which of the running jobs of a server ($1) are to be
+-- cancelled; whether a job is ready in these queues ($2, a JSON list, or NULL for all), and for which executors a suspect
+-- is; and when the next job is due.
+SELECT 'cancel', NULL, id, claim FROM embedq_jobs
+WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND server_id = $1
+UNION ALL
+SELECT 'ready', NULL, NULL::bigint, NULL::bigint
+WHERE CASE WHEN $2::jsonb IS NULL
+    THEN (SELECT true FROM embedq_jobs WHERE state = 'ready' AND crashes < 2 LIMIT 1)
+    ELSE (SELECT true FROM jsonb_array_elements_text($2::jsonb) AS given,
+              (VALUES ('thread'), ('async'), ('process')) AS three (one)
+          WHERE (SELECT true FROM embedq_jobs
+                 WHERE state = 'ready' AND crashes < 2 AND executor = one AND queue = given LIMIT 1) LIMIT 1) END
+UNION ALL
+SELECT DISTINCT 'suspect', executor, NULL::bigint, NULL::bigint FROM embedq_jobs
+WHERE state = 'ready' AND crashes >= 2
+  AND ($2::jsonb IS NULL OR queue = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb))))
+UNION ALL
+(SELECT 'due', NULL, run_at, NULL FROM embedq_jobs
+ WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1);
 
 -- name: totals
 SELECT ending, sum(jobs)::bigint, sum(ran_us)::bigint, sum(waited_us)::bigint

@@ -96,11 +96,6 @@ FROM (SELECT * FROM embedq_jobs
       ORDER BY id LIMIT $3
       FOR UPDATE SKIP LOCKED) AS job;
 
--- name: suspect_executors
-SELECT DISTINCT executor FROM embedq_jobs
-WHERE state = 'ready' AND crashes >= 2
-  AND ($1::jsonb IS NULL OR queue = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))));
-
 -- name: parked_jobs
 SELECT coalesce(json_agg(json_build_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags,
     crashes, run_at, expires_at, first_started_at, parent_id, executor))::text, '[]')
@@ -187,10 +182,6 @@ WHERE id = $4 AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parke
 
 -- name: request_cancel
 UPDATE embedq_jobs SET cancel_requested_at = $1 WHERE id = $2 AND state = 'running' AND cancel_requested_at IS NULL;
-
--- name: cancel_requests
-SELECT id, claim FROM embedq_jobs
-WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND server_id = $1;
 
 -- name: retry_job
 -- scheduled, retrying, parked, dead, cancelled -> ready: a fresh count of attempts, the history kept

@@ -62,8 +62,26 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ended
 -- name: parked_needs
 SELECT DISTINCT needs FROM embedq_jobs INDEXED BY embedq_jobs_parked WHERE state = 'parked';
 
--- name: has_ready
-SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready WHERE state = 'ready' AND crashes < 2 LIMIT 1;
+-- name: news
+-- What a dispatcher must know when somebody else has written: which of the running jobs of a server (?1) are to be
+-- cancelled; whether a job is ready in these queues (?2, a JSON list, or NULL for all), and for which executors a suspect
+-- is; and when the next job is due.
+SELECT 'cancel', NULL, id, claim FROM embedq_jobs INDEXED BY embedq_jobs_cancelling
+WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND server_id = ?1
+UNION ALL
+SELECT 'ready', NULL, NULL, NULL
+WHERE CASE WHEN ?2 IS NULL
+    THEN (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready WHERE state = 'ready' AND crashes < 2 LIMIT 1)
+    ELSE (SELECT 1 FROM json_each(?2) AS given, json_each('["thread", "async", "process"]') AS one
+          WHERE (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready
+                 WHERE state = 'ready' AND crashes < 2 AND executor = one.value AND queue = given.value LIMIT 1)
+          LIMIT 1) END
+UNION ALL
+SELECT DISTINCT 'suspect', executor, NULL, NULL FROM embedq_jobs INDEXED BY embedq_jobs_suspect
+WHERE state = 'ready' AND crashes >= 2 AND (?2 IS NULL OR queue IN (SELECT value FROM json_each(?2)))
+UNION ALL
+SELECT * FROM (SELECT 'due', NULL, run_at, NULL FROM embedq_jobs INDEXED BY embedq_jobs_due
+               WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1);
 
 -- name: totals
 SELECT ending, sum(jobs), sum(ran_us), sum(waited_us) FROM embedq_counters WHERE minute >= ? GROUP BY ending;

@@ -85,10 +85,6 @@ FROM (SELECT * FROM embedq_jobs INDEXED BY embedq_jobs_suspect
       WHERE state = 'ready' AND crashes >= 2 AND executor = ?1
         AND (?2 IS NULL OR queue IN (SELECT value FROM json_each(?2))) ORDER BY id LIMIT ?3);
 
--- name: suspect_executors
-SELECT DISTINCT executor FROM embedq_jobs INDEXED BY embedq_jobs_suspect
-WHERE state = 'ready' AND crashes >= 2 AND (?1 IS NULL OR queue IN (SELECT value FROM json_each(?1)));
-
 -- name: parked_jobs
 SELECT json_group_array(json_array(id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes,
     run_at, expires_at, first_started_at, parent_id, executor))
@@ -162,10 +158,6 @@ WHERE id = ?4 AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parke
 
 -- name: request_cancel
 UPDATE embedq_jobs SET cancel_requested_at = ? WHERE id = ? AND state = 'running' AND cancel_requested_at IS NULL;
-
--- name: cancel_requests
-SELECT id, claim FROM embedq_jobs INDEXED BY embedq_jobs_cancelling
-WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND server_id = ?;
 
 -- name: retry_job
 -- scheduled, retrying, parked, dead, cancelled -> ready: a fresh count of attempts, the history kept
