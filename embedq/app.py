@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
 
 from embedq.clock import Clock
 from embedq.config import Settings
@@ -34,6 +34,10 @@ from embedq.storage.engines import ApplicationEngine
 from embedq.storage.inspect import COUNT_CAP, Occurrence, Server, Stats
 from embedq.task import Call, Task
 from embedq.transactions import Block
+
+if TYPE_CHECKING:
+    from embedq.actions import Actions
+    from embedq.monitor import Monitor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +75,8 @@ class EmbedQ:
         self._control = self._control_type(self.engine, self._enqueue_continuation)
         self._enqueueing = self._enqueueing_type(self.engine, self._drafting, self._control)
         self._recurring = self._recurring_type(self.engine, self._drafting)
+        self._monitor: Monitor | None = None
+        self._actions: Actions | None = None
         self.configure(url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings)
 
     def configure(
@@ -400,6 +406,25 @@ class EmbedQ:
             filters: as for `jobs`.
         """
         return self._control.cancel_all(state, progress, **filters)
+
+    @property
+    def monitor(self) -> Monitor:
+        """All there is to see: searches by page, the overview, history, queues, functions, servers, a calendar."""
+        if self._monitor is None:
+            # Imported here: most processes never look.
+            from embedq.monitor import Monitor
+
+            self._monitor = Monitor(self.engine, self._recurring)
+        return self._monitor
+
+    @property
+    def actions(self) -> Actions:
+        """What people do to many jobs, in the background and on the record: retry, cancel, delete, move."""
+        if self._actions is None:
+            from embedq.actions import Actions
+
+            self._actions = Actions(self.engine)
+        return self._actions
 
     def stats(self) -> Stats:
         """The queue at a glance."""

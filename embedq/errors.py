@@ -22,6 +22,7 @@ EmbedqError
 │   ├── ResultUnavailableError    the job succeeded, but its result could not be stored
 │   └── WaitTimeoutError          `wait()` or `result()` took longer than asked
 ├── ScheduleNotFoundError         no such recurring job
+├── ActionNotFoundError           no such line in the audit log
 ├── CopyError                     one database cannot be copied into the other as things stand
 ├── TransactionError              jobs cannot be written in this transaction of the application's
 └── StorageError
@@ -148,6 +149,10 @@ class WaitTimeoutError(JobError, TimeoutError):
 
 class ScheduleNotFoundError(EmbedqError, LookupError):
     """No recurring job of that name."""
+
+
+class ActionNotFoundError(EmbedqError, LookupError):
+    """No line of that number in the audit log (any more)."""
 
 
 class TransactionError(EmbedqError):

@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"storage"},
     {"worker", "maintenance"},
     {
-        "app", "commit_hooks", "control", "doctor", "drafting", "engine", "enqueueing", "held", "moving", "preflight",
+        "actions", "app", "commit_hooks", "control", "doctor", "drafting", "engine", "enqueueing", "held", "monitor", "moving", "preflight",
         "recurring", "runtime", "shutdown", "transactions",
     },
     {"__init__"},

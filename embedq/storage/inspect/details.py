@@ -2,11 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from embedq.clock import to_datetime
 from embedq.errors import JobNotFoundError
-from embedq.job import Attempt, Ending, Job, JobId, JobState, LogLine
+from embedq.job import Attempt, Ending, Job, JobId, JobState, LogLine, Trigger
 from embedq.storage.base import Transaction
 from embedq.storage.inspect.rows import job_from_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPage:
+    """Lines that a job wrote, oldest first.
+
+    Attributes:
+        next: a cursor for `after`: the lines that come later, also those that are not written yet.
+        more: there are more already.
+    """
+
+    lines: list[LogLine]
+    next: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relative:
+    """A job in a family.
+
+    Attributes:
+        trigger: which end of the parent sets it off.
+        generation: 0 for the job that was asked about, negative for its ancestors.
+    """
+
+    id: JobId
+    name: str
+    state: JobState
+    parent_id: JobId | None
+    trigger: Trigger | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The jobs before and after one: a tree, parents before their children.
+
+    Attributes:
+        complete: False when there are more ancestors or descendants than are given here.
+    """
+
+    members: list[Relative]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One step in the life of a job.
+
+    Attributes:
+        what: "created", "due", "started", an ending ("succeeded", "failed", "timed out", "cancelled", "crashed",
+            "parked"), "cancel requested", "cancelled", "expires" or "deleted" (the last two may lie ahead).
+        attempt: for what belongs to one.
+        detail: the error, for example.
+    """
+
+    at: datetime
+    what: str
+    attempt: int | None
+    detail: str | None
+    server: int | None
+
+
+def log_page(tx: Transaction, job_id: int, *, after: int = 0, limit: int = 200) -> LogPage:
+    """The lines behind a cursor; 0 is before the first."""
+    raise NotImplementedError
+
+
+def last_logs(tx: Transaction, job_id: int, *, limit: int = 200) -> LogPage:
+    """The latest lines, and the cursor for those to come; `more` says that there are earlier ones."""
+    raise NotImplementedError
+
+
+def family(tx: Transaction, job_id: int) -> Family:
+    """Its ancestors, up to 20, and its descendants, up to 100. JobNotFoundError if it is not there."""
+    raise NotImplementedError
+
+
+def timeline(tx: Transaction, job_id: int, *, now: int) -> list[Moment]:
+    """What has happened to a job and when, as far as it is stored, in order. JobNotFoundError if it is not there."""
+    raise NotImplementedError
 
 
 def job(tx: Transaction, job_id: int) -> Job:

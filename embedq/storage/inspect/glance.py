@@ -11,6 +11,21 @@ COUNT_CAP = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many, as far as was counted.
+
+    Attributes:
+        capped: there are at least this many; counting stopped.
+    """
+
+    number: int
+    capped: bool
+
+    def __str__(self) -> str:
+        return f"{self.number:,}{'+' if self.capped else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """The queue at a glance.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from embedq.clock import to_datetime
+from embedq.job import JobId
 from embedq.storage.base import Transaction
 
 
@@ -32,6 +33,28 @@ class Server:
     stopping: bool
     running: int
     leader: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningJob:
+    """A job that a process holds: it runs, or is next in the process's own line."""
+
+    id: JobId
+    name: str
+    queue: str
+    executor: str
+    server: int
+    attempt: int
+    started_at: datetime
+    progress: float | None
+    progress_note: str | None
+    cancel_requested: bool
+    overdue: bool
+
+
+def running(tx: Transaction, server: int | None = None, *, limit: int = 500) -> list[RunningJob]:
+    """What a process holds, or all do; those that have run longest first."""
+    raise NotImplementedError
 
 
 def servers(tx: Transaction) -> list[Server]:

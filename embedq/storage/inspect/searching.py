@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from embedq.job import ENDED, Job, JobState
@@ -19,6 +21,68 @@ FOUND_BY = {
     JobState.RETRYING: "state IN ('scheduled', 'retrying') AND state = 'retrying'",
     **{state: f"delete_at IS NOT NULL AND state = '{state}'" for state in ENDED},
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which jobs. All that is given must match; texts are taken literally, letter for letter.
+
+    Attributes:
+        states: any of these; empty for all.
+        error: a part of the last error's text.
+        error_group: the last error's `fingerprint`.
+        argument: a part of the stored arguments, which are JSON text.
+        ids: any of these; None for all.
+        parent: the id of the job that they continue.
+        created_from, created_to, finished_from, finished_to: aware; from this moment on, and before that one.
+    """
+
+    states: tuple[JobState, ...] = ()
+    queue: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    schedule: str | None = None
+    error: str | None = None
+    error_group: str | None = None
+    argument: str | None = None
+    ids: tuple[int, ...] | None = None
+    parent: int | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    finished_from: datetime | None = None
+    finished_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """One page of a search.
+
+    The jobs of one ended state come in the order in which they ended, the latest first; scheduled and retrying ones in
+    the order in which they are due, the next first; all others by their ids, the newest first.
+
+    Attributes:
+        next, previous: cursors of the pages behind and before this one, to be handed back as they are; None where
+            there is none.
+        exhausted: everything was looked at that could stand on this page. False: the search stopped at its bound; the
+            page may be short, or empty, and `next` goes on from where it stopped.
+        scanned_to: how far a bounded search came: when the last job that it looked at was created, ended or is due,
+            whichever is its order; None where no bound was met.
+    """
+
+    jobs: list[Job]
+    next: str | None
+    previous: str | None
+    exhausted: bool
+    scanned_to: datetime | None
+
+
+def search(tx: Transaction, wanted: Search, *, cursor: str | None = None, limit: int = 50) -> JobPage:
+    """One page of the jobs that match. The cost is bounded, however many there are.
+
+    Raises:
+        ConfigurationError: a cursor that no page of this search gave.
+    """
+    raise NotImplementedError
 
 
 def jobs(

@@ -1,0 +1,203 @@
+"""What there is to see of a queue: the ground of the dashboard, and of anything else that shows one.
+
+    page = app.monitor.search(state="dead", error="Timeout")
+    page = app.monitor.search(state="dead", error="Timeout", cursor=page.next)
+    for group in app.monitor.overview().failures.groups: …
+
+No call here costs more with more stored jobs: pages go by key, counts stop, scans and samples have bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+from embedq.engine import Engine
+from embedq.job import Attempt, Job, JobId, JobState
+from embedq.recurring import RecurringJobs
+from embedq.storage.inspect.details import Family, LogPage, Moment
+from embedq.storage.inspect.durations import TaskType
+from embedq.storage.inspect.glance import COUNT_CAP, Count
+from embedq.storage.inspect.history import History
+from embedq.storage.inspect.processes import RunningJob, Server
+from embedq.storage.inspect.queueing import Queue
+from embedq.storage.inspect.searching import JobPage, Search
+from embedq.storage.inspect.trouble import ErrorGroups, Overview
+
+
+class SearchKeywords(TypedDict, total=False):
+    """The filters of a search; all that is given must match. See `embedq.storage.inspect.searching.Search`.
+
+    Attributes:
+        state: one, or several; by name or as `JobState`.
+        ids: any of these.
+    """
+
+    state: JobState | str | Iterable[JobState | str] | None
+    queue: str | None
+    name: str | None
+    tag: str | None
+    schedule: str | None
+    error: str | None
+    error_group: str | None
+    argument: str | None
+    ids: Iterable[int] | None
+    parent: int | None
+    created_from: datetime | None
+    created_to: datetime | None
+    finished_from: datetime | None
+    finished_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetails:
+    """One job with all that is stored about it, but for its log lines.
+
+    Attributes:
+        moments: its life so far, in order.
+        family: the jobs before and after it.
+    """
+
+    job: Job
+    attempts: list[Attempt]
+    moments: list[Moment]
+    family: Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """An occurrence of a schedule that lies ahead.
+
+    Attributes:
+        local: in the schedule's own time zone: what the clock there will show; `at` is the same moment in UTC.
+    """
+
+    schedule: str
+    task: str
+    at: datetime
+    local: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """Occurrences in order.
+
+    Attributes:
+        dense: the schedules that have more of them than are shown, with the moment up to which theirs are.
+    """
+
+    occurrences: list[Coming]
+    dense: dict[str, datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerDetails:
+    """A process, and the jobs that it holds."""
+
+    server: Server
+    silent_seconds: float
+    jobs: list[RunningJob]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveStack:
+    """Where a job was when its process was asked.
+
+    Attributes:
+        text: as a traceback shows it, the innermost call last.
+        thread: the name of its thread, or "process 4711", or "event loop".
+    """
+
+    job_id: JobId
+    at: datetime
+    thread: str
+    text: str
+
+
+class Monitor:
+    """Answers for one app. Reads, and changes nothing."""
+
+    def __init__(self, engine: Engine, recurring: RecurringJobs) -> None:
+        self._engine = engine
+        self._recurring = recurring
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    def wanted(self, **filters: Unpack[SearchKeywords]) -> Search:
+        """The filters as a `Search`. ConfigurationError for a state or moment that is none."""
+        raise NotImplementedError
+
+    def search(self, *, cursor: str | None = None, limit: int = 50, **filters: Unpack[SearchKeywords]) -> JobPage:
+        """One page of the jobs that match.
+
+        Args:
+            cursor: `next` or `previous` of another page of the same search.
+        Raises:
+            ConfigurationError: a filter that makes no sense, or a cursor of another search.
+        """
+        raise NotImplementedError
+
+    def count(self, *, cap: int = COUNT_CAP, **filters: Unpack[SearchKeywords]) -> Count:
+        """How many jobs match: up to `cap` of them, and of what a bounded look can see."""
+        raise NotImplementedError
+
+    def job(self, job_id: int) -> JobDetails:
+        """One job. JobNotFoundError if it is not there."""
+        raise NotImplementedError
+
+    def logs(self, job_id: int, *, after: int | None = None, limit: int = 200) -> LogPage:
+        """Lines that a job wrote: behind the cursor `after`, or the latest."""
+        raise NotImplementedError
+
+    def stack(self, job_id: int, *, timeout: float = 2.0) -> LiveStack | None:
+        """Where a running job is at this moment, in whichever process it runs; None when it does not run (any more).
+
+        Its process answers within half a second or so.
+        Raises:
+            WaitTimeoutError: the process does not answer: it hangs, or runs an embedq that cannot.
+        """
+        raise NotImplementedError
+
+    # -- all together --------------------------------------------------------------------------------------------------
+
+    def overview(self) -> Overview:
+        """What is broken, and how much there is of everything."""
+        raise NotImplementedError
+
+    def failures(self, seconds: float = 86_400) -> ErrorGroups:
+        """Failed attempts of the last `seconds`, a day at most, by error."""
+        raise NotImplementedError
+
+    def dead_letters(self) -> ErrorGroups:
+        """Dead jobs by error."""
+        raise NotImplementedError
+
+    def history(self, span: str = "hour", *, name: str | None = None, queue: str | None = None) -> History:
+        """What ended in the last "hour" (by minute), "day" (by quarter of an hour) or "week" (by three hours)."""
+        raise NotImplementedError
+
+    def queues(self) -> list[Queue]:
+        """Every queue, by name."""
+        raise NotImplementedError
+
+    def task_types(self, span: str = "day") -> list[TaskType]:
+        """Every function that ran in the last "hour", "day" or "week", by name."""
+        raise NotImplementedError
+
+    def task_type(self, name: str, span: str = "day") -> TaskType:
+        """One function."""
+        raise NotImplementedError
+
+    def servers(self) -> list[ServerDetails]:
+        """The processes, and what each holds."""
+        raise NotImplementedError
+
+    def calendar(self, start: datetime, end: datetime, *, each: int = 100) -> Calendar:
+        """When the schedules that are not paused fire between two aware moments.
+
+        Args:
+            each: how many occurrences of one schedule are given at most.
+        """
+        raise NotImplementedError
