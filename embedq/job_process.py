@@ -6,7 +6,8 @@ that a job may enqueue. How these processes work is told in worker/process_pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # The keywords of the default app: asked for in the process that makes others, and given in those.
@@ -26,3 +27,15 @@ def enter(default: dict[str, Any] | None) -> None:
 def here() -> bool:
     """Whether this process is a job's."""
     return _entered
+
+
+@contextmanager
+def only_reading() -> Iterator[None]:
+    """Inside, modules are imported for the functions in them: whatever they call, no app starts or connects."""
+    global _entered, reading_script
+    before = _entered, reading_script
+    _entered = reading_script = True
+    try:
+        yield
+    finally:
+        _entered, reading_script = before

@@ -1,13 +1,14 @@
 """The command line: `embedq`, or `python -m embedq`.
 
 It looks at jobs and acts on them through an `EmbedQ`, holds no SQL, and neither unpickles nor imports job code; only
-`worker --app` imports the application, because it is told to.
+`worker --app` and `check --app` import the application, because they are told to.
 """
 
 from __future__ import annotations
 
 import click
 
+from embedq.cli.check import check
 from embedq.cli.copy import copy
 from embedq.cli.demo import demo
 from embedq.cli.doctor import doctor
@@ -34,11 +35,12 @@ def main(ctx: click.Context) -> None:
       embedq retry --all --queue mail       run dead jobs again
       embedq worker --app shop.jobs:queue   run jobs in this process
       embedq doctor                         what is wrong, and what to do
+      embedq check --app shop.jobs:queue    could this build run what waits?
       embedq copy URL NEW_URL               move to another database
       embedq demo                           see it all at work, in seconds
     """
     prepare_streams(ctx)
 
 
-for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, doctor, copy, demo):
+for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, doctor, check, copy, demo):
     main.add_command(command)

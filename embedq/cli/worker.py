@@ -132,7 +132,7 @@ def run(
         "durability": durability,
         "stop_timeout": stop_timeout,
     }
-    with _stdout_kept_clear(session) as stdout:
+    with stdout_kept_clear(session) as stdout:
         app = find_app()
         _log(log_level)
         configure(app, target, {name: value for name, value in given.items() if value is not None})
@@ -269,7 +269,7 @@ def configure(app: EmbedQ, target: str, given: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _stdout_kept_clear(session: Session) -> Iterator[TextIO]:
+def stdout_kept_clear(session: Session) -> Iterator[TextIO]:
     """With --json, what the application and its jobs print goes to stderr; gives the real stdout."""
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if session.json else stdout):

@@ -18,6 +18,7 @@ for what another process may be able to read, and `ValueError` for what none can
 
 from embedq.serializers.decoding import can_read_tag, can_read_zone, loads_call, loads_value, wants_parent_result
 from embedq.serializers.encoding import dumps_call, dumps_value
+from embedq.serializers.lacking import lacking_types
 from embedq.serializers.tagging import MAX_DEPTH
 from embedq.serializers.tags import PARENT_RESULT
 
@@ -28,6 +29,7 @@ __all__ = [
     "can_read_zone",
     "dumps_call",
     "dumps_value",
+    "lacking_types",
     "loads_call",
     "loads_value",
     "wants_parent_result",

@@ -8,6 +8,7 @@ import click
 
 from embedq import EmbedQ
 from embedq.cli import main
+from embedq.cli.check import run as run_check
 from embedq.cli.session import EXIT_CODES, Commands, Session, pass_session, shared_options
 from embedq.cli.worker import run, worker_options
 from embedq.contrib.django import binding
@@ -37,6 +38,18 @@ def worker(session: Session, /, **options: Any) -> None:
     run(session, _project_app, "the project", **options)
 
 
+@click.command()
+@shared_options
+@pass_session
+def check(session: Session) -> None:
+    """See whether this build can run all that waits. Run it before a deployment, with the new code.
+
+    The modules that declare jobs are imported. Nothing is run, started or changed. The exit code is 1 when something
+    could not run.
+    """
+    run_check(session, _project_app)
+
+
 def _project_app() -> EmbedQ:
     app = binding.bind()
     binding.discover()
@@ -45,7 +58,7 @@ def _project_app() -> EmbedQ:
 
 command_line = Commands(
     "embedq",
-    commands={**main.commands, "worker": worker},
+    commands={**main.commands, "check": check, "worker": worker},
     params=main.params,
     callback=main.callback,
     context_settings=main.context_settings,

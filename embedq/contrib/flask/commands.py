@@ -10,11 +10,12 @@ import click
 
 from embedq import EmbedQ
 from embedq.cli import main
+from embedq.cli.check import run as run_check
 from embedq.cli.session import EXIT_CODES, Commands, Session, pass_session, prepare_streams, shared_options
 from embedq.cli.worker import run, worker_options
 
-# `worker` is another here, and what `demo` shows has nothing to do with the app.
-LEFT_OUT = ("demo", "worker")
+# `check` and `worker` are others here, and what `demo` shows has nothing to do with the app.
+LEFT_OUT = ("check", "demo", "worker")
 
 
 @dataclass
@@ -54,6 +55,18 @@ def worker(session: Session, /, **options: Any) -> None:
     run(session, session.queue, "the Flask app", **options)
 
 
+@click.command()
+@shared_options
+@pass_session
+def check(session: Session) -> None:
+    """See whether this build can run all that waits. Run it before a deployment, with the new code.
+
+    Nothing is run, started or changed. The exit code is 1 when something could not run.
+    """
+    assert isinstance(session, AppSession)
+    run_check(session, session.queue)
+
+
 def commands(queue: Callable[[], EmbedQ]) -> click.Group:
     """The group for `app.cli`."""
 
@@ -68,5 +81,6 @@ def commands(queue: Callable[[], EmbedQ]) -> click.Group:
     for name, command in main.commands.items():
         if name not in LEFT_OUT:
             group.add_command(command, name)
+    group.add_command(check)
     group.add_command(worker)
     return group
