@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -30,3 +32,29 @@ def size(count: int) -> str:
         if count >= length:
             return f"{count / length:.{0 if count >= 10 * length else 1}f} {unit}"
     return f"{count} bytes"
+
+
+def duration(seconds: float) -> str:
+    """How long something took: `12 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`."""
+    if seconds < 0.0005:
+        return "<1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    seconds = round(seconds)
+    if seconds < MINUTE:
+        return f"{seconds} s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE} min {seconds % MINUTE} s"
+    if seconds < DAY:
+        return f"{seconds // HOUR} h {seconds % HOUR // MINUTE} min"
+    return f"{seconds // DAY} d {seconds % DAY // HOUR} h"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """A moment as seen from now: `3 min ago`, `in 42 s`, `now`."""
+    seconds = (moment - now).total_seconds()
+    if round(seconds) == 0:
+        return "now"
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(seconds)} ago"

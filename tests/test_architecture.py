@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {
         "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "guard",
         "handle", "hosting", "interrupts", "job", "job_process", "liveness", "middleware", "misfire", "offload",
-        "options", "retry", "schedule", "serializers", "signing", "stored_retry", "task", "version", "wakeup",
+        "options", "readable", "retry", "schedule", "serializers", "signing", "stored_retry", "task", "version", "wakeup",
         "wording",
     },
     {"storage"},
@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
         "recurring", "runtime", "shutdown", "transactions",
     },
     {"__init__"},
-    {"testing"},
+    {"dashboard", "testing"},
     {"cli", "__main__", "contrib"},
 ]  # fmt: skip
 STRANGERS = [("worker", "maintenance"), ("maintenance", "worker")]
@@ -34,6 +34,7 @@ CLI_PACKAGES = {"click", "tabulate"}
 DRIVERS = {
     "contrib.django": {"asgiref", "django", "django_tasks"},
     "contrib.fastapi": {"fastapi"}, "contrib.flask": {"flask", "werkzeug"},
+    "dashboard": {"django", "flask", "jinja2", "markupsafe", "starlette", "werkzeug"}, "cli.dashboard": {"uvicorn"},
     "contrib.litestar": {"litestar"}, "contrib.starlette": {"starlette"},
     "storage.postgresql": {"psycopg"}, "storage.mysql": {"pymysql"}, "storage.backends": {"psycopg", "pymysql"},
 }  # fmt: skip

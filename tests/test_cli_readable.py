@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq import PARENT_RESULT
-from embedq.cli.calls import UNREADABLE, parsed, readable_call, readable_value
 from embedq.cli.text import absolute, clip, columns, duration, relative, safe, safe_lines, span
+from embedq.readable import UNREADABLE, parsed, readable_call, readable_value
 from embedq.serializers import dumps_call
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import click
 
 from embedq.app import EmbedQ
-from embedq.cli.calls import readable_value
 from embedq.cli.session import CommandError, Session, bold, dim, now_of, pass_session, say, shared_options, width
 from embedq.cli.states import bar, coloured, remark, when
 from embedq.cli.text import clip, duration, safe
 from embedq.context import current_job
 from embedq.handle import JobHandle
 from embedq.job import JobState
+from embedq.readable import readable_value
 from embedq.retry import Retry
 from embedq.schedule import every
 

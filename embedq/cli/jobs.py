@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 
 from embedq.app import EmbedQ
-from embedq.cli.calls import readable_call
 from embedq.cli.session import (
     CommandError,
     ExitCode,
@@ -29,6 +28,7 @@ from embedq.cli.text import clip, safe
 from embedq.control import CANCEL_ORDER
 from embedq.errors import EmbedqError, JobError, JobNotFoundError
 from embedq.job import ENDED, Job, JobId, JobState
+from embedq.readable import readable_call
 
 C = TypeVar("C", bound=Callable[..., Any])
 

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from embedq.app import EmbedQ
-from embedq.cli.calls import readable_call, readable_value
 from embedq.cli.session import (
     Session,
     bold,
@@ -28,6 +27,7 @@ from embedq.cli.text import absolute, both, clip, duration, safe, safe_lines
 from embedq.clock import to_datetime
 from embedq.config import FOR_EVER
 from embedq.job import Attempt, Ending, Job, JobState, LogLine
+from embedq.readable import readable_call, readable_value
 
 # Longer than people read; --json has it all.
 LONGEST_TEXT = 4000

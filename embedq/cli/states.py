@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from embedq.cli.calls import parsed, readable_call
 from embedq.cli.text import relative, safe, span
 from embedq.job import Job, JobState
+from embedq.readable import parsed, readable_call
 
 CALL_IN_JSON = 1000
 BAR = 10

@@ -10,36 +10,18 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 
-from embedq.wording import DAY, HOUR, MINUTE
+from embedq.readable import safe as safe
+from embedq.wording import duration as duration
+from embedq.wording import relative as relative
 from embedq.wording import span as span
 
 # A letter may carry combining marks without end, and none of them takes a column.
 MARKS_PER_COLUMN = 4
 
 
-def safe(text: str) -> str:
-    r"""The text on one line, with what is not printable written as `\n`, `\x1b`, `\u202e`."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
 def safe_lines(text: str) -> list[str]:
     """The lines of the text, each `safe`; tabs become spaces."""
     return [safe(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n")]
-
-
-def quoted(text: str) -> str:
-    """The text as a string literal, in double quotes."""
-    return '"' + safe(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def _escaped(char: str) -> str:
-    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
-    if named is not None:
-        return named
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def columns(text: str) -> int:
@@ -67,32 +49,6 @@ def _columns(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
-
-
-def duration(seconds: float) -> str:
-    """How long something took: `12 ms`, `1.2 s`, `3 min 4 s`, `2 h 5 min`."""
-    if seconds < 0.0005:
-        return "<1 ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    seconds = round(seconds)
-    if seconds < MINUTE:
-        return f"{seconds} s"
-    if seconds < HOUR:
-        return f"{seconds // MINUTE} min {seconds % MINUTE} s"
-    if seconds < DAY:
-        return f"{seconds // HOUR} h {seconds % HOUR // MINUTE} min"
-    return f"{seconds // DAY} d {seconds % DAY // HOUR} h"
-
-
-def relative(moment: datetime, now: datetime) -> str:
-    """A moment as seen from now: `3 min ago`, `in 42 s`, `now`."""
-    seconds = (moment - now).total_seconds()
-    if round(seconds) == 0:
-        return "now"
-    return f"in {span(seconds)}" if seconds > 0 else f"{span(seconds)} ago"
 
 
 def absolute(moment: datetime) -> str:

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
 
-from embedq.cli.text import quoted, safe
-
 # Of bytes, as many are shown as tell a picture from a document.
 SHOWN_BYTES = 24
 # embedq stores 100 levels, of which each may be three in JSON.
@@ -204,3 +202,26 @@ def _between(opening: str, items: Iterable[Iterator[str]], closing: str) -> Iter
             yield ", "
         yield from item
     yield closing
+
+
+# -- text that nothing acts upon ---------------------------------------------------------------------------------------
+
+
+def safe(text: str) -> str:
+    r"""The text on one line, with what is not printable written as `\n`, `\x1b`, `\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def quoted(text: str) -> str:
+    """The text as a string literal, in double quotes."""
+    return '"' + safe(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _escaped(char: str) -> str:
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
+    if named is not None:
+        return named
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
