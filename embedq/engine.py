@@ -59,6 +59,7 @@ class Engine:
         self._key_lock = threading.Lock()
         self._database: Database | None = None
         self._key: Key | None = None
+        self._starts_in_children = False
         shutdown.look_after(self)
 
     def configure(
@@ -105,7 +106,7 @@ class Engine:
             self.when_needed()
         if job_process.reading_script:
             raise NotStartedError(
-                "a job's own process imports the script for the functions in it, and that enqueues, or asks for jobs; "
+                "this process imports the code for the functions in it, and that enqueues, or asks for jobs; "
                 'put what the script does under: if __name__ == "__main__":'
             )
         if self._database is None and job_process.here():
@@ -151,6 +152,7 @@ class Engine:
         with self._lock:
             if self._database is not None:
                 return
+            hosting.check_forks()
             database = self._open()
             if migrate:
                 database.migrate()
@@ -162,7 +164,13 @@ class Engine:
             self._database = database
             if isinstance(self._own_clock, SystemClock):
                 self.clock = database.clock(self._own_clock)
-            self._when_connected()
+            try:
+                self._when_connected()
+            except BaseException:
+                # The next try has to come by here again.
+                self._database = None
+                database.close()
+                raise
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date, creating the database if it is not there; return the migrations applied."""
@@ -181,6 +189,11 @@ class Engine:
         with self._lock:
             if self.runtime is not None:
                 return
+            hosting.check_threads()
+            if hosting.before_the_fork_of_uwsgi():
+                self.connect()
+                self._starts_in_children = True
+                return
             # Imported here: a process that only enqueues need not pay for the threads' code.
             from embedq.runtime import Runtime
 
@@ -197,15 +210,13 @@ class Engine:
             )
             runtime.start()
             self.runtime = runtime
-            for trouble in hosting.troubles():
-                logger.error("%s", trouble)
-            if self.settings.sigterm:
-                shutdown.drain_on_sigterm()
+            shutdown.drain_at_exit(on_sigterm=self.settings.sigterm)
             logger.info("started with %d workers on %s", self.settings.workers, self.settings.database)
 
     def stop(self, timeout: float | None) -> bool:
         """Stop the threads. See `EmbedQ.stop`."""
         with self._lock:
+            self._starts_in_children = False
             runtime, self.runtime = self.runtime, None
             if runtime is None:
                 return True
@@ -238,7 +249,7 @@ class Engine:
         self.registry.after_fork()
         if self._database is not None:
             self._database = self._database.inherited()
-        if runtime is not None:
+        if runtime is not None or self._starts_in_children:
             shutdown.start_again_soon(self)
 
 

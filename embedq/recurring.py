@@ -107,9 +107,10 @@ class RecurringJobs:
 
     def write_pending(self) -> None:
         """Write what was put before the app was connected."""
-        pending, self._pending = self._pending, []
-        for write in pending:
-            write()
+        while self._pending:
+            self._pending[0]()
+            # Only now: what could not be written is written when it is tried again.
+            del self._pending[0]
 
     def trigger(self, name: str) -> int:
         """Enqueue a run now; return the job's id."""

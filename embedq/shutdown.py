@@ -10,8 +10,12 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Protocol
+
+from embedq import hosting
 
 logger = logging.getLogger("embedq")
 
@@ -36,7 +40,13 @@ def look_after(ward: Ward) -> None:
     _wards.add(ward)
 
 
+# Set while this process ends: another SIGTERM does not hurry it.
+_leaving = False
+
+
 def _at_exit() -> None:
+    global _leaving
+    _leaving = True
     for ward in list(_wards):
         ward.close()
 
@@ -51,21 +61,46 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-def drain_on_sigterm() -> None:
-    """On SIGTERM leave by SystemExit, so that the interpreter's exit drains; only if nobody else handles the signal.
+def drain_at_exit(*, on_sigterm: bool) -> None:
+    """Where something was started: see to it that this process's end drains it.
 
-    A web server that sets its own handler, before or after, keeps it; its shutdown then stops embedq at exit.
+    Args:
+        on_sigterm: on SIGTERM leave by SystemExit, so that the interpreter's exit drains, if nobody else handles the
+            signal. A web server that sets its own handler, before or after, keeps it; its shutdown then ends in the
+            interpreter's exit. Uvicorn's ends in the signal, which is held back until then.
     """
-    if threading.current_thread() is not threading.main_thread():
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and multiprocessing_child():
+        # Their end runs nothing of `atexit`.
+        util.Finalize(None, _at_exit, exitpriority=0)
+    # uWSGI's handlers are C, and Python does not see them.
+    if not on_sigterm or threading.current_thread() is not threading.main_thread() or hosting.under_uwsgi():
         return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _leave)
+    elif callable(handler) and getattr(handler, "__module__", None) == "uvicorn.server":
+        signal.signal(signal.SIGTERM, partial(_held_back, handler))
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
     # Raised in the main thread, which may be in the middle of anything: only an exception gets out of there in order.
     # Stopping right here could wait for a lock that this very thread holds.
-    sys.exit(128 + signum)
+    if not _leaving:
+        sys.exit(128 + signum)
+
+
+def _held_back(handler: Callable[[int, FrameType | None], object], signum: int, frame: FrameType | None) -> None:
+    # When Uvicorn has shut down it restores what was before, nothing, and raises the signal again, which would be the
+    # end on the spot.
+    handler(signum, frame)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
+
+
+def multiprocessing_child() -> bool:
+    """Whether `multiprocessing` has made this process."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def start_again_soon(ward: Ward) -> None:
@@ -73,12 +108,11 @@ def start_again_soon(ward: Ward) -> None:
 
     Not in the children of `multiprocessing`: they are made for one thing, and often killed when it is done.
     """
-    multiprocessing = sys.modules.get("multiprocessing.process")
     child = os.getpid()
 
     def start() -> None:
         time.sleep(AFTER_FORK_SECONDS)
-        if os.getpid() != child or (multiprocessing is not None and multiprocessing.parent_process() is not None):
+        if os.getpid() != child or multiprocessing_child():
             return
         try:
             ward.start()

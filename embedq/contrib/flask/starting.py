@@ -63,8 +63,7 @@ class Starter:
     def begin(self) -> None:
         """Start on a thread, soon. A second call changes nothing."""
         if self._once.acquire(blocking=False):
-            if self._queue.settings.sigterm:
-                shutdown.drain_on_sigterm()
+            shutdown.drain_at_exit(on_sigterm=self._queue.settings.sigterm)
             self._trying = True
             threading.Thread(target=self._start_when_quiet, name="embedq-start", daemon=True).start()
 
