@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import RawCursor
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 from embedq.errors import EnqueueError
 from embedq.storage.base import Params, Row
@@ -61,6 +62,7 @@ _NEWS = {
 _EXACT = {"insert_plain", "insert_job", "insert_alike", "insert_schedule"}
 _INSERTS = ("insert_plain", "insert_job")
 _FOR_OTHERS = ("ready", "scheduled")
+_PLAIN = b"embedq_insert_plain"
 
 
 class PostgresTransaction:
@@ -70,10 +72,12 @@ class PostgresTransaction:
         news: what to tell others after the commit.
     """
 
-    __slots__ = ("_cursor", "_prepare", "_qualify", "_sql", "news")
+    __slots__ = ("_cursor", "_libpq", "_plain_is_prepared", "_prepare", "_qualify", "_sql", "news")
 
     def __init__(self, connection: psycopg.Connection, address: Address, sql: Mapping[str, str], prepare: bool) -> None:
         self._cursor = RawCursor(connection)
+        self._libpq = connection.pgconn
+        self._plain_is_prepared = False
         self._qualify = address.quoted_schema
         self._sql = sql
         self._prepare = prepare
@@ -106,10 +110,26 @@ class PostgresTransaction:
         return rows
 
     def insert(self, statement: str, params: Params) -> int | None:
+        if statement == "insert_plain" and self._prepare:
+            return self._insert_plain(params)
         row = self._execute(statement, params).fetchone()
         if statement in _INSERTS and params[0] in _FOR_OTHERS:
             self._note("jobs")
         return None if row is None else row[0]
+
+    def _insert_plain(self, params: Params) -> int:
+        """What most enqueues are, without the driver's cursor: that costs a fifth of an enqueue."""
+        # None of its columns may be NULL.
+        values = [_clean(str(value)) for value in params]
+        if any("\ufffd" in value for value in values):
+            refuse_nul(params)
+        if not self._plain_is_prepared:
+            answered(self._libpq, self._libpq.prepare(_PLAIN, self._sql["insert_plain"].encode()))
+            self._plain_is_prepared = True
+        result = answered(self._libpq, self._libpq.exec_prepared(_PLAIN, [value.encode() for value in values]))
+        if params[0] in _FOR_OTHERS:
+            self._note("jobs")
+        return int(result.get_value(0, 0) or 0)
 
     def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
         rows = self._execute(statement, (*shared, json.dumps(values))).fetchall()
@@ -244,12 +264,7 @@ class PostgresSession:
 
     def _ask(self, sql: bytes) -> list[bytes]:
         """Run statements without parameters in one round trip; the last one's first row."""
-        result = self._libpq.exec_(sql)
-        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-            if self._libpq.status == ConnStatus.BAD:
-                said = result.error_message.decode(errors="replace")
-                raise psycopg.OperationalError(said or "the connection is lost")
-            raise psycopg.errors.error_from_result(result)
+        result = answered(self._libpq, self._libpq.exec_(sql))
         return [result.get_value(0, column) or b"" for column in range(result.nfields)] if result.ntuples else []
 
 
@@ -262,9 +277,19 @@ def _connected(address: Address, settings: Mapping[str, str]) -> psycopg.Connect
     return psycopg.connect(address.conninfo, autocommit=True, **extra)  # type: ignore[arg-type]
 
 
+def answered(libpq: PGconn, result: PGresult) -> PGresult:
+    """The result of a call of libpq's own; psycopg's exception for one that is an error."""
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        if libpq.status == ConnStatus.BAD:
+            said = result.error_message.decode(errors="replace")
+            raise psycopg.OperationalError(said or "the connection is lost")
+        raise psycopg.errors.error_from_result(result)
+    return result
+
+
 def qualified(sql: str, schema: str) -> str:
     """A statement with its tables' schema, so that no search_path decides."""
-    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies"
+    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies|actions|questions"
     return re.sub(rf"(?<![\w.])embedq_(?=(?:{tables})\b)", f"{schema}.embedq_", sql)
 
 
