@@ -27,6 +27,10 @@ class Scale:
         backlog_drained: jobs whose cost is measured beside them, a round.
         backlog_enqueued: the same, in each of four turns a round.
         growth_seconds, growth_per_second: the steady load.
+        host_servers, host_cases: which web servers are asked for pages, and in which cases; None for all.
+        host_rounds: how often each case is run.
+        host_warm_seconds, host_steady_seconds, host_flat_seconds: how long a server is asked before anything counts,
+            then steadily, and then as fast as it answers.
     """
 
     durabilities: tuple[str, ...] = ("normal", "full")
@@ -54,6 +58,12 @@ class Scale:
     starts: int = 7
     growth_seconds: float = 60.0
     growth_per_second: int = 1_000
+    host_servers: tuple[str, ...] = ("flask", "fastapi")
+    host_cases: tuple[str, ...] | None = None
+    host_rounds: int = 3
+    host_warm_seconds: float = 1.0
+    host_steady_seconds: float = 6.0
+    host_flat_seconds: float = 2.0
 
 
 FULL = Scale()
@@ -82,4 +92,8 @@ QUICK = Scale(
     # Pruning looks every ten seconds: two of those are the least that shows anything.
     growth_seconds=21.0,
     growth_per_second=2_000,
+    host_rounds=1,
+    host_warm_seconds=0.5,
+    host_steady_seconds=1.0,
+    host_flat_seconds=0.5,
 )

@@ -61,6 +61,7 @@ from embedq.errors import (
     UntrustedCodeError,
     WaitTimeoutError,
 )
+from embedq.guard import Guard
 from embedq.handle import JobHandle
 from embedq.job import TRANSITIONS, Attempt, Ending, Job, JobId, JobState, LogLine, Trigger
 from embedq.middleware import Draft, EnqueueMiddleware, Middleware
@@ -233,6 +234,7 @@ __all__ = [
     "EnqueueError",
     "EnqueueMiddleware",
     "Every",
+    "Guard",
     "Job",
     "JobCancelled",
     "JobCancelledError",

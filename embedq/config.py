@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 from embedq.clock import SECOND
 from embedq.errors import ConfigurationError
+from embedq.guard import Guard
 from embedq.job import JobState
 
 DEFAULT_URL = "sqlite:///embedq.db"
@@ -91,6 +92,7 @@ class Settings:
         secret_key: signs functions that are not registered by name; without it a key file is kept beside the database.
         sigterm: drain and exit on SIGTERM, if nobody else handles it.
         allow_network_filesystem: do not refuse a SQLite file on a network disk.
+        guard: an `embedq.Guard`, or True for one as it comes: holds jobs back while they slow the app's requests down.
     """
 
     # It may hold a password.
@@ -118,6 +120,7 @@ class Settings:
     secret_key: str | None = field(default=None, repr=False)
     sigterm: bool = True
     allow_network_filesystem: bool = False
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         self._require(self.durability in ("full", "normal"), "durability", 'must be "full" or "normal"')
@@ -161,6 +164,7 @@ class Settings:
             self.timeout is None or self.timeout > 0, "timeout", "must be seconds above 0, or None for no limit"
         )
         self._require(isinstance(self.retention, Retention), "retention", "must be an embedq.Retention")
+        self._require(self.guard is None or isinstance(self.guard, Guard), "guard", "must be True or an embedq.Guard")
         queues = self.queues
         if queues is not None:
             sound = not isinstance(queues, str) and queues and all(isinstance(q, str) and q for q in queues)
@@ -219,6 +223,8 @@ class Settings:
             values["url"] = f"sqlite:///{quote(values['url'].as_posix(), safe='/:')}"
         if isinstance(values.get("queues"), Sequence) and not isinstance(values["queues"], str):
             values["queues"] = tuple(values["queues"])
+        if isinstance(values.get("guard"), bool):
+            values["guard"] = Guard() if values["guard"] else None
         for name in _SECONDS:
             if isinstance(values.get(name), timedelta):
                 values[name] = values[name].total_seconds()
@@ -238,6 +244,7 @@ _FROM_ENVIRONMENT: Mapping[str, Any] = {
     "durability": str,
     "processes": int,
     "secret_key": str,
+    "guard": lambda text: _yes_or_no(text),
 }
 
 
@@ -245,6 +252,13 @@ _FROM_ENVIRONMENT: Mapping[str, Any] = {
 def _micros(duration: timedelta) -> int:
     # Remembered, because the end of every job asks.
     return int(duration.total_seconds() * SECOND)
+
+
+def _yes_or_no(text: str) -> bool:
+    try:
+        return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+    except KeyError:
+        raise ValueError("write true or false") from None
 
 
 def _whole(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from embedq.clock import SECOND, to_datetime, to_micros, to_seconds
 from embedq.drafting import Drafting
@@ -14,12 +14,14 @@ from embedq.handle import JobHandle, JobOwner
 from embedq.held import HoldBlock, OnCommitBlock
 from embedq.interrupts import Shielded
 from embedq.job import JobId, Trigger
-from embedq.runtime import Runtime
 from embedq.storage import jobs
 from embedq.storage.jobs import Inserted
 from embedq.storage.rows import ClaimedJob, NewJob
 from embedq.task import Call
 from embedq.transactions import Block, TransactionBlock, current
+
+if TYPE_CHECKING:
+    from embedq.runtime import Runtime
 
 
 class StoredJobs(JobOwner, Protocol):

@@ -44,6 +44,12 @@ TINY = Scale(
     starts=1,
     growth_seconds=2.5,
     growth_per_second=50,
+    host_servers=("fastapi",),
+    host_cases=("bare", "idle", "noop-guard"),
+    host_rounds=1,
+    host_warm_seconds=0.1,
+    host_steady_seconds=0.2,
+    host_flat_seconds=0.1,
 )
 
 

@@ -14,6 +14,7 @@ from benchmarks.measures import (
     enqueue_many,
     enqueue_processes,
     growth,
+    host,
     idle,
     latency,
     latency_other_process,
@@ -45,11 +46,12 @@ MEASURES: Mapping[str, Measure] = {
     backlog.NAME: backlog.measure,
     startup.NAME: startup.measure,
     growth.NAME: growth.measure,
+    host.NAME: host.measure,
 }
 
 # What a server has and a file has not, and the other way round.
 _ONLY_SERVERS = {connections.NAME}
-_ONLY_FILES = {growth.NAME}
+_ONLY_FILES = {growth.NAME, host.NAME}
 # What says more of embedq than of the database is measured on SQLite, unless it is asked for.
 _UNASKED = {produce.NAME, enqueue_processes.NAME, delayed.NAME, idle.NAME_WAKE, memory.NAME, startup.NAME}
 

@@ -33,6 +33,7 @@ from embedq.wakeup import WakeUp
 from embedq.worker import salvage
 from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
+from embedq.worker.governor import Governor
 from embedq.worker.holdings import Holdings
 from embedq.worker.lookout import Lookout
 from embedq.worker.needs import Needs
@@ -93,6 +94,12 @@ class Dispatcher:
         self._processes = ProcessPool(
             settings, execution=self._execution, resolver=resolver, report=self.report, notes=notes, hold=hold
         )
+        self._governor: Governor | None = None
+        if settings.guard is not None:
+            self._governor = Governor(
+                settings.guard, most=settings.workers, running=lambda: self._pool.running + self._async.busy,
+                apply=self._limit,
+            )  # fmt: skip
         self._wake = WakeUp()
         # Whether somebody must call to be heard, and whether it sleeps only to collect more outcomes.
         self._asleep = False
@@ -123,6 +130,8 @@ class Dispatcher:
     def start(self) -> None:
         """Start the workers and the thread."""
         self._pool.start()
+        if self._governor is not None:
+            self._governor.start()
         self._lookout.open()
         self._thread = threading.Thread(target=self._loop, name="embedq-dispatcher", daemon=True)
         self._thread.start()
@@ -147,6 +156,8 @@ class Dispatcher:
         # From here on nothing can be reserved, so what is not busy stays so.
         self._pool.stop()
         self._closing = True
+        if self._governor is not None:
+            self._governor.stop()
         self._wake.call()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -224,6 +235,8 @@ class Dispatcher:
         self._progressed_at = time.monotonic()
         self._holdings.add([job])
         self._pool.hand_over(job)
+        if self._governor is not None:
+            self._governor.jobs_came()
         if self._holdings.doubted:
             self._wake.call()
 
@@ -302,6 +315,11 @@ class Dispatcher:
         if self._pool.buffer and now - self._progressed_at > STALE_SECONDS:
             self._give_back()
 
+    def _limit(self, limit: int) -> None:
+        """Let so many jobs run at once on threads, and none on the event loop where it is none; from the governor."""
+        self._pool.set_limit(limit)
+        self._wake.call()
+
     def _cancel(self, job_id: int, claim: int) -> None:
         withdrawn = self._pool.withdraw(job_id, claim)
         if withdrawn is not None:
@@ -345,6 +363,8 @@ class Dispatcher:
             return {}
         waiting = len(self._pool.buffer)
         threads = self._pool.idle + self._pace.prefetch - waiting if waiting <= self._pace.low_water else 0
+        if self._pool.limit == 0:
+            return {"process": self._processes.room}
         return {"thread": max(0, threads), "async": max(0, self._async.room), "process": self._processes.room}
 
     def _wanted(self) -> dict[str, int]:
@@ -473,6 +493,8 @@ class Dispatcher:
             jobs = [job for job in claimed if job.executor == executor]
             if jobs:
                 runner.submit(jobs)
+        if self._governor is not None:
+            self._governor.jobs_came()
 
 
 def turn(

@@ -50,12 +50,14 @@ class WorkerPool:
     Args:
         report: takes each outcome; called in the worker's thread, and must not raise or block.
         notes: where each worker notes what it runs.
+    Attributes:
+        limit: how many may run jobs at a time; `size` unless somebody lowers it (`set_limit`).
     """
 
     def __init__(
         self, size: int, *, execution: Execution, report: Callable[[Outcome], None], notes: RunningNotes
     ) -> None:
-        self.size = size
+        self.size = self.limit = size
         self.buffer: deque[ClaimedJob] = deque()
         self._execution = execution
         self._report = report
@@ -94,18 +96,25 @@ class WorkerPool:
 
     def _wake_one(self) -> bool:
         with self._mutex:
-            if not self._idle:
+            if self._free <= 0:
                 return False
             worker = self._idle.pop()
         worker.gate.release()
         return True
 
+    def set_limit(self, limit: int) -> None:
+        """Let no more than `limit` jobs run at a time. Those that run go on."""
+        self.limit = limit
+        for _ in range(len(self.buffer)):
+            if not self._wake_one():
+                break
+
     def reserve(self) -> bool:
         """Promise an idle worker to a job that is about to be inserted as running here; False if there is none."""
-        if self.buffer or len(self._idle) <= self._reserved:
+        if self.buffer or self._free <= self._reserved:
             return False
         with self._mutex:
-            if self._stopping or self.buffer or len(self._idle) <= self._reserved:
+            if self._stopping or self.buffer or self._free <= self._reserved:
                 return False
             self._reserved += 1
             return True
@@ -148,9 +157,20 @@ class WorkerPool:
     # -- what the dispatcher asks --------------------------------------------------------------------------------------
 
     @property
+    def _free(self) -> int:
+        """Workers that wait for work, as far as the limit lets them start."""
+        idle = len(self._idle)
+        return idle if self.limit >= self.size else min(idle, self.limit - (len(self._workers) - idle))
+
+    @property
     def idle(self) -> int:
-        """Workers that wait for work and are promised to nobody."""
-        return max(0, len(self._idle) - self._reserved)
+        """Workers that wait for work, may have some, and are promised to nobody."""
+        return max(0, self._free - self._reserved)
+
+    @property
+    def running(self) -> int:
+        """Workers that have a job, overdue ones included."""
+        return len(self._workers) - len(self._idle) + len(self._overdue)
 
     @property
     def promised(self) -> int:
@@ -201,18 +221,24 @@ class WorkerPool:
 
     def _next(self, worker: Worker) -> ClaimedJob | None:
         while True:
-            worker.since = time.monotonic()
-            try:
-                return self.buffer.popleft()
-            except IndexError:
-                worker.since = 0.0
+            if self._within_limit:
+                worker.since = time.monotonic()
+                try:
+                    return self.buffer.popleft()
+                except IndexError:
+                    worker.since = 0.0
             with self._mutex:
                 if self._stopping:
                     return None
-                if self.buffer:
+                if self.buffer and self._within_limit:
                     continue
                 self._idle.append(worker)
             worker.gate.acquire()
+
+    @property
+    def _within_limit(self) -> bool:
+        """Whether one of those that are not idle, which asks, may have another job."""
+        return self.limit >= self.size or len(self._workers) - len(self._idle) <= self.limit
 
     # -- trouble and the end -------------------------------------------------------------------------------------------
 
