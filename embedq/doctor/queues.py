@@ -88,9 +88,11 @@ def _nobody(section: Section, facts: Facts, now: int) -> None:
     later = sum(line.jobs for queue, line in facts.delayed.items() if queue not in overdue)
     advice = "start the application that calls embedq.start(), or: embedq worker --app MODULE"
     if due:
-        section.error("no-process", f"no process runs jobs, and {counted(due, 'job', cap=CAP)} are due", advice)
+        section.error("no-process", f"no process runs jobs, with {counted(due, 'job', cap=CAP)} due", advice)
     elif later:
-        section.warning("no-process", f"no process runs jobs, and {counted(later, 'job', cap=CAP)} wait", advice)
+        section.warning(
+            "no-process", f"no process runs jobs, with {counted(later, 'job', cap=CAP)} waiting for their time", advice
+        )
     else:
         section.note("no-process", "no process runs jobs, and none waits", advice)
 
@@ -103,7 +105,7 @@ def _unserved(section: Section, facts: Facts, seen: Sequence[Seen]) -> None:
         jobs = sum(line.jobs for line in (ready, later) if line is not None)
         worked = sorted({name for one in seen for name in one.server.queues or ()})
         advice = f"name it where the queues are set (queues=[…], --queues), which are: {', '.join(worked)}"
-        problem = f"no live process works the queue {queue!r}, where {counted(jobs, 'job', cap=CAP)} wait"
+        problem = f"no live process works the queue {queue!r}, with {counted(jobs, 'job', cap=CAP)} waiting"
         if ready is not None:
             section.error("queue-unserved", problem, advice)
         else:
@@ -115,8 +117,8 @@ def _waiting(section: Section, late: dict[str, float], facts: Facts, max_wait: f
         if seconds > max_wait:
             section.warning(
                 "queue-late",
-                f"in the queue {queue!r} a job has been due for {span(seconds)}; "
-                f"{counted(facts.ready[queue].jobs, 'job', cap=CAP)} wait there",
+                f"in the queue {queue!r} a job has been due for {span(seconds)}, of "
+                f"{counted(facts.ready[queue].jobs, 'job', cap=CAP)} waiting",
                 "more workers or processes, shorter jobs, or a queue of its own for what is urgent: embedq stats",
             )
 
@@ -128,7 +130,7 @@ def _parked(section: Section, parked: Sequence[Parked], seen: Sequence[Seen]) ->
         add = section.error if alive else section.warning
         add(
             "jobs-parked",
-            f"{counted(one.jobs, 'job', cap=CAP)} wait for: {one.needs}, {who}",
+            f"{counted(one.jobs, 'job', cap=CAP)} parked for want of {one.needs}, {who}",
             _remedy(one.needs),
             (f"for example job {one.example}: embedq show {one.example}",),
         )

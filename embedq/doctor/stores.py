@@ -231,6 +231,6 @@ def _crowded(section: Section, connections: int, limit: int, advice: str) -> Non
         add = section.error if share >= FULL else section.warning
         add(
             "connections",
-            f"{connections} of {counted(limit, 'connection')} of the server are in use",
+            f"of the server's {counted(limit, 'connection')} {connections} are in use",
             f"embedq takes at most 4 a process; {advice}",
         )
