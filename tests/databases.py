@@ -236,7 +236,8 @@ class PostgreSQLHome:
         )
 
     def _empty(self, schema: str) -> None:
-        tables = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies")
+        tables = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies",
+                  "actions", "questions")  # fmt: skip
         with self._connection.transaction():
             for table in tables:
                 self._connection.execute(f"DELETE FROM {schema}.embedq_{table}")

@@ -18,7 +18,8 @@ _ALLOWED = " OR ".join(
     for old, news in TRANSITIONS.items()
     if news
 )
-_TABLES = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies")
+_TABLES = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies",
+           "actions", "questions")  # fmt: skip
 
 
 def _connect(**arguments: Any) -> Any:

@@ -38,7 +38,9 @@ COLUMNS = {
     "schedules": "name spec misfire task template next_fire_at due_at last_fire_at last_job_id paused_at error "
     "created_at updated_at",
     "occurrences": "schedule fire_at outcome last_fire_at occurrences job_id reason recorded_at",
-    "counters": "minute name queue ending jobs ran_us waited_us",
+    "actions": "id at actor verb subject search details state expected expected_capped changed skipped reason error "
+    "process run stands_at updated_at finished_at",
+    "counters": "minute name queue ending jobs ran_us waited_us cpu_us",
 }
 # Every column of a row has a value of its own: one that lands in another column is seen.
 FULL = (

@@ -284,9 +284,10 @@ def _count(tx: Transaction, outcomes: Iterable[Outcome]) -> None:
         key = (out.finished_at // MINUTE, out.name, out.queue, out.ending._value_)
         total = totals.get(key)
         if total is None:
-            total = totals[key] = [0, 0, 0]
+            total = totals[key] = [0, 0, 0, 0]
         total[0] += 1
         total[1] += out.finished_at - out.started_at
         total[2] += out.started_at - out.run_at
+        total[3] += out.cpu_us
     for key, total in totals.items():
         tx.run("count_minute", (*key, *total))

@@ -71,6 +71,7 @@ TABLES = (
         write="copy_occurrences",
         empty="empty_occurrences",
     ),
+    Table(name="actions", key=("id",), read="copied_actions", write="copy_actions", empty="empty_actions"),
     Table(
         name="counters",
         key=("minute", "name", "queue", "ending", "backend"),
@@ -87,6 +88,7 @@ _REST = {
     "attempts": "SELECT count(*), sum(job_id), sum(claim) FROM embedq_attempts",
     "logs": "SELECT count(*), sum(id), sum(job_id) FROM embedq_logs",
     "occurrences": "SELECT count(*), sum(occurrences), max(fire_at), max(recorded_at) FROM embedq_occurrences",
+    "actions": "SELECT count(*), max(id), max(updated_at), sum(run) FROM embedq_actions",
     "counters": "SELECT count(*), sum(jobs) FROM (SELECT sum(jobs) AS jobs FROM embedq_counters "
     "GROUP BY minute, name, queue, ending) AS counted",
 }

@@ -87,6 +87,7 @@ class Outcome:
         needs: set when it is PARKED.
         gives_back: 1 when the attempt is not counted (released, crashed, parked).
         crashed: 1 when its process died.
+        cpu_us: processor time of the run, in microseconds; 0 when it is not known.
         note: why the job is retried or dead, for the log.
     """
 
@@ -109,4 +110,5 @@ class Outcome:
     needs: str | None = None
     gives_back: int = 0
     crashed: int = 0
+    cpu_us: int = 0
     note: str | None = None

@@ -48,13 +48,23 @@ FROM embedq_occurrences;
 INSERT INTO embedq_occurrences (schedule, fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
+-- name: copied_actions
+SELECT id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped, reason, error,
+    process, run, stands_at, updated_at, finished_at
+FROM embedq_actions;
+
+-- name: copy_actions
+INSERT INTO embedq_actions (id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed,
+    skipped, reason, error, process, run, stands_at, updated_at, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+
 -- name: copied_counters
-SELECT minute, name, queue, ending, backend, jobs, ran_us, waited_us
+SELECT minute, name, queue, ending, backend, jobs, ran_us, waited_us, cpu_us
 FROM embedq_counters;
 
 -- name: copy_counters
-INSERT INTO embedq_counters (minute, name, queue, ending, backend, jobs, ran_us, waited_us)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+INSERT INTO embedq_counters (minute, name, queue, ending, backend, jobs, ran_us, waited_us, cpu_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: empty_jobs
 DELETE FROM embedq_jobs;
@@ -70,6 +80,9 @@ DELETE FROM embedq_schedules;
 
 -- name: empty_occurrences
 DELETE FROM embedq_occurrences;
+
+-- name: empty_actions
+DELETE FROM embedq_actions;
 
 -- name: empty_counters
 DELETE FROM embedq_counters;

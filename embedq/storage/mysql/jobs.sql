@@ -137,9 +137,10 @@ INSERT INTO embedq_attempts (job_id, claim, attempt, ending, started_at, finishe
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: count_minute
-INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us, backend)
-VALUES ($1, $2, $3, $4, $5, $6, $7, CONNECTION_ID())
-ON DUPLICATE KEY UPDATE jobs = jobs + $5, ran_us = ran_us + $6, waited_us = waited_us + $7;
+INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us, cpu_us, backend)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CONNECTION_ID())
+ON DUPLICATE KEY UPDATE jobs = jobs + $5, ran_us = ran_us + $6, waited_us = waited_us + $7,
+    cpu_us = cpu_us + $8;
 
 -- name: awaiting_children
 SELECT id, `trigger`, run_at, parent_id, options FROM embedq_jobs FORCE INDEX (embedq_jobs_parent)

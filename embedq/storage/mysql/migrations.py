@@ -10,12 +10,15 @@ import hashlib
 import re
 from pathlib import Path
 
+import pymysql
+from pymysql.constants import ER
+
 from embedq.errors import ConfigurationError, SchemaTooNewError, StorageBusyError
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.session import MysqlSession
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001", "schema_0002")
+VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
 LOCK_SECONDS = 60
 # What the tables need: SKIP LOCKED and JSON_TABLE.
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
@@ -58,7 +61,13 @@ def _apply(session: MysqlSession, address: Address, version: str) -> None:
     script = re.sub(r"^\s*--.*\n", "", script, flags=re.MULTILINE).replace("{collation}", collation)
     for statement in re.split(r";\s*\n", script):
         if statement.strip():
-            session.execute(re.sub(r"(EXISTS|TABLE|INTO) embedq_", rf"\1 {address.qualifier}embedq_", statement))
+            statement = re.sub(r"(EXISTS|TABLE|INTO) embedq_", rf"\1 {address.qualifier}embedq_", statement)
+            try:
+                session.execute(statement)
+            except pymysql.MySQLError as error:
+                # MySQL has no ADD COLUMN IF NOT EXISTS.
+                if error.args[0] not in (ER.DUP_FIELDNAME, ER.DUP_KEYNAME):
+                    raise
     session.execute(f"INSERT INTO {address.qualifier}embedq_migrations (name) VALUES (%s)", (version,))
 
 

@@ -326,7 +326,7 @@ def connect(address: Address, program: str) -> pymysql.Connection[Any]:
 
 def qualified(sql: str, qualifier: str) -> str:
     """A statement with its tables' full names, so that no connection's current database decides."""
-    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies"
+    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies|actions|questions"
     return re.sub(rf"(?<![\w.`])embedq_(?=(?:{tables})\b)", lambda _: f"{qualifier}embedq_", sql)
 
 

@@ -60,14 +60,27 @@ SELECT r ->> 0, (r ->> 1)::bigint, r ->> 2, (r ->> 3)::bigint, (r ->> 4)::bigint
     (r ->> 7)::bigint
 FROM jsonb_array_elements($1::jsonb) AS given (r);
 
+-- name: copied_actions
+SELECT id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped, reason, error,
+    process, run, stands_at, updated_at, finished_at
+FROM embedq_actions;
+
+-- name: copy_actions
+INSERT INTO embedq_actions (id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed,
+    skipped, reason, error, process, run, stands_at, updated_at, finished_at)
+SELECT (r ->> 0)::bigint, (r ->> 1)::bigint, r ->> 2, r ->> 3, r ->> 4, r ->> 5, r ->> 6, r ->> 7,
+    (r ->> 8)::bigint, (r ->> 9)::bigint, (r ->> 10)::bigint, (r ->> 11)::bigint, r ->> 12, r ->> 13, r ->> 14,
+    (r ->> 15)::bigint, r ->> 16, (r ->> 17)::bigint, (r ->> 18)::bigint
+FROM jsonb_array_elements($1::jsonb) AS given (r);
+
 -- name: copied_counters
-SELECT minute, name, queue, ending, backend, jobs, ran_us, waited_us
+SELECT minute, name, queue, ending, backend, jobs, ran_us, waited_us, cpu_us
 FROM embedq_counters;
 
 -- name: copy_counters
-INSERT INTO embedq_counters (minute, name, queue, ending, backend, jobs, ran_us, waited_us)
+INSERT INTO embedq_counters (minute, name, queue, ending, backend, jobs, ran_us, waited_us, cpu_us)
 SELECT (r ->> 0)::bigint, r ->> 1, r ->> 2, r ->> 3, (r ->> 4)::bigint, (r ->> 5)::bigint, (r ->> 6)::bigint,
-    (r ->> 7)::bigint
+    (r ->> 7)::bigint, (r ->> 8)::bigint
 FROM jsonb_array_elements($1::jsonb) AS given (r);
 
 -- name: empty_jobs
@@ -84,6 +97,9 @@ DELETE FROM embedq_schedules;
 
 -- name: empty_occurrences
 DELETE FROM embedq_occurrences;
+
+-- name: empty_actions
+DELETE FROM embedq_actions;
 
 -- name: empty_counters
 DELETE FROM embedq_counters;
@@ -107,11 +123,13 @@ WHERE source = $4 AND batches = $5;
 DELETE FROM embedq_copies;
 
 -- name: raise_numbers
--- Rows that bring their ids leave the sequences where they are. Jobs, log lines, processes.
+-- Rows that bring their ids leave the sequences where they are. Jobs, log lines, processes, actions.
 SELECT setval(sequence, greatest(number, coalesce(pg_sequence_last_value(sequence), 0)) + 1, false)
 FROM (VALUES (pg_get_serial_sequence('embedq_jobs', 'id')::regclass, $1::bigint),
              (pg_get_serial_sequence('embedq_logs', 'id')::regclass, $2::bigint),
-             (pg_get_serial_sequence('embedq_servers', 'id')::regclass, $3::bigint)) AS given (sequence, number);
+             (pg_get_serial_sequence('embedq_servers', 'id')::regclass, $3::bigint),
+             (pg_get_serial_sequence('embedq_actions', 'id')::regclass,
+              (SELECT coalesce(max(id), 0) FROM embedq_actions))) AS given (sequence, number);
 
 -- name: drop_number
 DELETE FROM embedq_servers WHERE uuid = 'copied';

@@ -147,11 +147,11 @@ INSERT INTO embedq_attempts (job_id, claim, attempt, ending, started_at, finishe
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: count_minute
-INSERT INTO embedq_counters AS total (minute, name, queue, ending, jobs, ran_us, waited_us)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO embedq_counters AS total (minute, name, queue, ending, jobs, ran_us, waited_us, cpu_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (minute, name, queue, ending, backend) DO UPDATE
 SET jobs = total.jobs + excluded.jobs, ran_us = total.ran_us + excluded.ran_us,
-    waited_us = total.waited_us + excluded.waited_us;
+    waited_us = total.waited_us + excluded.waited_us, cpu_us = total.cpu_us + excluded.cpu_us;
 
 -- name: awaiting_children
 SELECT id, trigger, run_at, parent_id, options FROM embedq_jobs

@@ -12,7 +12,7 @@ from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.session import PostgresSession
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001", "schema_0002")
+VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
 # Says whose lock it is, among all advisory locks of the database: "embedq" in ASCII.
 LOCK = 0x656D62656471
 

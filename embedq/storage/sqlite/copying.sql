@@ -48,17 +48,28 @@ FROM embedq_occurrences;
 INSERT INTO embedq_occurrences (schedule, fire_at, outcome, last_fire_at, occurrences, job_id, reason, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: copied_actions
+SELECT id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped, reason, error,
+    process, run, stands_at, updated_at, finished_at
+FROM embedq_actions;
+
+-- name: copy_actions
+INSERT INTO embedq_actions (id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed,
+    skipped, reason, error, process, run, stands_at, updated_at, finished_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: copied_counters
 -- The connection that counted, on the servers: there each has a row of its own.
-SELECT minute, name, queue, ending, 0 AS backend, jobs, ran_us, waited_us
+SELECT minute, name, queue, ending, 0 AS backend, jobs, ran_us, waited_us, cpu_us
 FROM embedq_counters;
 
 -- name: copy_counters
 -- What several connections counted becomes one row.
-INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us)
-SELECT ?1, ?2, ?3, ?4, ?6, ?7, ?8 WHERE ?5 IS NOT NULL
+INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us, cpu_us)
+SELECT ?1, ?2, ?3, ?4, ?6, ?7, ?8, ?9 WHERE ?5 IS NOT NULL
 ON CONFLICT (minute, name, queue, ending) DO UPDATE
-SET jobs = jobs + excluded.jobs, ran_us = ran_us + excluded.ran_us, waited_us = waited_us + excluded.waited_us;
+SET jobs = jobs + excluded.jobs, ran_us = ran_us + excluded.ran_us, waited_us = waited_us + excluded.waited_us,
+    cpu_us = cpu_us + excluded.cpu_us;
 
 -- name: empty_jobs
 DELETE FROM embedq_jobs;
@@ -74,6 +85,9 @@ DELETE FROM embedq_schedules;
 
 -- name: empty_occurrences
 DELETE FROM embedq_occurrences;
+
+-- name: empty_actions
+DELETE FROM embedq_actions;
 
 -- name: empty_counters
 DELETE FROM embedq_counters;

@@ -127,9 +127,10 @@ INSERT INTO embedq_attempts (job_id, claim, attempt, ending, started_at, finishe
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: count_minute
-INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us, cpu_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (minute, name, queue, ending) DO UPDATE
-SET jobs = jobs + excluded.jobs, ran_us = ran_us + excluded.ran_us, waited_us = waited_us + excluded.waited_us;
+SET jobs = jobs + excluded.jobs, ran_us = ran_us + excluded.ran_us, waited_us = waited_us + excluded.waited_us,
+    cpu_us = cpu_us + excluded.cpu_us;
 
 -- name: awaiting_children
 SELECT id, trigger, run_at, parent_id, options FROM embedq_jobs INDEXED BY embedq_jobs_awaiting

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001", "schema_0002")
+VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
 MIGRATION_SET = "embedq"
 
 
