@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import embedq
-from embedq import Discard, EmbedQ, JobState
+from embedq import Discard, EmbedQ, JobState, every
 from embedq.cli import main
 from embedq.clock import SECOND, SystemClock
 from embedq.doctor import stores
@@ -324,15 +324,14 @@ def test_jobs_in_trouble_are_found_on_every_database(home: Home, url: str) -> No
 
 
 def test_recurring_jobs_that_are_late_broken_failing_or_paused(app: EmbedQ) -> None:
-    for name, function in (("late", nothing), ("broken", nothing), ("fails", fail), ("rests", nothing)):
-        app.recurring(name, "0 2 * * *", function)
-    now = app.clock.now()
-    execute(app, f"UPDATE embedq_schedules SET next_fire_at = {now}, due_at = {now} WHERE name = 'fails'")
+    for name in ("late", "broken", "rests"):
+        app.recurring(name, "0 2 * * *", nothing)
+    app.recurring("fails", every(seconds=1), fail)
     app.start()
     eventually(lambda: app.jobs(state=JobState.DEAD))
-    [failed] = app.jobs(state=JobState.DEAD)
     app.pause_recurring("rests")
     app.stop()
+    failed = app.jobs(schedule="fails")[0]
     execute(app, f"UPDATE embedq_schedules SET next_fire_at = {app.clock.now() - 2 * HOUR} WHERE name = 'late'")
     execute(
         app,
