@@ -116,7 +116,8 @@ WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($3::jsonb)::bigint))
 
 -- name: succeed_jobs
 -- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. By id, so that two
--- transactions lock in the same order.
+-- transactions lock in the same order. The coalesce() hides the index of running jobs from the planner, which would go
+-- through all of them for each of these.
 UPDATE embedq_jobs
 SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
     delete_at = done.delete_at, result = done.result, error = done.error, server_id = NULL,
@@ -125,7 +126,7 @@ FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim, (value
              (value ->> 3)::bigint AS finished_at, (value ->> 4)::bigint AS delete_at, value ->> 5 AS result,
              value ->> 6 AS error
       FROM jsonb_array_elements($1::jsonb) AS value ORDER BY 1) AS done
-WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND state = 'running';
+WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND coalesce(state, '') = 'running';
 
 -- name: end_job
 -- running -> retrying, dead, cancelled, ready, parked
