@@ -240,7 +240,7 @@ def test_the_nightly_report_says_when_it_runs_and_can_be_run_now(site: Site) -> 
 
 
 def test_an_upload_shows_its_progress_and_goes_on_after_kill_9_without_taking_a_line_twice(site: Site) -> None:
-    lines = site.lines("kill", 400) + b"\n,\n,,\n"
+    lines = site.lines("kill", 400) + b"\n,\n,,NaN\n"
     assert site.post("/upload", {}, lines).status_code == 200
     seen = site.wait_for(r"\d of 402 lines")
     [progress] = re.findall(r'(?:value="|"progress":)(0\.\d+)', seen)

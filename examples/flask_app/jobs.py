@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import smtplib
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.message import EmailMessage
@@ -74,7 +73,7 @@ def import_prices(list_id: int) -> None:
     """Take a price list into the shop, a batch of lines at a time."""
     db, job = database(), embedq.current_job()
     price_list = db.execute("SELECT * FROM price_lists WHERE id = ?", (list_id,)).fetchone()
-    lines = list(products(Path(price_list["path"])))
+    lines = products(Path(price_list["path"]))
     # A run after a crash goes on where the last batch ended.
     for start in range(price_list["done"], len(lines), LINES_IN_A_BATCH):
         if job.cancelled:  # the process stops; the job goes back to the queue, and on at the next start
@@ -98,7 +97,7 @@ def import_prices(list_id: int) -> None:
         db.execute("UPDATE price_lists SET finished = 1 WHERE id = ?", (list_id,))
 
 
-def products(path: Path) -> Iterator[tuple[str, str, int] | None]:
+def products(path: Path) -> list[tuple[str, str, int] | None]:
     """The lines of a price list; None for one that is no product.
 
     Raises:
@@ -109,13 +108,19 @@ def products(path: Path) -> Iterator[tuple[str, str, int] | None]:
             rows = csv.DictReader(file)
             if not {"sku", "name", "price"} <= set(rows.fieldnames or ()):
                 raise embedq.Discard("not a price list: its first line must be sku,name,price")
-            for row in rows:
-                try:
-                    yield (row["sku"], row["name"], int(Decimal(row["price"]) * 100)) if row["sku"] else None
-                except (InvalidOperation, TypeError, ValueError, OverflowError):
-                    yield None
+            return [product(row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise embedq.Discard(f"not a price list: {error}") from error
+
+
+def product(row: dict[str, str]) -> tuple[str, str, int] | None:
+    """A product's number, name and price in cents, if the line says so."""
+    try:
+        price = Decimal(row["price"])
+        good = row["sku"] and row["name"] and 0 <= price < 1_000_000
+    except (InvalidOperation, TypeError):
+        return None
+    return (row["sku"], row["name"], int(price * 100)) if good else None
 
 
 @queue.job
