@@ -16,6 +16,7 @@ from embedq import EmbedQ, preflight
 from embedq.by_value import PackedFunction
 from embedq.cli import main
 from embedq.signing import Key
+from embedq.storage.health import PendingRow
 from embedq.task import REGISTRY, Registry
 from tests.databases import KINDS, Home, SQLiteHome
 from tests.support import resume_registry
@@ -366,5 +367,5 @@ def test_reasons_without_end_are_counted_together(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(preflight, "MOST_PROBLEMS", 2)
     found = preflight.Preflight(REGISTRY, lambda: Key.from_text(SECRET))
     for number in range(5):
-        found.job(preflight.PendingRow(number, "ready", f"gone.{number}", "[[],{}]", None))
+        found.job(PendingRow(number, "ready", f"gone.{number}", "[[],{}]", None))
     assert [(problem.task, problem.jobs) for problem in found.problems()] == [("…", 3), ("gone.0", 1), ("gone.1", 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from embedq.cli.session import (
@@ -12,8 +14,9 @@ from embedq.cli.session import (
     pass_session,
     say,
     shared_options,
+    width,
 )
-from embedq.cli.text import safe
+from embedq.cli.text import clip, safe
 from embedq.doctor.examination import MAX_WAIT_SECONDS, examine
 from embedq.doctor.findings import Finding, Section, Severity
 from embedq.version import VERSION
@@ -21,6 +24,7 @@ from embedq.wording import counted
 
 _MARKS = {Severity.ERROR: ("✗", "red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "cyan")}
 LABEL = 16
+INDENT = " " * (LABEL + 2)
 
 
 @click.command()
@@ -80,11 +84,22 @@ def _show(section: Section) -> None:
     for number, finding in enumerate(section.findings):
         mark, colour = _MARKS[finding.severity]
         label = section.title if number == 0 and not section.fine else ""
-        say(f"{click.style(mark, fg=colour)} {label.ljust(LABEL)}{safe(finding.problem)}")
-        indent = " " * (LABEL + 2)
+        first, *rest = _lines(finding.problem)
+        say(f"{click.style(mark, fg=colour)} {label.ljust(LABEL)}{first}")
+        for line in rest:
+            say(INDENT + line)
         for detail in finding.details:
-            say(f"{indent}{dim(safe(detail))}")
-        say(f"{indent}→ {safe(finding.advice)}")
+            say(INDENT + dim(clip(safe(detail), width() - len(INDENT))))
+        first, *rest = _lines(finding.advice, narrower=2)
+        say(f"{INDENT}→ {first}")
+        for line in rest:
+            say(f"{INDENT}  {line}")
+
+
+def _lines(text: str, *, narrower: int = 0) -> list[str]:
+    """The text on as many lines as it takes beside the headings; safe to print."""
+    room = width() - len(INDENT) - narrower
+    return textwrap.wrap(safe(text), room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _document(section: Section, finding: Finding) -> dict[str, object]:
