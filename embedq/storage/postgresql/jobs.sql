@@ -2,6 +2,9 @@
 -- it is read: PostgreSQL lets several transactions write at once. Batches come as JSON texts, as everywhere.
 --
 -- A FOR UPDATE at the end of a statement is left out where the statement is read without writing.
+--
+-- Where rows are found by their ids, `state || ''` keeps the planner from an index of the jobs in that state: statistics
+-- from a quiet moment say that it is empty, and all of it would be read for each row.
 
 -- name: insert_job
 -- An idempotency key that is still kept wins over the new job.
@@ -116,8 +119,7 @@ WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($3::jsonb)::bigint))
 
 -- name: succeed_jobs
 -- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. By id, so that two
--- transactions lock in the same order. The coalesce() hides the index of running jobs from the planner, which would go
--- through all of them for each of these.
+-- transactions lock in the same order.
 UPDATE embedq_jobs
 SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
     delete_at = done.delete_at, result = done.result, error = done.error, server_id = NULL,
@@ -126,7 +128,7 @@ FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim, (value
              (value ->> 3)::bigint AS finished_at, (value ->> 4)::bigint AS delete_at, value ->> 5 AS result,
              value ->> 6 AS error
       FROM jsonb_array_elements($1::jsonb) AS value ORDER BY 1) AS done
-WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND coalesce(state, '') = 'running';
+WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND state || '' = 'running';
 
 -- name: end_job
 -- running -> retrying, dead, cancelled, ready, parked
@@ -137,7 +139,7 @@ SET state = $1, attempt = attempt - $2::bigint, crashes = crashes + $3::bigint, 
     -- A cancel that came while the job ran counts for its next run too. Of a cancelled job it tells that somebody
     -- wanted it, so that a retry of the parent does not bring it back.
     cancel_requested_at = CASE WHEN $6::bigint IS NULL OR $1 = 'cancelled' THEN cancel_requested_at END
-WHERE id = $10 AND claim = $11 AND state = 'running';
+WHERE id = $10 AND claim = $11 AND state || '' = 'running';
 
 -- name: succeeded_claims
 SELECT id, claim FROM embedq_jobs
@@ -162,12 +164,12 @@ ORDER BY id FOR UPDATE;
 -- name: wake_child
 -- awaiting -> ready, scheduled. What it may wait counts from now, as its due time does.
 UPDATE embedq_jobs SET state = $1, expires_at = expires_at + $2::bigint - run_at, run_at = $2::bigint
-WHERE id = $3 AND state = 'awaiting';
+WHERE id = $3 AND state || '' = 'awaiting';
 
 -- name: cancel_child
 -- awaiting -> cancelled, because of how its parent ended
 UPDATE embedq_jobs SET state = 'cancelled', finished_at = $1, delete_at = $2, error = $3
-WHERE id = $4 AND state = 'awaiting';
+WHERE id = $4 AND state || '' = 'awaiting';
 
 -- name: revive_children
 -- cancelled -> awaiting, for the children that were cancelled because this parent died
@@ -182,7 +184,7 @@ UPDATE embedq_jobs SET state = 'cancelled', finished_at = $1, delete_at = $2, er
 WHERE id = $4 AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parked');
 
 -- name: request_cancel
-UPDATE embedq_jobs SET cancel_requested_at = $1 WHERE id = $2 AND state = 'running' AND cancel_requested_at IS NULL;
+UPDATE embedq_jobs SET cancel_requested_at = $1 WHERE id = $2 AND state || '' = 'running' AND cancel_requested_at IS NULL;
 
 -- name: retry_job
 -- scheduled, retrying, parked, dead, cancelled -> ready: a fresh count of attempts, the history kept
@@ -197,15 +199,15 @@ SELECT state, name, queue, options FROM embedq_jobs WHERE id = $1 FOR UPDATE;
 -- name: cancel_requested
 -- Locked whatever the answer (the LIMIT keeps the condition outside): a cancel comes before, or finds the job ended.
 SELECT options FROM (
-    SELECT options, cancel_requested_at FROM embedq_jobs WHERE id = $1 AND claim = $2 AND state = 'running'
+    SELECT options, cancel_requested_at FROM embedq_jobs WHERE id = $1 AND claim = $2 AND state || '' = 'running'
     LIMIT 1 FOR UPDATE) AS job
 WHERE cancel_requested_at IS NOT NULL;
 
 -- name: mark_overdue
-UPDATE embedq_jobs SET overdue_at = $1 WHERE id = $2 AND claim = $3 AND state = 'running';
+UPDATE embedq_jobs SET overdue_at = $1 WHERE id = $2 AND claim = $3 AND state || '' = 'running';
 
 -- name: save_progress
-UPDATE embedq_jobs SET progress = $1, progress_note = $2 WHERE id = $3 AND claim = $4 AND state = 'running';
+UPDATE embedq_jobs SET progress = $1, progress_note = $2 WHERE id = $3 AND claim = $4 AND state || '' = 'running';
 
 -- name: insert_log
 INSERT INTO embedq_logs (job_id, at, attempt, message) VALUES ($1, $2, $3, $4);
