@@ -8,8 +8,8 @@ Starting and draining wait on a thread, so the event loop goes on meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -43,7 +43,7 @@ def lifespan(
     within: Lifespan | None = None,
     **settings: Any,
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
-    """A lifespan for an ASGI framework's application.
+    """A lifespan for an ASGI framework's application. With `guard=True`, or a `Guard`, that watches its requests.
 
     Args:
         queue: an app of yours, or the URL of the default app, on which the functions of the module `embedq` act;
@@ -64,9 +64,27 @@ def lifespan(
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(within(app)) if within is not None else None
             await stack.enter_async_context(running(chosen, workers_here=workers_here))
+            stack.enter_context(_guarded(app, chosen))
             yield {**(state or {}), STATE: chosen}
 
     return embedq_lifespan
+
+
+@contextmanager
+def _guarded(app: Any, queue: EmbedQ) -> Iterator[None]:
+    """The guard of the queue, if it has one, watches the requests of a Starlette application, or of one made of it.
+
+    Middleware can be added there only before the start, and this is the start. Others add `guard.asgi` themselves.
+    """
+    guard, stack = queue.settings.guard, getattr(app, "middleware_stack", None)
+    if guard is None or not callable(stack):
+        yield
+        return
+    app.middleware_stack = guard.asgi(stack)
+    try:
+        yield
+    finally:
+        app.middleware_stack = stack
 
 
 @asynccontextmanager

@@ -50,6 +50,9 @@ class EmbedQPlugin(InitPlugin):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar."""
+        guard = self.queue.settings.guard
+        if guard is not None:
+            app_config.middleware.insert(0, guard.asgi)
         app_config.lifespan.append(lifespan(self.queue, workers_here=self._workers_here))
         app_config.dependencies[self._dependency] = Provide(self._provide, sync_to_thread=False)
         return app_config

@@ -147,6 +147,11 @@ class Dispatcher:
         running = self._pool.buffer or self._pool.busy or self._async.busy or self._processes.busy
         return bool(running or self._outcomes or self._unwritten)
 
+    @property
+    def threads_limit(self) -> int:
+        """How many jobs may run at once on threads just now; fewer than there are workers where a guard says so."""
+        return self._pool.limit
+
     def close(self, timeout: float) -> bool:
         """End the threads, once nothing is `busy`.
 

@@ -14,6 +14,7 @@ from tenacity import wait_none
 
 import embedq
 from embedq import EmbedQ, JobNotFoundError, JobState
+from embedq.contrib.django import guard_requests
 from embedq.contrib.django.framework import (
     TaskResultDoesNotExist,
     TaskResultStatus,
@@ -148,6 +149,25 @@ def test_on_commit_holds_jobs_back_until_the_commit() -> None:
     assert result.status == READY
     assert len(embedq.default_app().jobs()) == 2
     assert tasks.add.get_result(result.id).args == [1]
+
+
+@override_settings(MIDDLEWARE=["embedq.contrib.django.guard_requests"], EMBEDQ={})
+def test_its_middleware_switches_the_guard_on_and_watches_requests() -> None:
+    assert jobs.note.enqueue("bind anew").state is JobState.READY
+    guard = embedq.default_app().settings.guard
+    assert guard is not None
+    seen: list[int] = []
+
+    def answer(request: Any) -> None:
+        seen.append(guard.requests.in_flight)
+
+    async def answer_later(request: Any) -> None:
+        answer(request)
+
+    guard_requests(answer)(None)
+    asyncio.run(guard_requests(answer_later)(None))
+    assert seen == [1, 1]
+    assert guard.requests.in_flight == 0
 
 
 # -- django.tasks ------------------------------------------------------------------------------------------------------

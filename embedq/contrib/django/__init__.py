@@ -9,11 +9,13 @@ serves requests. `manage.py embedq` is the command line. `tasks.EmbedQBackend` r
     conf            the setting EMBEDQ
     addresses       from DATABASES to the URL of embedq's database
     binding         the default app on this project: configured, connected when needed, started with the server
+    guarding        the middleware that switches the guard on
     surroundings    what a job finds around it: fresh connections, the default language and time zone
     transactions    enqueueing inside atomic()
     tasks           the backend for django.tasks
 """
 
 from embedq.contrib.django.binding import start
+from embedq.contrib.django.guarding import guard_requests
 
-__all__ = ["start"]
+__all__ = ["guard_requests", "start"]

@@ -27,6 +27,8 @@ from embedq.config import Settings
 from embedq.errors import ConfigurationError
 
 ATOMIC = ("join", "on_commit", "at_once")
+# Where it is, the guard is on unless EMBEDQ says otherwise.
+GUARD_MIDDLEWARE = "embedq.contrib.django.guard_requests"
 _OWN = ("atomic", "autostart", "database", "discover", "enqueue_middleware", "middleware")
 
 
@@ -87,6 +89,8 @@ def _defaults() -> dict[str, Any]:
     """What Django knows already."""
     # A job in a process of its own finds Django set up there.
     fields: dict[str, Any] = {"process_setup": "django:setup"}
+    if GUARD_MIDDLEWARE in django_settings.MIDDLEWARE:
+        fields["guard"] = True
     if not os.environ.get("EMBEDQ_SECRET_KEY"):
         # Every process of the project has it, on whichever host. A project without one, as where an image is built,
         # is told so only by what needs it.

@@ -111,6 +111,9 @@ class EmbedQ:
             **config.settings,
         )
         make_storable()
+        guard = queue.settings.guard
+        if guard is not None:
+            app.wsgi_app = guard.wsgi(app.wsgi_app)  # type: ignore[method-assign]
         queue.engine.when_needed = queue.engine.connect
         for put in self._recurring.values():
             put(queue)
