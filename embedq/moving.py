@@ -123,7 +123,7 @@ class Move:
                 now=app.clock.now(),
             )
         ]
-        orphans = self._from.write(servers.rescue_orphans, now=app.clock.now(), retention=settings.retention)
+        orphans = self._from.write(servers.rescue_orphans, now=app.clock.now(), retention=settings.retention, grace=0)
         return len(outcomes) + orphans
 
     def _require_unfinished(self, record: Record | None) -> None:

@@ -6,11 +6,15 @@ import json
 from collections.abc import Collection
 from typing import NamedTuple
 
+from embedq.clock import SECOND
 from embedq.config import Retention
 from embedq.job import Ending, JobState
 from embedq.storage import claims
 from embedq.storage.base import Transaction
 from embedq.storage.rows import Outcome
+
+# A process looks several times a second whether it has been given up on.
+ORPHAN_GRACE = 10 * SECOND
 
 
 class ServerRow(NamedTuple):
@@ -113,14 +117,16 @@ def rescue(
     return outcomes
 
 
-def rescue_orphans(tx: Transaction, *, now: int, retention: Retention) -> int:
+def rescue_orphans(tx: Transaction, *, now: int, retention: Retention, grace: int = ORPHAN_GRACE) -> int:
     """Take back jobs that are claimed by no registered process; return how many.
 
     A process that is given up on between its decision to claim and its claim leaves such jobs.
+    Args:
+        grace: how long (microseconds) such a process has to register anew and adopt them: it may be running them.
     """
     outcomes = [
         outcome
-        for (server_id,) in tx.all("orphaned_servers")
+        for (server_id,) in tx.all("orphaned_servers", (now - grace,))
         for outcome in _take_back(tx, server_id, started=(), cause="", now=now, max_crashes=1, retention=retention)
     ]
     claims.finish(tx, outcomes, now=now, retention=retention)

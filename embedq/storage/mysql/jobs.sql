@@ -208,7 +208,7 @@ ORDER BY id FOR UPDATE;
 -- name: orphaned_servers
 -- Servers that hold jobs and are not registered: the jobs are nobody's.
 SELECT DISTINCT server_id FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
-WHERE lane LIKE 'running %' AND NOT EXISTS (SELECT 1 FROM embedq_servers WHERE id = job.server_id);
+WHERE lane LIKE 'running %' AND started_at <= $1 AND NOT EXISTS (SELECT 1 FROM embedq_servers WHERE id = job.server_id);
 
 -- name: expired_jobs
 -- ready -> cancelled

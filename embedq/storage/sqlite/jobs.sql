@@ -189,7 +189,7 @@ WHERE state = 'running' AND server_id = ?;
 -- name: orphaned_servers
 -- Servers that hold jobs and are not registered: the jobs are nobody's.
 SELECT DISTINCT server_id FROM embedq_jobs INDEXED BY embedq_jobs_running
-WHERE state = 'running' AND server_id NOT IN (SELECT id FROM embedq_servers);
+WHERE state = 'running' AND started_at <= ? AND server_id NOT IN (SELECT id FROM embedq_servers);
 
 -- name: expired_jobs
 -- ready -> cancelled
