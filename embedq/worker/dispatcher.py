@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from embedq.clock import SECOND, Clock
 from embedq.config import Settings
@@ -33,7 +34,6 @@ from embedq.wakeup import WakeUp
 from embedq.worker import salvage
 from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
-from embedq.worker.governor import Governor
 from embedq.worker.holdings import Holdings
 from embedq.worker.lookout import Lookout
 from embedq.worker.needs import Needs
@@ -45,6 +45,9 @@ from embedq.worker.quarantine import Quarantine
 from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
 from embedq.worker.runs import Run, Watchdog
+
+if TYPE_CHECKING:
+    from embedq.worker.governor import Governor
 
 logger = logging.getLogger("embedq")
 
@@ -96,6 +99,8 @@ class Dispatcher:
         )
         self._governor: Governor | None = None
         if settings.guard is not None:
+            from embedq.worker.governor import Governor
+
             self._governor = Governor(
                 settings.guard, most=settings.workers, running=lambda: self._pool.running + self._async.busy,
                 apply=self._limit,

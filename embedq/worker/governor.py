@@ -7,7 +7,6 @@ lock, like a request whose database has answered; so it waits just as long.
 from __future__ import annotations
 
 import logging
-import statistics
 import sys
 import threading
 import time
@@ -166,4 +165,4 @@ class Governor:
                     return 0.0
                 continue
             delays.append(time.monotonic() - now - TICK_SECONDS)
-        return statistics.median(delays) if delays else 0.0
+        return sorted(delays)[len(delays) // 2] if delays else 0.0
