@@ -1,0 +1,55 @@
+"""PostgreSQL finds a job by its id, whatever its statistics say.
+
+They are from a quiet moment, as a rule: nothing ran and nothing waited for a parent when the tables were last looked
+at, so that the index of such jobs looked like the cheapest way to anything. With a thousand of them it is the dearest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from embedq.storage.postgresql.address import parse
+from embedq.storage.postgresql.driver import statements
+from embedq.storage.postgresql.session import PLANNING
+from tests.databases import KINDS, Home
+
+pytestmark = pytest.mark.skipif("postgresql" not in KINDS, reason="no PostgreSQL here")
+
+BY_ID = (
+    "claim_jobs", "succeed_jobs", "end_job", "wake_child", "cancel_child", "cancel_waiting", "request_cancel",
+    "retry_job", "job_state", "cancel_requested", "mark_overdue", "save_progress", "expired_jobs",
+)  # fmt: skip
+
+
+@pytest.fixture
+def connection(home_of: Callable[[str], Home], tmp_path: Path) -> Iterator[tuple[psycopg.Connection, dict[str, str]]]:
+    """A connection that plans as embedq's do, and the named statements, on jobs of which none runs or waits."""
+    url = home_of("postgresql").fresh(tmp_path)
+    address = parse(url)
+    options = " ".join(f"-c {name}={value}" for name, value in PLANNING.items())
+    with psycopg.connect(address.conninfo, autocommit=True, options=options) as connection:
+        jobs = f"{address.quoted_schema}.embedq_jobs"
+        connection.execute(
+            f"""INSERT INTO {jobs} (state, executor, queue, priority, name, payload, created_at, run_at)
+                SELECT 'ready', 'thread', 'default', 0, 'task', '', 1, 1 FROM generate_series(1, 2000)""".encode()
+        )
+        connection.execute(f"ANALYZE {jobs}".encode())
+        yield connection, statements(address.quoted_schema)[0]
+
+
+def test_a_job_is_found_by_its_id_though_the_index_of_its_state_was_empty(
+    connection: tuple[psycopg.Connection, dict[str, str]],
+) -> None:
+    server, named = connection
+    for name in BY_ID:
+        parameters = max(map(int, re.findall(r"\$(\d+)", named[name])))
+        server.execute(f"PREPARE asked AS {named[name]}".encode())
+        plan = server.execute(f"EXPLAIN EXECUTE asked ({', '.join(['NULL'] * parameters)})".encode()).fetchall()
+        server.execute("DEALLOCATE asked")
+        used = set(re.findall(r"using (embedq_jobs\w+)", str(plan)))
+        assert used == {"embedq_jobs_pkey"}, (name, plan)
