@@ -250,7 +250,7 @@ class Engine:
         if self._database is not None:
             self._database = self._database.inherited()
         if runtime is not None or self._starts_in_children:
-            shutdown.start_again_soon(self)
+            shutdown.start_again_soon(self, on_sigterm=self.settings.sigterm)
 
 
 def _differ(given: Iterable[object], there: list[Any]) -> bool:

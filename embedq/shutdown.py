@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import logging
 import os
 import signal
@@ -73,8 +74,13 @@ def drain_at_exit(*, on_sigterm: bool) -> None:
     if util is not None and multiprocessing_child():
         # Their end runs nothing of `atexit`.
         util.Finalize(None, _at_exit, exitpriority=0)
+    if on_sigterm and threading.current_thread() is threading.main_thread():
+        _drain_on_sigterm()
+
+
+def _drain_on_sigterm() -> None:
     # uWSGI's handlers are C, and Python does not see them.
-    if not on_sigterm or threading.current_thread() is not threading.main_thread() or hosting.under_uwsgi():
+    if hosting.under_uwsgi():
         return
     handler = signal.getsignal(signal.SIGTERM)
     if handler is signal.SIG_DFL:
@@ -103,7 +109,23 @@ def multiprocessing_child() -> bool:
     return process is not None and process.parent_process() is not None
 
 
-def start_again_soon(ward: Ward) -> None:
+def _in_main_thread(function: Callable[[], None]) -> None:
+    """Call it in the main thread, between two of its instructions: only there may handlers of signals be set."""
+
+    def call(_: object) -> int:
+        function()
+        _pending.clear()
+        return 0
+
+    # Kept until it has been called.
+    _pending.append(ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(call))
+    ctypes.pythonapi.Py_AddPendingCall(_pending[-1], None)
+
+
+_pending: list[object] = []
+
+
+def start_again_soon(ward: Ward, *, on_sigterm: bool = False) -> None:
     """In the child of a fork whose parent was running jobs: run jobs here too, once it is clear that it stays.
 
     Not in the children of `multiprocessing`: they are made for one thing, and often killed when it is done.
@@ -118,5 +140,8 @@ def start_again_soon(ward: Ward) -> None:
             ward.start()
         except Exception:
             logger.exception("could not start again after the fork; call embedq.start() in this process")
+        else:
+            if on_sigterm:
+                _in_main_thread(_drain_on_sigterm)
 
     threading.Thread(target=start, name="embedq-after-fork", daemon=True).start()
