@@ -369,3 +369,26 @@ def test_reasons_without_end_are_counted_together(monkeypatch: pytest.MonkeyPatc
     for number in range(5):
         found.job(PendingRow(number, "ready", f"gone.{number}", "[[],{}]", None))
     assert [(problem.task, problem.jobs) for problem in found.problems()] == [("…", 3), ("gone.0", 1), ("gone.1", 1)]
+
+
+def test_flask_embedq_check_knows_its_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flask = pytest.importorskip("flask")
+    from flask.cli import FlaskGroup
+
+    from embedq.contrib.flask import EmbedQ as Extension
+
+    monkeypatch.setenv("EMBEDQ_URL", f"sqlite:///{tmp_path}/shop.db")
+    extension = Extension()
+
+    def make_app() -> Any:
+        app = flask.Flask("shop")
+        extension.init_app(app)
+        return app
+
+    with make_app().app_context():
+        extension.current.job(name="gone")(make_app).enqueue()
+        extension.current.close()
+    del REGISTRY._by_name["gone"]
+    said = CliRunner().invoke(FlaskGroup(create_app=make_app), ["embedq", "check"])
+    assert said.exit_code == 1
+    assert said.stdout.endswith("1 of 1 job and 0 of 0 recurring jobs could not run in this build\n")

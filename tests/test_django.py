@@ -175,6 +175,7 @@ def test_manage_py_embedq_is_the_command_line_on_the_projects_database(migrated:
     assert [(job["name"], job["state"]) for job in found["jobs"]] == [("tests.django_site.shop.jobs:note", "cancelled")]
     assert "no job 7" in migrated.manage("embedq", "show", "7", code=3)
     assert "manage.py embedq worker" in migrated.manage("help", "embedq")
+    assert "this build can run all that waits: 0 jobs" in migrated.manage("embedq", "check")
 
 
 def test_a_worker_of_its_own_runs_jobs_and_tasks_and_drains_at_a_signal(

@@ -13,6 +13,7 @@ from embedq.wording import span
 # A clock that NTP corrects in small steps is in order.
 FUTURE_SECONDS = 2.0
 OFFSET_SECONDS = 2.0
+FAR_SECONDS = 60.0
 LEAP_SECONDS = 5.0
 
 
@@ -35,7 +36,8 @@ def check(seen: Sequence[Seen], *, newest: int | None, offset: int | None, now: 
             "timedatectl); if it was wrong before, look at what was due meanwhile: embedq jobs --state scheduled",
         )
     if offset is not None and abs(offset) > OFFSET_SECONDS * SECOND:
-        section.warning(
+        add = section.warning if abs(offset) > FAR_SECONDS * SECOND else section.note
+        add(
             "clock-differs",
             f"this host's clock is {span(offset / SECOND)} {'behind' if offset > 0 else 'ahead of'} the database's",
             "jobs keep to the database's clock, and the code in them to this host's: run NTP on both",
