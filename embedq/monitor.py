@@ -12,23 +12,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
+from embedq.control import as_state
 from embedq.engine import Engine
+from embedq.errors import ConfigurationError
 from embedq.job import Attempt, Job, JobId, JobState
 from embedq.recurring import RecurringJobs
+from embedq.storage import inspect
 from embedq.storage.inspect.details import Family, LogPage, Moment
 from embedq.storage.inspect.durations import TaskType
+from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.glance import COUNT_CAP, Count
 from embedq.storage.inspect.history import History
 from embedq.storage.inspect.processes import RunningJob, Server
 from embedq.storage.inspect.queueing import Queue
-from embedq.storage.inspect.searching import JobPage, Search
+from embedq.storage.inspect.searching import JobPage
 from embedq.storage.inspect.trouble import ErrorGroups, Overview
 
 
 class SearchKeywords(TypedDict, total=False):
-    """The filters of a search; all that is given must match. See `embedq.storage.inspect.searching.Search`.
+    """The filters of a search; all that is given must match. See `embedq.storage.inspect.filters.Search`.
 
     Attributes:
         state: one, or several; by name or as `JobState`.
@@ -126,8 +130,8 @@ class Monitor:
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
     def wanted(self, **filters: Unpack[SearchKeywords]) -> Search:
-        """The filters as a `Search`. ConfigurationError for a state or moment that is none."""
-        raise NotImplementedError
+        """The filters as a `Search`. ConfigurationError for one that is unknown, or cannot be."""
+        return as_search(filters)
 
     def search(self, *, cursor: str | None = None, limit: int = 50, **filters: Unpack[SearchKeywords]) -> JobPage:
         """One page of the jobs that match.
@@ -137,11 +141,12 @@ class Monitor:
         Raises:
             ConfigurationError: a filter that makes no sense, or a cursor of another search.
         """
-        raise NotImplementedError
+        wanted = as_search(filters)
+        return self._engine.database.read(inspect.search, wanted, cursor=cursor, limit=limit)
 
     def count(self, *, cap: int = COUNT_CAP, **filters: Unpack[SearchKeywords]) -> Count:
         """How many jobs match: up to `cap` of them, and of what a bounded look can see."""
-        raise NotImplementedError
+        return self._engine.database.read(inspect.count_search, as_search(filters), cap=cap)
 
     def job(self, job_id: int) -> JobDetails:
         """One job. JobNotFoundError if it is not there."""
@@ -201,3 +206,22 @@ class Monitor:
             each: how many occurrences of one schedule are given at most.
         """
         raise NotImplementedError
+
+
+def as_search(filters: SearchKeywords) -> Search:
+    """Keywords as a `Search`. ConfigurationError for one that is unknown, or cannot be."""
+    given: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+    unknown = sorted(set(given) - SearchKeywords.__annotations__.keys())
+    if unknown:
+        known = ", ".join(sorted(SearchKeywords.__annotations__))
+        raise ConfigurationError(f"unknown filter {', '.join(unknown)}; there are: {known}")
+    states = given.pop("state", ())
+    names = [states] if isinstance(states, str) else list(states)
+    found = [state for state in map(as_state, names) if state is not None]
+    if "ids" in given:
+        given["ids"] = tuple(int(job_id) for job_id in given["ids"])
+    for name in ("created_from", "created_to", "finished_from", "finished_to"):
+        moment = given.get(name)
+        if moment is not None and (not isinstance(moment, datetime) or moment.utcoffset() is None):
+            raise ConfigurationError(f"{name}={moment!r} must be an aware datetime, such as datetime.now(UTC)")
+    return Search(states=tuple(dict.fromkeys(found)), **given)

@@ -15,14 +15,18 @@ five.
 
 from embedq.storage.inspect.details import attempts, children, job, last_traceback, logs, outcome
 from embedq.storage.inspect.engine import Waiting, next_due, next_executor, parked_needs, waiting
-from embedq.storage.inspect.glance import COUNT_CAP, Stats, count, stats
+from embedq.storage.inspect.filters import Search
+from embedq.storage.inspect.glance import COUNT_CAP, Count, Stats, count, stats
 from embedq.storage.inspect.processes import Server, servers
 from embedq.storage.inspect.recurrences import Occurrence, occurrences, schedules
-from embedq.storage.inspect.searching import count_jobs, jobs
+from embedq.storage.inspect.searching import JobPage, count_jobs, count_search, jobs, search
 
 __all__ = [
     "COUNT_CAP",
+    "Count",
+    "JobPage",
     "Occurrence",
+    "Search",
     "Server",
     "Stats",
     "Waiting",
@@ -30,6 +34,7 @@ __all__ = [
     "children",
     "count",
     "count_jobs",
+    "count_search",
     "job",
     "jobs",
     "last_traceback",
@@ -40,6 +45,7 @@ __all__ = [
     "outcome",
     "parked_needs",
     "schedules",
+    "search",
     "servers",
     "stats",
     "waiting",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embedq.job import JobState
 from embedq.storage.base import Transaction
 from embedq.storage.claims import APART, json_or_none
-from embedq.storage.inspect.searching import matching
+from embedq.storage.inspect.filters import Search, conditions
 
 
 def parked_needs(tx: Transaction) -> list[str]:
@@ -25,9 +25,9 @@ def next_due(tx: Transaction) -> int | None:
 def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
     """Where the most urgent of the ready jobs runs; `queues` as for a claim."""
     for queue in [None] if queues is None else queues:
-        condition, params = matching(state=JobState.READY, queue=queue)
-        sql = f"SELECT executor FROM embedq_jobs {condition} ORDER BY priority DESC, id LIMIT 1"
-        for (executor,) in tx.select(sql, params):
+        asked = conditions(Search(states=(JobState.READY,), queue=queue))
+        sql = f"SELECT executor FROM embedq_jobs {asked.clause()} ORDER BY priority DESC, id LIMIT 1"
+        for (executor,) in tx.select(sql, asked.params):
             return str(executor)
     return None
 

@@ -12,6 +12,7 @@ _VARYING = (
     (re.compile(r"\d+(?:[.,:]\d+)*"), "#"),
 )
 LONGEST = 200
+NO_ERROR = "(no error text)"
 
 
 def fingerprint(error: str | None) -> str:
@@ -23,4 +24,4 @@ def fingerprint(error: str | None) -> str:
     kind, colon, message = line.partition(":")
     for varying, plain in _VARYING:
         message = varying.sub(plain, message)
-    return f"{kind}{colon}{message}"[:LONGEST] or "(no error text)"
+    return f"{kind}{colon}{message}"[:LONGEST] or NO_ERROR

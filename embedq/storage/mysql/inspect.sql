@@ -103,3 +103,40 @@ LOCATE(JSON_QUOTE(?), tags) > 0;
 
 -- name: error_contains
 LOCATE(?, error) > 0;
+
+-- name: ids_ready
+SELECT id FROM embedq_jobs WHERE lane = 'ready' LIMIT $1;
+
+-- name: ids_suspect
+SELECT id FROM embedq_jobs WHERE lane = 'suspect' LIMIT $1;
+
+-- name: ids_running
+SELECT id FROM embedq_jobs WHERE lane LIKE 'running %' LIMIT $1;
+
+-- name: ids_parked
+SELECT id FROM embedq_jobs WHERE lane = 'parked' LIMIT $1;
+
+-- name: ids_awaiting
+SELECT id FROM embedq_jobs WHERE lane = 'awaiting' LIMIT $1;
+
+-- name: ids_children
+SELECT id FROM embedq_jobs WHERE parent_id = $1 LIMIT $2;
+
+-- name: ids_scheduled_by
+SELECT job_id FROM embedq_occurrences WHERE schedule = $1 AND job_id IS NOT NULL ORDER BY fire_at DESC LIMIT $2;
+
+-- name: all_jobs
+-- The walks of storage/inspect/walks.py: a table by an index, each with a condition to which others are added.
+embedq_jobs FORCE INDEX (PRIMARY) WHERE 1 = 1;
+
+-- name: ended_jobs
+embedq_jobs FORCE INDEX (embedq_jobs_finished) WHERE ended = ?;
+
+-- name: due_jobs
+embedq_jobs FORCE INDEX (embedq_jobs_due) WHERE due_at IS NOT NULL;
+
+-- name: due_key
+due_at;
+
+-- name: payload_contains
+LOCATE(?, payload) > 0;

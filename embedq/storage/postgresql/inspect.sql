@@ -105,3 +105,40 @@ strpos(tags, to_json(?::text)::text) > 0;
 
 -- name: error_contains
 strpos(error, ?) > 0;
+
+-- name: ids_ready
+SELECT id FROM embedq_jobs WHERE state = 'ready' AND crashes < 2 LIMIT $1;
+
+-- name: ids_suspect
+SELECT id FROM embedq_jobs WHERE state = 'ready' AND crashes >= 2 LIMIT $1;
+
+-- name: ids_running
+SELECT id FROM embedq_jobs WHERE state = 'running' LIMIT $1;
+
+-- name: ids_parked
+SELECT id FROM embedq_jobs WHERE state = 'parked' LIMIT $1;
+
+-- name: ids_awaiting
+SELECT id FROM embedq_jobs WHERE state = 'awaiting' LIMIT $1;
+
+-- name: ids_children
+SELECT id FROM embedq_jobs WHERE parent_id = $1 LIMIT $2;
+
+-- name: ids_scheduled_by
+SELECT job_id FROM embedq_occurrences WHERE schedule = $1 AND job_id IS NOT NULL ORDER BY fire_at DESC LIMIT $2;
+
+-- name: all_jobs
+-- The walks of storage/inspect/walks.py: a table by an index, each with a condition to which others are added.
+embedq_jobs WHERE 1 = 1;
+
+-- name: ended_jobs
+embedq_jobs WHERE finished_at IS NOT NULL AND state = ?;
+
+-- name: due_jobs
+embedq_jobs WHERE state IN ('scheduled', 'retrying');
+
+-- name: due_key
+run_at;
+
+-- name: payload_contains
+strpos(payload, ?) > 0;

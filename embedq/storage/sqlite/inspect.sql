@@ -102,3 +102,40 @@ EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(tags) THEN tags END) WHERE 
 
 -- name: error_contains
 instr(error, ?) > 0;
+
+-- name: ids_ready
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_ready WHERE state = 'ready' AND crashes < 2 LIMIT ?;
+
+-- name: ids_suspect
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_suspect WHERE state = 'ready' AND crashes >= 2 LIMIT ?;
+
+-- name: ids_running
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_running WHERE state = 'running' LIMIT ?;
+
+-- name: ids_parked
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_parked WHERE state = 'parked' LIMIT ?;
+
+-- name: ids_awaiting
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_awaiting WHERE state = 'awaiting' LIMIT ?;
+
+-- name: ids_children
+SELECT id FROM embedq_jobs INDEXED BY embedq_jobs_children WHERE parent_id = ? LIMIT ?;
+
+-- name: ids_scheduled_by
+SELECT job_id FROM embedq_occurrences WHERE schedule = ? AND job_id IS NOT NULL ORDER BY fire_at DESC LIMIT ?;
+
+-- name: all_jobs
+-- The walks of storage/inspect/walks.py: a table by an index, each with a condition to which others are added.
+embedq_jobs NOT INDEXED WHERE 1 = 1;
+
+-- name: ended_jobs
+embedq_jobs INDEXED BY embedq_jobs_finished WHERE finished_at IS NOT NULL AND state = ?;
+
+-- name: due_jobs
+embedq_jobs INDEXED BY embedq_jobs_due WHERE state IN ('scheduled', 'retrying');
+
+-- name: due_key
+run_at;
+
+-- name: payload_contains
+instr(payload, ?) > 0;
