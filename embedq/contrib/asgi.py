@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from embedq import ConfigurationError, EmbedQ, default_app
+from embedq import ConfigurationError, EmbedQ, default_app, shutdown
 from embedq.offload import Offload
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
@@ -98,6 +98,9 @@ async def running(queue: EmbedQ, *, workers_here: bool = True) -> AsyncIterator[
     aside = Offload(threads=1)
     connected, started = queue.engine.connected, queue.started
     await aside.run(queue.start if workers_here else queue.connect)
+    if workers_here:
+        # Again, on the main thread: Hypercorn ends workers that still drain by a SIGTERM that nobody handles.
+        shutdown.drain_at_exit(on_sigterm=queue.settings.sigterm)
     try:
         yield queue
     finally:
