@@ -1,0 +1,1 @@
+"""embedq in real web servers: real requests, reloads, signals and kills."""

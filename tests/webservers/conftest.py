@@ -1,0 +1,121 @@
+"""A site: a database, the journal of its jobs' runs, and one web server after another that works on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import embedq
+from tests.databases import Home
+from tests.processes.fleet import Fleet
+from tests.support import eventually
+from tests.webservers.proof import check_everything_ran_once
+from tests.webservers.server import BROKEN, Load, Server
+
+if not hasattr(os, "fork"):
+    collect_ignore_glob = ["test_*.py"]
+
+
+class Site:
+    """What the tests do to a server, and see of it.
+
+    Attributes:
+        queue: its database, to look; it runs nothing here.
+    """
+
+    def __init__(self, folder: Path, home: Home) -> None:
+        self.folder = folder
+        self.fleet = Fleet(folder, home)
+        self.queue = embedq.EmbedQ(self.fleet.url)
+        self.acknowledged: list[int] = []
+        self._servers: list[Server] = []
+
+    def serve(self, *command: str, **environment: str) -> Server:
+        """Start a server."""
+        server = Server(
+            command, folder=self.folder, url=self.fleet.url, journal=self.fleet.journal, environment=environment
+        )
+        self._servers.append(server)
+        return server
+
+    def running(self, count: int, *, without: set[int] | None = None, seconds: float = 30) -> set[int]:
+        """Wait until jobs run in `count` processes, and in none of `without`; their pids."""
+        self.queue.connect()
+        found: set[int] = set()
+
+        def there() -> bool:
+            nonlocal found
+            found = {one.pid for one in self.queue.servers() if not one.stopping}
+            return len(found) == count and not found & (without or set())
+
+        try:
+            eventually(there, seconds=seconds)
+        except AssertionError:
+            raise AssertionError(f"jobs run in {len(found)} of {count} processes\n{self.log}") from None
+        return found
+
+    def answering(self, server: Server, seconds: float = 30) -> None:
+        """Wait until it serves requests."""
+
+        def answers() -> bool:
+            try:
+                self.acknowledged.append(int(server.post("/run/0.0")))
+            except BROKEN:
+                return False
+            return True
+
+        eventually(answers, seconds=seconds, message="it does not answer")
+
+    def load(self, server: Server) -> Load:
+        """Clients that enqueue; what is answered for must have run in the end."""
+        load = Load(server)
+        load.acknowledged = self.acknowledged
+        return load
+
+    def enqueue(self, server: Server, task: str, seconds: float) -> embedq.JobHandle:
+        """Enqueue a job by a request, and wait until it runs."""
+        job = self.queue.job(int(server.post(f"/{task}/{seconds}")))
+        eventually(lambda: self.fleet.runs_of(job.id), seconds=30, message=f"it does not run\n{server.log}")
+        return job
+
+    def kill_the_process_of(self, job: embedq.JobHandle) -> None:
+        """kill -9 of the process that runs it."""
+        pid = self.fleet.runs_of(job.id)[-1].pid
+        self.fleet.killed[pid] = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+
+    @property
+    def log(self) -> str:
+        """What the servers have written."""
+        return "\n".join(server.log for server in self._servers)
+
+    def check(self) -> None:
+        """After the last server: whatever is left is run by another process, and nothing was lost or done twice."""
+        # Whoever was killed last has nobody who noticed.
+        assert {one.pid for one in self.queue.servers()} <= self.fleet.killed.keys(), self.log
+        self.fleet.worker()
+        check_everything_ran_once(self.fleet, self.queue, self.acknowledged)
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        self.fleet.close()
+        if self.queue.engine.connected:
+            self.queue.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, home_of: Callable[[str], Home]) -> Iterator[Site]:
+    """On SQLite: how servers start, fork and end is the same whatever the database."""
+    home = home_of("sqlite")
+    site = Site(tmp_path, home)
+    try:
+        yield site
+    finally:
+        site.close()
+    home.check(site.fleet.url)

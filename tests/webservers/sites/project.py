@@ -1,0 +1,52 @@
+"""A Django project in one file, and its `manage.py`. The workers start when its handler is made."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import django
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, register_converter
+from django.views.decorators.csrf import csrf_exempt
+
+import embedq
+
+
+class FloatConverter:
+    regex = r"[0-9.]+"
+    to_python = float
+    to_url = str
+
+
+if not settings.configured:
+    settings.configure(
+        DEBUG=True,
+        SECRET_KEY="the key of a test",
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["*"],
+        INSTALLED_APPS=["embedq.contrib.django"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "site.sqlite3"}},
+        EMBEDQ={"url": os.environ["EMBEDQ_URL"], "workers": 3, "stop_timeout": 5.0},
+    )
+    django.setup()
+
+from tests.webservers.sites import TASKS  # noqa: E402
+
+embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all")
+
+
+@csrf_exempt
+def enqueue(request: HttpRequest, task: str, seconds: float) -> HttpResponse:
+    return HttpResponse(str(TASKS[task].enqueue(seconds).id))
+
+
+register_converter(FloatConverter, "float")
+urlpatterns = [path("<task>/<float:seconds>", enqueue)]
+
+
+if __name__ == "__main__":
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)

@@ -1,0 +1,127 @@
+"""Servers of several workers, under load: a reload, a worker that is killed, and the end, all in the middle of it.
+
+Nothing that was answered for is lost, nothing runs twice at once, and each occurrence is enqueued once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from embedq import JobState
+from tests.support import eventually
+from tests.webservers.conftest import Site
+from tests.webservers.server import Server
+
+SITES = "tests.webservers.sites"
+REQUESTS = 1000
+UWSGI = [
+    *("uwsgi", "--master", "--processes", "4", "--threads", "2", "--enable-threads", "--disable-logging"),
+    # Otherwise SIGTERM is a reload; and --die-on-term ends workers on the spot, in the middle of requests and jobs.
+    *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
+    *("--http-socket", "127.0.0.1:{port}", "--module", f"{SITES}.plain:app"),
+]
+
+
+def live_through(site: Site, server: Server, *, processes: int = 4) -> int:
+    """Load it, reload it, kill one of its workers, and end it; its exit status."""
+    # The master, where it has loaded the app, stays.
+    first = site.running(processes) - {server.process.pid}
+    site.answering(server)
+    with site.load(server) as load:
+        load.until(REQUESTS // 4)
+        reload(site, server, first, processes=processes)
+        broken_off = site.enqueue(server, "hang_once", 600.0)
+        site.kill_the_process_of(broken_off)
+        eventually(lambda: broken_off.state is JobState.SUCCEEDED, seconds=5)
+        load.until(REQUESTS)
+        with drained(site, server):
+            server.send(signal.SIGTERM)
+            status = server.wait()
+    site.check()
+    return status
+
+
+def reload(site: Site, server: Server, first: set[int], *, processes: int = 4) -> None:
+    """Replace the first workers, while jobs run in them."""
+    with drained(site, server):
+        server.send(signal.SIGHUP)
+        site.running(processes, without=first)
+
+
+@contextmanager
+def drained(site: Site, server: Server) -> Iterator[None]:
+    """What happens inside does not break off a job that takes half a second."""
+    job = site.enqueue(server, "work_on", 0.5)
+    yield
+    eventually(lambda: job.state is JobState.SUCCEEDED, message=site.log)
+    assert len(site.fleet.runs_of(job.id)) == 1, site.log
+
+
+@pytest.mark.parametrize(
+    ("options", "processes"),
+    [
+        pytest.param(["-k", "sync", "--max-requests", "100"], 4, id="sync"),
+        pytest.param(["-k", "gthread", "--threads", "4"], 4, id="gthread"),
+        # The master has loaded the app, so it works as well.
+        pytest.param(["-k", "gthread", "--threads", "4", "--preload"], 5, id="preload"),
+    ],
+)
+def test_gunicorn(site: Site, options: list[str], processes: int) -> None:
+    server = site.serve("gunicorn", "-w", "4", "-b", "127.0.0.1:{port}", *options, f"{SITES}.plain:app")
+    assert live_through(site, server, processes=processes) == 0
+
+
+@pytest.mark.parametrize(
+    ("app", "options", "processes"),
+    [
+        pytest.param("lifespan:app", [], 4, id="lifespan"),
+        pytest.param("project_asgi:application", ["--preload"], 5, id="preload"),
+    ],
+)
+def test_gunicorn_with_workers_of_uvicorn(site: Site, app: str, options: list[str], processes: int) -> None:
+    worker = ["-k", "uvicorn_worker.UvicornWorker"]
+    server = site.serve("gunicorn", "-w", "4", "-b", "127.0.0.1:{port}", *worker, *options, f"{SITES}.{app}")
+    assert live_through(site, server, processes=processes) == 0
+
+
+@pytest.mark.parametrize("app", ["lifespan:app", "project_asgi:application"], ids=["lifespan", "django"])
+def test_uvicorn(site: Site, app: str) -> None:
+    server = site.serve("uvicorn", "--workers", "4", "--port", "{port}", "--no-access-log", f"{SITES}.{app}")
+    assert live_through(site, server) == 0
+
+
+def test_hypercorn(site: Site) -> None:
+    server = site.serve("hypercorn", "-w", "4", "-b", "127.0.0.1:{port}", f"{SITES}.lifespan:app")
+    first = site.running(4)
+    site.answering(server)
+    with site.load(server) as load:
+        load.until(REQUESTS // 2)
+        reload(site, server, first)
+        load.until(REQUESTS)
+        with drained(site, server):
+            server.send(signal.SIGTERM)
+            assert server.wait() == 0
+    site.check()
+
+
+def test_hypercorn_ends_when_one_of_its_workers_dies(site: Site) -> None:
+    server = site.serve("hypercorn", "-w", "4", "-b", "127.0.0.1:{port}", f"{SITES}.project_asgi:application")
+    site.running(4)
+    site.answering(server)
+    with site.load(server) as load:
+        load.until(REQUESTS // 2)
+        broken_off = site.enqueue(server, "hang_once", 600.0)
+        site.kill_the_process_of(broken_off)
+        server.wait()
+    site.check()
+    assert broken_off.state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("loading", ["--lazy-apps", "--py-call-uwsgi-fork-hooks"])
+def test_uwsgi(site: Site, loading: str) -> None:
+    server = site.serve(*UWSGI, loading)
+    assert live_through(site, server) == 0
