@@ -13,7 +13,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from embedq import job_process
@@ -215,6 +217,13 @@ def resume_recurring(name: str) -> None:
 def remove_recurring(name: str) -> None:
     """Forget a recurring job. Jobs that it has made stay."""
     default_app().remove_recurring(name)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`embedq.dashboard` without an import of its own; what it needs is loaded when it is first named."""
+    if name == "dashboard":
+        return import_module("embedq.dashboard")
+    raise AttributeError(f"module 'embedq' has no attribute {name!r}")
 
 
 __all__ = [

@@ -1,0 +1,190 @@
+// What a page does by itself: it asks for news while somebody looks, and obeys the keyboard. Without it all still works.
+"use strict";
+
+const live = document.getElementById("live");
+const remembered = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } },
+                     set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* off */ } } };
+
+// -- what somebody has opened or ticked stays so when the page is refreshed ----------------------------------------------
+
+if (window.Idiomorph) {
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+    !((name === "open" && node.tagName === "DETAILS") || (name === "checked" && node.type === "checkbox"));
+}
+const ticked = new Set();
+const boxes = () => [...document.querySelectorAll('input[name="ids"][type="checkbox"]')];
+
+function showTicked() {
+  const there = boxes();
+  for (const box of there) box.checked = ticked.has(box.value);
+  const chosen = document.getElementById("chosen");
+  if (chosen) chosen.textContent = ticked.size ? `${ticked.size} selected` : "none selected";
+  const all = document.getElementById("tick-all");
+  if (all) {
+    all.checked = there.length > 0 && there.every((box) => box.checked);
+    all.indeterminate = !all.checked && there.some((box) => box.checked);
+  }
+}
+
+document.addEventListener("change", (event) => {
+  const box = event.target;
+  if (box.id === "tick-all") {
+    for (const one of boxes()) { if (box.checked) ticked.add(one.value); else ticked.delete(one.value); }
+  } else if (box.name === "ids" && box.type === "checkbox") {
+    if (box.checked) ticked.add(box.value); else ticked.delete(box.value);
+  } else return;
+  showTicked();
+});
+
+// A job that was ticked and has left the page since is meant all the same.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.id !== "bulk") return;
+  const there = new Set(boxes().map((box) => box.value));
+  for (const id of ticked) {
+    if (there.has(id)) continue;
+    const input = document.createElement("input");
+    Object.assign(input, { type: "hidden", name: "ids", value: id });
+    form.append(input);
+  }
+});
+
+// -- news ----------------------------------------------------------------------------------------------------------------
+
+const every = Number(document.body.dataset.refresh || 3) * 1000;
+const liveSwitch = document.getElementById("live-switch");
+let paused = remembered.get("embedq-paused") === "1";
+let busy = false;
+
+function refresh() {
+  if (!live || paused || busy || document.visibilityState !== "visible" || !window.htmx) return;
+  if (live.contains(document.activeElement) && document.activeElement.matches("input[type=text], select, textarea")) return;
+  if (!getSelection().isCollapsed && live.contains(getSelection().anchorNode)) return;  // Somebody is copying.
+  htmx.trigger(live, "refresh");
+}
+
+function showPaused() {
+  liveSwitch.setAttribute("aria-pressed", String(!paused));
+  document.body.classList.toggle("paused", paused || !live);
+  liveSwitch.hidden = !live;
+}
+
+function pause() {
+  paused = !paused;
+  remembered.set("embedq-paused", paused ? "1" : "0");
+  showPaused();
+  refresh();
+}
+
+if (live) {
+  setInterval(refresh, every);
+  document.addEventListener("visibilitychange", refresh);
+  live.addEventListener("htmx:configRequest", (event) => {
+    if (live.dataset.etag) event.detail.headers["If-None-Match"] = live.dataset.etag;
+  });
+  live.addEventListener("htmx:beforeRequest", () => { busy = true; });
+  live.addEventListener("htmx:afterRequest", (event) => {
+    busy = false;
+    const answer = event.detail.xhr;
+    document.body.classList.toggle("lost", !(answer.status >= 200 && answer.status < 400));
+    const etag = answer.getResponseHeader("ETag");
+    if (etag) live.dataset.etag = etag;
+    if (answer.status === 304) showTimes();
+  });
+  live.addEventListener("htmx:sendError", () => { busy = false; document.body.classList.add("lost"); });
+  live.addEventListener("htmx:afterSwap", () => { showTicked(); showTimes(); mark(marked, false); });
+}
+liveSwitch.addEventListener("click", pause);
+
+// -- times: in words as of now, and in the reader's own zone on hover ----------------------------------------------------
+
+const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+// The server's clock is what counts; this one may be off.
+function words(seconds) {
+  const length = Math.round(Math.abs(seconds));
+  if (length === 0) return "now";
+  const [size, unit] = units.find(([size]) => length >= size) || units[3];
+  const text = `${Math.floor(length / size)} ${unit}`;
+  return seconds < 0 ? `${text} ago` : `in ${text}`;
+}
+
+function showTimes() {
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const moment = new Date(time.dateTime);
+    if (!("still" in time.dataset)) {
+      const text = words((moment - Date.now()) / 1000);
+      if (time.textContent !== text) time.textContent = text;
+    }
+    if (!time.dataset.local) {
+      time.dataset.local = "1";
+      time.title = `${time.title} · ${moment.toLocaleString()}`;
+    }
+  }
+}
+setInterval(() => { if (document.visibilityState === "visible" && !paused) showTimes(); }, 1000);
+
+// -- theme ---------------------------------------------------------------------------------------------------------------
+
+function nextTheme() {
+  const root = document.documentElement;
+  const order = ["", "dark", "light"];
+  const theme = order[(order.indexOf(root.dataset.theme || "") + 1) % 3];
+  if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+  remembered.set("embedq-theme", theme);
+}
+document.getElementById("theme-switch").addEventListener("click", nextTheme);
+
+// -- keys ----------------------------------------------------------------------------------------------------------------
+
+const help = document.getElementById("help");
+document.getElementById("help-switch").addEventListener("click", () => help.showModal());
+const pages = { o: "", j: "jobs", d: "dead", r: "recurring", q: "queues", s: "servers", t: "tasks", a: "audit" };
+let marked = -1;
+let going = 0;
+
+function rows() { return [...document.querySelectorAll("[data-row]")]; }
+
+function mark(place, focus = true) {
+  const all = rows();
+  for (const row of all) row.classList.remove("marked");
+  if (place < 0 || !all.length) return;
+  marked = Math.max(0, Math.min(place, all.length - 1));
+  const row = all[marked];
+  row.classList.add("marked");
+  if (focus) {
+    (row.querySelector("[data-open]") || row).focus({ preventScroll: true });
+    row.scrollIntoView({ block: "nearest" });
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+  if (event.target.matches("input:not([type=checkbox]), select, textarea")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (going && Date.now() - going < 1200) {
+    going = 0;
+    if (event.key in pages) {
+      event.preventDefault();
+      const home = document.querySelector(".brand").getAttribute("href").replace(/\/$/, "");
+      location.assign(`${home}/${pages[event.key]}`);
+      return;
+    }
+  }
+  const keys = {
+    "/": () => document.getElementById("search").focus(),
+    "?": () => help.showModal(),
+    j: () => mark(marked + 1),
+    k: () => mark(Math.max(0, marked - 1)),
+    g: () => { going = Date.now(); },
+    p: pause,
+    t: nextTheme,
+    x: () => rows()[marked]?.querySelector('input[type="checkbox"]')?.click(),
+  };
+  if (event.key in keys) { event.preventDefault(); keys[event.key](); }
+});
+
+showPaused();
+showTicked();
+showTimes();
