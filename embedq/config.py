@@ -78,6 +78,7 @@ class Settings:
         process_memory_mb: the most memory that such a process may take, in MiB; None for no limit.
         process_max_jobs: after so many jobs a process gives way to a new one; None for no limit.
         process_idle: a process with nothing to do ends after this long.
+        process_nice: how much such a process steps back for others that want the processor, as by `nice`: 0 to 19.
         process_setup: `module:function`, which each process calls before its first job, such as "django:setup".
         timeout: the longest a job may run unless it says otherwise; None for no limit.
         interrupt_grace: how long a job that was interrupted (timeout, cancel, stop) has to yield before it is overdue.
@@ -106,6 +107,7 @@ class Settings:
     process_memory_mb: int | None = None
     process_max_jobs: int | None = None
     process_idle: float = 60.0
+    process_nice: int = 10
     process_setup: str | None = None
     timeout: float | None = 30 * 60.0
     interrupt_grace: float = 5.0
@@ -142,6 +144,11 @@ class Settings:
                 name,
                 f"must be a whole number, {least} or more, or None for no limit",
             )
+        self._require(
+            _whole(self.process_nice) and 0 <= self.process_nice <= 19,
+            "process_nice",
+            "must be a whole number from 0 to 19",
+        )
         setup = self.process_setup
         self._require(
             setup is None or (isinstance(setup, str) and all(setup.partition(":"))),

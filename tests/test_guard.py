@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import threading
@@ -290,6 +291,13 @@ def test_jobs_that_wait_are_left_alone(tmp_path: Path) -> None:
 def test_an_app_without_a_guard_has_no_thread_for_it(tmp_path: Path) -> None:
     with embedq.EmbedQ(f"sqlite:///{tmp_path / 'jobs.db'}", sigterm=False).start():
         assert "embedq-guard" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_jobs_own_process_steps_back_for_the_app(tmp_path: Path) -> None:
+    with started(tmp_path, Guard(), processes=1, process_nice=3).start() as app:
+        assert app.options(executor="process").enqueue(os.nice, 0).result(timeout=30) == min(19, os.nice(0) + 3)
+    with pytest.raises(ConfigurationError, match="process_nice=20 must be a whole number from 0 to 19"):
+        started(tmp_path, Guard(), process_nice=20)
 
 
 # -- in the frameworks -----------------------------------------------------------------------------------------------

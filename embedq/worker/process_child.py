@@ -136,6 +136,8 @@ class Child:
         logging.getLogger().addHandler(ToHost(pipe))
         for logger, level in setup.log_levels.items():
             logging.getLogger(logger).setLevel(level)
+        # What serves requests comes first.
+        os.nice(setup.settings.process_nice)
         # Before anything of the app's is imported, which may call embedq.start().
         job_process.enter(setup.default_app)
         self._resolver = HomeResolver(setup.main)
