@@ -14,21 +14,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
+from embedq.clock import to_datetime
 from embedq.control import as_state
 from embedq.engine import Engine
 from embedq.errors import ConfigurationError
 from embedq.job import Attempt, Job, JobId, JobState
 from embedq.recurring import RecurringJobs
 from embedq.storage import inspect
-from embedq.storage.inspect.details import Family, LogPage, Moment
-from embedq.storage.inspect.durations import TaskType
+from embedq.storage.base import Transaction
+from embedq.storage.inspect.details import Family, LogPage, Moment, family, last_logs, log_page, timeline
+from embedq.storage.inspect.durations import TaskType, task_type, task_types
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.glance import COUNT_CAP, Count
-from embedq.storage.inspect.history import History
-from embedq.storage.inspect.processes import RunningJob, Server
-from embedq.storage.inspect.queueing import Queue
+from embedq.storage.inspect.history import History, history
+from embedq.storage.inspect.processes import RunningJob, Server, running
+from embedq.storage.inspect.queueing import Queue, queues
 from embedq.storage.inspect.searching import JobPage
-from embedq.storage.inspect.trouble import ErrorGroups, Overview
+from embedq.storage.inspect.trouble import ErrorGroups, Overview, dead_letters, failures, overview
 
 
 class SearchKeywords(TypedDict, total=False):
@@ -150,11 +152,22 @@ class Monitor:
 
     def job(self, job_id: int) -> JobDetails:
         """One job. JobNotFoundError if it is not there."""
-        raise NotImplementedError
+
+        def everything(tx: Transaction) -> JobDetails:
+            return JobDetails(
+                job=inspect.job(tx, job_id),
+                attempts=inspect.attempts(tx, job_id),
+                moments=timeline(tx, job_id),
+                family=family(tx, job_id),
+            )
+
+        return self._engine.database.read(everything)
 
     def logs(self, job_id: int, *, after: int | None = None, limit: int = 200) -> LogPage:
         """Lines that a job wrote: behind the cursor `after`, or the latest."""
-        raise NotImplementedError
+        if after is None:
+            return self._engine.database.read(last_logs, job_id, limit=limit)
+        return self._engine.database.read(log_page, job_id, after=after, limit=limit)
 
     def stack(self, job_id: int, *, timeout: float = 2.0) -> LiveStack | None:
         """Where a running job is at this moment, in whichever process it runs; None when it does not run (any more).
@@ -169,35 +182,54 @@ class Monitor:
 
     def overview(self) -> Overview:
         """What is broken, and how much there is of everything."""
-        raise NotImplementedError
+        return self._engine.database.read(overview, now=self._now(), lease=self._engine.settings.lease)
 
     def failures(self, seconds: float = 86_400) -> ErrorGroups:
-        """Failed attempts of the last `seconds`, a day at most, by error."""
-        raise NotImplementedError
+        """Failed attempts of the last `seconds`, by error; of the newest few thousand."""
+        return self._engine.database.read(failures, now=self._now(), seconds=seconds)
 
     def dead_letters(self) -> ErrorGroups:
-        """Dead jobs by error."""
-        raise NotImplementedError
+        """Dead jobs by error; the newest few thousand."""
+        return self._engine.database.read(dead_letters, now=self._now())
 
     def history(self, span: str = "hour", *, name: str | None = None, queue: str | None = None) -> History:
-        """What ended in the last "hour" (by minute), "day" (by quarter of an hour) or "week" (by three hours)."""
-        raise NotImplementedError
+        """What ended in the last "hour" (by minute), "day" (by quarter of an hour) or "week" (by three hours).
+
+        ConfigurationError for another span.
+        """
+        return self._engine.database.read(history, span, now=self._now(), name=name, queue=queue)
 
     def queues(self) -> list[Queue]:
         """Every queue, by name."""
-        raise NotImplementedError
+        return self._engine.database.read(queues, now=self._now())
 
     def task_types(self, span: str = "day") -> list[TaskType]:
         """Every function that ran in the last "hour", "day" or "week", by name."""
-        raise NotImplementedError
+        return self._engine.database.read(task_types, now=self._now(), span=span)
 
     def task_type(self, name: str, span: str = "day") -> TaskType:
         """One function."""
-        raise NotImplementedError
+        return self._engine.database.read(task_type, name, now=self._now(), span=span)
 
     def servers(self) -> list[ServerDetails]:
-        """The processes, and what each holds."""
-        raise NotImplementedError
+        """The processes, and what each holds; of all together up to 1,000 jobs, those that have run longest."""
+        now = to_datetime(self._now())
+
+        def both(tx: Transaction) -> tuple[list[Server], list[RunningJob]]:
+            return inspect.servers(tx), running(tx, limit=1_000)
+
+        servers, held = self._engine.database.read(both)
+        return [
+            ServerDetails(
+                server=server,
+                silent_seconds=max(0.0, (now - server.heartbeat_at).total_seconds()),
+                jobs=[job for job in held if job.server == server.id],
+            )
+            for server in servers
+        ]
+
+    def _now(self) -> int:
+        return self._engine.clock.now()
 
     def calendar(self, start: datetime, end: datetime, *, each: int = 100) -> Calendar:
         """When the schedules that are not paused fire between two aware moments.

@@ -1,13 +1,13 @@
 """The read model: what people and dashboards look at. The engine asks only what stands in `engine`.
 
-    job, attempts, logs, children, family      one job (`details`)
-    search, jobs, count_jobs                   which jobs (`searching`)
+    job, attempts, logs, children              one job (`details`, with its log by pages, family and timeline)
+    search, count_search, jobs, count_jobs     which jobs (`searching`, by `filters` and `walks`)
     stats, count                               the queue at a glance (`glance`)
-    history, totals_by_task                    what has ended, by time, from the counters (`history`)
-    overview                                   what is broken first (`trouble`)
-    queues, task_types                         each queue, each function (`queueing`, `durations`)
-    servers, running                           the processes (`processes`)
+    servers                                    the processes (`processes`, with what each runs)
     schedules, occurrences                     recurring jobs (`recurrences`)
+
+Only a dashboard asks the rest, which is not imported here: what is broken (`trouble`), what has ended by time
+(`history`), each queue (`queueing`) and each function (`durations`).
 
 Pages go by key, counts stop at a cap, and scans have a bound, so that a page costs the same at five million rows as at
 five.

@@ -66,3 +66,9 @@ def count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> int:
     if state is JobState.READY:
         return min(cap, capped("count_ready") + capped("count_suspect"))
     return capped(f"count_{state}")
+
+
+def capped_count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> Count:
+    """The same, which says when it stopped."""
+    number = count(tx, state, cap + 1)
+    return Count(number=min(number, cap), capped=number > cap)

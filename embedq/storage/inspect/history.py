@@ -6,11 +6,16 @@ each span's bars are whole rows, and reading a week costs a bounded number of th
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedq.clock import SECOND, to_datetime
+from embedq.errors import ConfigurationError
 from embedq.job import Ending
-from embedq.storage.base import Transaction
+from embedq.storage.base import Row, Transaction
+from embedq.storage.claims import MINUTE
 
 # How many bars a span has, and how many minutes each covers.
 SPANS = {"hour": (60, 1), "day": (96, 15), "week": (56, 180)}
@@ -73,14 +78,71 @@ def history(tx: Transaction, span: str, *, now: int, name: str | None = None, qu
     Raises:
         ConfigurationError: another span.
     """
-    raise NotImplementedError
+    count, minutes = _span(span)
+    last = now // MINUTE // minutes
+    first = (last - count + 1) * minutes
+    where, params = _only(name, queue)
+    rows: dict[int, list[Row]] = {}
+    for row in tx.select(
+        f"SELECT {{minute_bar}} AS bar, {{ended_sums}} {where} GROUP BY bar, ending", (minutes, first, *params)
+    ):
+        rows.setdefault(int(row[0]), []).append(row[1:])
+    bars = [
+        Bar(at=to_datetime(bar * minutes * MINUTE), totals=_totals(rows.get(bar, ())))
+        for bar in range(last - count + 1, last + 1)
+    ]
+    everything = _totals([row for some in rows.values() for row in some])
+    return History(span=span, bar_seconds=minutes * 60, bars=bars, totals=everything)
 
 
 def totals_by_task(tx: Transaction, span: str, *, now: int) -> dict[str, Totals]:
     """The totals of a span by the function's name."""
-    raise NotImplementedError
+    return _by(tx, "name", span, now)
 
 
 def totals_by_queue(tx: Transaction, span: str, *, now: int) -> dict[str, Totals]:
     """The totals of a span by queue."""
-    raise NotImplementedError
+    return _by(tx, "queue", span, now)
+
+
+def totals(tx: Transaction, span: str, *, now: int, name: str | None = None) -> Totals:
+    """The totals of a span, of one function or of all."""
+    where, params = _only(name, None)
+    return _totals(tx.select(f"SELECT {{ended_sums}} {where} GROUP BY ending", (_first(span, now), *params)))
+
+
+def _by(tx: Transaction, column: str, span: str, now: int) -> dict[str, Totals]:
+    rows: dict[str, list[Row]] = {}
+    for row in tx.select(f"SELECT {column}, {{ended_sums}} GROUP BY {column}, ending", (_first(span, now),)):
+        rows.setdefault(str(row[0]), []).append(row[1:])
+    return {key: _totals(some) for key, some in sorted(rows.items())}
+
+
+def _span(span: str) -> tuple[int, int]:
+    try:
+        return SPANS[span]
+    except KeyError:
+        raise ConfigurationError(f"span={span!r} must be one of: {', '.join(SPANS)}") from None
+
+
+def _first(span: str, now: int) -> int:
+    """The first minute of a span: at the beginning of a bar, as counters are compacted."""
+    count, minutes = _span(span)
+    return (now // MINUTE // minutes - count + 1) * minutes
+
+
+def _only(name: str | None, queue: str | None) -> tuple[str, list[str]]:
+    given = {"name": name, "queue": queue}
+    wanted = {column: value for column, value in given.items() if value is not None}
+    return "".join(f" AND {column} = ?" for column in wanted), list(wanted.values())
+
+
+def _totals(rows: Iterable[Row]) -> Totals:
+    """From rows of (ending, jobs, ran_us, waited_us, cpu_us)."""
+    endings: Counter[Ending] = Counter()
+    times = [0, 0, 0]
+    for ending, jobs, *micros in rows:
+        endings[Ending(ending)] += jobs
+        times = [total + more for total, more in zip(times, micros, strict=True)]
+    ran, waited, cpu = (total / SECOND for total in times)
+    return Totals(endings=dict(endings), ran_seconds=ran, waited_seconds=waited, cpu_seconds=cpu)

@@ -10,6 +10,9 @@ from embedq.clock import to_datetime
 from embedq.job import JobId
 from embedq.storage.base import Transaction
 
+# Running jobs are read up to so many; the index does not know which began first.
+FETCHED = 5_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -54,7 +57,26 @@ class RunningJob:
 
 def running(tx: Transaction, server: int | None = None, *, limit: int = 500) -> list[RunningJob]:
     """What a process holds, or all do; those that have run longest first."""
-    raise NotImplementedError
+    rows = tx.all("running_jobs", (FETCHED,)) if server is None else tx.all("running_jobs_of", (server, FETCHED))
+    found = [
+        RunningJob(
+            id=JobId(job_id),
+            name=name,
+            queue=queue,
+            executor=executor,
+            server=held_by,
+            attempt=attempt,
+            started_at=to_datetime(started_at),
+            progress=progress,
+            progress_note=note,
+            cancel_requested=cancel_at is not None,
+            overdue=overdue_at is not None,
+        )
+        for (
+            job_id, name, queue, executor, held_by, attempt, started_at, progress, note, cancel_at, overdue_at,
+        ) in rows
+    ]  # fmt: skip
+    return sorted(found, key=lambda job: (job.started_at, job.id))[:limit]
 
 
 def servers(tx: Transaction) -> list[Server]:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from embedq.clock import SECOND
+from embedq.job import Ending
 from embedq.storage.base import Transaction
-from embedq.storage.inspect.glance import Count
+from embedq.storage.claims import EXECUTORS
+from embedq.storage.inspect.glance import COUNT_CAP, Count
+from embedq.storage.inspect.history import totals_by_queue
+from embedq.storage.inspect.processes import FETCHED, running, servers
+
+MOST_QUEUES = 200
+# Ready jobs that are counted, and looked at for their age, in all queues together.
+COUNTED, LOOKED_AT = 50_000, 10_000
+# Scheduled and retrying jobs that are counted, in all queues together.
+DUE_LOOKS = 10_000
+NONE = Count(number=0, capped=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,5 +44,62 @@ class Queue:
 
 
 def queues(tx: Transaction, *, now: int) -> list[Queue]:
-    """Every queue, by name; at most `MOST_QUEUES`."""
-    raise NotImplementedError
+    """Every queue, by name; of those with ready jobs at most `MOST_QUEUES`."""
+    waiting = ready(tx)
+    held: Counter[str] = Counter(job.queue for job in running(tx, limit=FETCHED))
+    due = {queue: int(count) for queue, count in tx.all("queues_due", (DUE_LOOKS,))}
+    due_capped = sum(due.values()) >= DUE_LOOKS
+    hour = totals_by_queue(tx, "hour", now=now)
+    workers = servers(tx)
+    named = {queue for server in workers for queue in server.queues or ()}
+    names = waiting.keys() | held.keys() | due.keys() | totals_by_queue(tx, "day", now=now).keys() | named
+    return [
+        Queue(
+            name=name,
+            ready=waiting[name].jobs if name in waiting else NONE,
+            oldest_seconds=max(0.0, (now - waiting[name].oldest) / SECOND) if name in waiting else None,
+            running=held[name],
+            scheduled=Count(number=due.get(name, 0), capped=due_capped),
+            done_last_hour=hour[name].endings.get(Ending.SUCCEEDED, 0) if name in hour else 0,
+            failed_last_hour=hour[name].failures if name in hour else 0,
+            servers=tuple(server.id for server in workers if server.queues is None or name in server.queues),
+        )
+        for name in sorted(names)
+    ]
+
+
+class Ready(NamedTuple):
+    """What is ready in a queue: how many, and when the oldest was due (microseconds)."""
+
+    jobs: Count
+    oldest: int
+
+
+def ready(tx: Transaction) -> dict[str, Ready]:
+    """The queues that have a ready job.
+
+    The oldest is looked for among the first in line and the first of each priority: jobs stand in line by their ids, so
+    those that have waited longest are among them.
+    """
+    found: dict[str, Ready] = {}
+    lines = [(executor, queue) for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))]
+    lines = lines[:MOST_QUEUES]
+    share = max(1, len(lines))
+    cap, looks = max(100, min(COUNT_CAP, COUNTED // share)), max(20, min(1000, LOOKED_AT // share))
+    for executor, queue in lines:
+        for statement, extra in (("queue_line", (looks,)), ("queue_levels", ())):
+            for (oldest,) in tx.all(statement, (executor, queue, *extra)):
+                if oldest is not None:
+                    _add(found, queue, 0, False, int(oldest))
+        [(number,)] = tx.all("queue_ready", (executor, queue, cap + 1))
+        if queue in found:
+            _add(found, queue, min(number, cap), number > cap, found[queue].oldest)
+    for queue, number, oldest in tx.all("queue_suspects", (1000,)):
+        _add(found, queue, number, False, oldest)
+    return found
+
+
+def _add(found: dict[str, Ready], queue: str, number: int, capped: bool, oldest: int) -> None:
+    there = found.get(queue, Ready(NONE, oldest))
+    count = Count(number=there.jobs.number + number, capped=there.jobs.capped or capped)
+    found[queue] = Ready(count, min(there.oldest, oldest))

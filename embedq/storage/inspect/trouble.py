@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedq.clock import SECOND, to_datetime, to_micros
 from embedq.job import Job, JobId, JobState
-from embedq.storage.base import Transaction
-from embedq.storage.inspect.glance import Count
-from embedq.storage.inspect.processes import Server
+from embedq.storage.base import Row, Transaction
+from embedq.storage.inspect.filters import Search
+from embedq.storage.inspect.fingerprints import NO_ERROR, fingerprint
+from embedq.storage.inspect.glance import COUNT_CAP, Count, capped_count
+from embedq.storage.inspect.history import totals
+from embedq.storage.inspect.processes import FETCHED, Server, running, servers
+from embedq.storage.inspect.queueing import ready
+from embedq.storage.inspect.recurrences import schedules
+from embedq.storage.inspect.searching import search
+
+# Errors that are looked at, and overdue runs that are shown.
+LOOKS, MOST = 2_000, 100
+HOUR = 3600 * SECOND
+# So much later than it should have fired is late.
+LATE = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +134,105 @@ def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
     Args:
         lease: seconds without a heartbeat after which a process counts as silent.
     """
-    raise NotImplementedError
+    waits = [
+        QueueWait(queue=name, seconds=max(0.0, (now - found.oldest) / SECOND)) for name, found in ready(tx).items()
+    ]
+    overdue = [job.id for job in running(tx, limit=FETCHED) if job.overdue][:MOST]
+    return Overview(
+        at=to_datetime(now),
+        counts={state: capped_count(tx, state) for state in JobState},
+        waits=sorted(waits, key=lambda wait: -wait.seconds),
+        failed_last_hour=totals(tx, "hour", now=now).failures,
+        failed_last_day=totals(tx, "day", now=now).failures,
+        failures=failures(tx, now=now),
+        dead=dead_letters(tx, now=now),
+        schedules=schedule_trouble(tx, now=now),
+        silent=[server for server in servers(tx) if to_micros(server.heartbeat_at) < now - lease * SECOND],
+        parked=parked(tx),
+        overdue=search(tx, Search(ids=tuple(overdue)), limit=MOST).jobs if overdue else [],
+    )
 
 
 def failures(tx: Transaction, *, now: int, seconds: float = 86_400) -> ErrorGroups:
     """Failed attempts of the last `seconds`, by error."""
-    raise NotImplementedError
+    return _grouped(tx.all("recent_failures", (now - round(seconds * SECOND), LOOKS + 1)), now)
 
 
-def dead_letters(tx: Transaction) -> ErrorGroups:
+def dead_letters(tx: Transaction, *, now: int) -> ErrorGroups:
     """The newest dead letters by error."""
-    raise NotImplementedError
+    columns = "error, finished_at, id, name"
+    sql = f"SELECT {columns} FROM {{ended_jobs}} ORDER BY finished_at DESC LIMIT ?"
+    return _grouped(tx.select(sql, (JobState.DEAD, LOOKS + 1)), now)
+
+
+def _grouped(rows: Sequence[Row], now: int) -> ErrorGroups:
+    """Rows of (error, when, job, name), the newest first, by what they have in common."""
+    groups: dict[str, list[Row]] = {}
+    known: dict[str | None, str] = {}
+    for row in rows[:LOOKS]:
+        error = row[0]
+        if error not in known:
+            known[error] = fingerprint(error)
+        groups.setdefault(known[error], []).append(row)
+    found = [
+        ErrorGroup(
+            fingerprint=mark,
+            error=some[0][0] or NO_ERROR,
+            names=tuple(sorted({name for *_, name in some if name is not None})),
+            count=len(some),
+            last_hour=sum(at > now - HOUR for _, at, *_ in some),
+            first_seen=to_datetime(some[-1][1]),
+            last_seen=to_datetime(some[0][1]),
+            example=JobId(some[0][2]),
+        )
+        for mark, some in groups.items()
+    ]
+    found.sort(key=lambda group: (-group.count, -group.last_seen.timestamp()))
+    return ErrorGroups(groups=found, looked_at=min(len(rows), LOOKS), capped=len(rows) > LOOKS)
+
+
+def schedule_trouble(tx: Transaction, *, now: int) -> list[ScheduleTrouble]:
+    """Schedules that are late by more than a minute, cannot fire, or whose last job is dead; the latest first."""
+    rows = schedules(tx)
+    lasts = [row.last_job_id for row in rows if row.last_job_id is not None]
+    dead = dict(_dead_among(tx, lasts))
+    found = []
+    for row in rows:
+        late = None if row.paused_at is not None or row.next_fire_at > now - LATE else (now - row.next_fire_at) / SECOND
+        job = row.last_job_id if row.last_job_id in dead else None
+        error = row.error or (dead[job] or NO_ERROR if job is not None else None)
+        if late is not None or error is not None:
+            found.append(
+                ScheduleTrouble(
+                    name=row.name,
+                    task=row.task,
+                    next_fire_at=to_datetime(row.next_fire_at),
+                    late_seconds=late,
+                    error=error,
+                    job=None if job is None else JobId(job),
+                )
+            )
+    return sorted(found, key=lambda one: (-(one.late_seconds or 0.0), one.name))
+
+
+def _dead_among(tx: Transaction, ids: list[int]) -> Iterator[tuple[int, str | None]]:
+    for at in range(0, len(ids), 500):
+        some = ids[at : at + 500]
+        marks = ", ".join("?" * len(some))
+        yield from tx.select(f"SELECT id, error FROM embedq_jobs WHERE id IN ({marks}) AND state = 'dead'", some)
+
+
+def parked(tx: Transaction) -> list[ParkedNeed]:
+    """Parked jobs by what they need, the most frequent first."""
+    rows = tx.all("parked_groups", (COUNT_CAP,))
+    capped = sum(row[1] for row in rows) >= COUNT_CAP
+    found = [
+        ParkedNeed(
+            needs=needs or "",
+            count=Count(number=number, capped=capped),
+            oldest=to_datetime(oldest),
+            example=JobId(example),
+        )
+        for needs, number, oldest, example in rows
+    ]
+    return sorted(found, key=lambda need: (-need.count.number, need.needs))

@@ -142,3 +142,77 @@ run_at;
 
 -- name: payload_contains
 strpos(payload, ?) > 0;
+
+-- name: logs_after
+SELECT id, at, attempt, message FROM embedq_logs WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: logs_latest
+SELECT id, at, attempt, message FROM embedq_logs WHERE job_id = $1 ORDER BY id DESC LIMIT $2;
+
+-- name: relative
+SELECT id, name, state, parent_id, trigger FROM embedq_jobs WHERE id = $1;
+
+-- name: child_relatives
+SELECT id, name, state, parent_id, trigger FROM embedq_jobs WHERE parent_id = $1 ORDER BY id LIMIT $2;
+
+-- name: cancel_asked_at
+SELECT cancel_requested_at FROM embedq_jobs WHERE id = $1;
+
+-- name: running_jobs
+SELECT id, name, queue, executor, server_id, attempt, started_at, progress, progress_note, cancel_requested_at, overdue_at
+FROM embedq_jobs WHERE state = 'running' LIMIT $1;
+
+-- name: running_jobs_of
+SELECT id, name, queue, executor, server_id, attempt, started_at, progress, progress_note, cancel_requested_at, overdue_at
+FROM embedq_jobs WHERE state = 'running' AND server_id = $1 LIMIT $2;
+
+-- name: queue_line
+SELECT min(run_at) FROM (SELECT run_at FROM embedq_jobs
+    WHERE state = 'ready' AND crashes < 2 AND executor = $1 AND queue = $2 ORDER BY priority DESC, id LIMIT $3) AS line;
+
+-- name: queue_levels
+-- When the first job of each priority was due, by skipping from one priority to the next; of fifty at most.
+WITH RECURSIVE level (place, number) AS (
+    SELECT (SELECT priority FROM embedq_jobs
+            WHERE state = 'ready' AND crashes < 2 AND executor = $1 AND queue = $2 ORDER BY priority DESC LIMIT 1), 1
+    UNION ALL
+    SELECT (SELECT priority FROM embedq_jobs
+            WHERE state = 'ready' AND crashes < 2 AND executor = $1 AND queue = $2 AND priority < level.place
+            ORDER BY priority DESC LIMIT 1), number + 1
+    FROM level WHERE level.place IS NOT NULL AND number < 50
+)
+SELECT min((SELECT run_at FROM embedq_jobs
+            WHERE state = 'ready' AND crashes < 2 AND executor = $1 AND queue = $2 AND priority = level.place
+            ORDER BY id LIMIT 1))
+FROM level WHERE level.place IS NOT NULL;
+
+-- name: queue_ready
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs
+    WHERE state = 'ready' AND crashes < 2 AND executor = $1 AND queue = $2 LIMIT $3) AS found;
+
+-- name: queue_suspects
+SELECT queue, count(*), min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs
+    WHERE state = 'ready' AND crashes >= 2 LIMIT $1) AS found GROUP BY queue;
+
+-- name: queues_due
+SELECT queue, count(*) FROM (SELECT queue FROM embedq_jobs
+    WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT $1) AS found GROUP BY queue;
+
+-- name: recent_failures
+SELECT attempt.error, attempt.finished_at, attempt.job_id, job.name
+FROM (SELECT left(error, 1000) AS error, finished_at, job_id FROM embedq_attempts
+      WHERE finished_at >= $1 AND ending IN ('failed', 'timed out', 'crashed')
+      ORDER BY finished_at DESC LIMIT $2) AS attempt
+LEFT JOIN embedq_jobs AS job ON job.id = attempt.job_id
+ORDER BY attempt.finished_at DESC;
+
+-- name: parked_groups
+SELECT needs, count(*), min(created_at), min(id) FROM (SELECT needs, created_at, id FROM embedq_jobs
+    WHERE state = 'parked' LIMIT $1) AS found GROUP BY needs;
+
+-- name: minute_bar
+minute / ?;
+
+-- name: ended_sums
+ending, sum(jobs)::bigint, sum(ran_us)::bigint, sum(waited_us)::bigint, sum(cpu_us)::bigint
+FROM embedq_counters WHERE minute >= ?;

@@ -139,3 +139,77 @@ run_at;
 
 -- name: payload_contains
 instr(payload, ?) > 0;
+
+-- name: logs_after
+SELECT id, at, attempt, message FROM embedq_logs WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- name: logs_latest
+SELECT id, at, attempt, message FROM embedq_logs WHERE job_id = ? ORDER BY id DESC LIMIT ?;
+
+-- name: relative
+SELECT id, name, state, parent_id, trigger FROM embedq_jobs WHERE id = ?;
+
+-- name: child_relatives
+SELECT id, name, state, parent_id, trigger FROM embedq_jobs INDEXED BY embedq_jobs_children WHERE parent_id = ? ORDER BY id LIMIT ?;
+
+-- name: cancel_asked_at
+SELECT cancel_requested_at FROM embedq_jobs WHERE id = ?;
+
+-- name: running_jobs
+SELECT id, name, queue, executor, server_id, attempt, started_at, progress, progress_note, cancel_requested_at, overdue_at
+FROM embedq_jobs INDEXED BY embedq_jobs_running WHERE state = 'running' LIMIT ?;
+
+-- name: running_jobs_of
+SELECT id, name, queue, executor, server_id, attempt, started_at, progress, progress_note, cancel_requested_at, overdue_at
+FROM embedq_jobs INDEXED BY embedq_jobs_running WHERE state = 'running' AND server_id = ? LIMIT ?;
+
+-- name: queue_line
+SELECT min(run_at) FROM (SELECT run_at FROM embedq_jobs INDEXED BY embedq_jobs_ready
+    WHERE state = 'ready' AND crashes < 2 AND executor = ? AND queue = ? ORDER BY priority DESC, id LIMIT ?) AS line;
+
+-- name: queue_levels
+-- When the first job of each priority was due, by skipping from one priority to the next; of fifty at most.
+WITH RECURSIVE level (place, number) AS (
+    SELECT (SELECT priority FROM embedq_jobs INDEXED BY embedq_jobs_ready
+            WHERE state = 'ready' AND crashes < 2 AND executor = ?1 AND queue = ?2 ORDER BY priority DESC LIMIT 1), 1
+    UNION ALL
+    SELECT (SELECT priority FROM embedq_jobs INDEXED BY embedq_jobs_ready
+            WHERE state = 'ready' AND crashes < 2 AND executor = ?1 AND queue = ?2 AND priority < level.place
+            ORDER BY priority DESC LIMIT 1), number + 1
+    FROM level WHERE level.place IS NOT NULL AND number < 50
+)
+SELECT min((SELECT run_at FROM embedq_jobs INDEXED BY embedq_jobs_ready
+            WHERE state = 'ready' AND crashes < 2 AND executor = ?1 AND queue = ?2 AND priority = level.place
+            ORDER BY id LIMIT 1))
+FROM level WHERE level.place IS NOT NULL;
+
+-- name: queue_ready
+SELECT count(*) FROM (SELECT 1 FROM embedq_jobs INDEXED BY embedq_jobs_ready
+    WHERE state = 'ready' AND crashes < 2 AND executor = ? AND queue = ? LIMIT ?) AS found;
+
+-- name: queue_suspects
+SELECT queue, count(*), min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs INDEXED BY embedq_jobs_suspect
+    WHERE state = 'ready' AND crashes >= 2 LIMIT ?) AS found GROUP BY queue;
+
+-- name: queues_due
+SELECT queue, count(*) FROM (SELECT queue FROM embedq_jobs INDEXED BY embedq_jobs_due
+    WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT ?) AS found GROUP BY queue;
+
+-- name: recent_failures
+SELECT attempt.error, attempt.finished_at, attempt.job_id, job.name
+FROM (SELECT substr(error, 1, 1000) AS error, finished_at, job_id FROM embedq_attempts INDEXED BY embedq_attempts_finished
+      WHERE finished_at >= ? AND ending IN ('failed', 'timed out', 'crashed')
+      ORDER BY finished_at DESC LIMIT ?) AS attempt
+LEFT JOIN embedq_jobs AS job ON job.id = attempt.job_id
+ORDER BY attempt.finished_at DESC;
+
+-- name: parked_groups
+SELECT needs, count(*), min(created_at), min(id) FROM (SELECT needs, created_at, id FROM embedq_jobs INDEXED BY embedq_jobs_parked
+    WHERE state = 'parked' LIMIT ?) AS found GROUP BY needs;
+
+-- name: minute_bar
+minute / ?;
+
+-- name: ended_sums
+ending, sum(jobs), sum(ran_us), sum(waited_us), sum(cpu_us)
+FROM embedq_counters WHERE minute >= ?;
