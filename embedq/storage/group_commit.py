@@ -28,14 +28,16 @@ class Member:
 
     Attributes:
         alone: it shares no group, and runs in no transaction.
+        bare: it needs no transaction around it when it is the only one in its group.
         group: those it leads, itself first; empty until it does.
     """
 
-    __slots__ = ("_gate", "alone", "body", "done", "error", "group", "result")
+    __slots__ = ("_gate", "alone", "bare", "body", "done", "error", "group", "result")
 
-    def __init__(self, body: Body, *, alone: bool = False) -> None:
+    def __init__(self, body: Body, *, alone: bool = False, bare: bool = False) -> None:
         self.body = body
         self.alone = alone
+        self.bare = bare
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
@@ -80,14 +82,18 @@ class GroupCommit:
         self._leader: Member | None = None
         self._queue: deque[Member] = deque()
 
-    def write(self, body: Body) -> Any:
-        """Run `body` in a transaction and return what it returned, once that is durable."""
+    def write(self, body: Body, *, bare: bool = False) -> Any:
+        """Run `body` in a transaction and return what it returned, once that is durable.
+
+        Args:
+            bare: each of its statements may stand alone, so that it needs no transaction of its own.
+        """
         interruptible = this_thread()
         if interruptible is None:
-            return self._write(Member(body))
+            return self._write(Member(body, bare=bare))
         interruptible.enter_shield()
         try:
-            return self._write(Member(body))
+            return self._write(Member(body, bare=bare))
         finally:
             interruptible.leave_shield()
 

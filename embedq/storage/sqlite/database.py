@@ -19,6 +19,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
 from embedq.interrupts import Shielded
+from embedq.storage import jobs
 from embedq.storage.base import ForeignTransaction, Lent, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.sqlite import failures, foreign, notify
@@ -37,6 +38,10 @@ SHORT_PAUSE, LONG_PAUSE, LONG_AFTER = 0.0008, 0.01, 0.25
 # a loop takes the lock back before any of those that sleep can wake up: the slowest of a hundred writes then waits
 # twice as long.
 CROWDED_SECONDS = 0.05
+
+
+# What writes by one statement, and reads nothing that this rests on.
+BARE = {jobs.insert}
 
 
 class SQLiteDatabase:
@@ -115,7 +120,10 @@ class SQLiteDatabase:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = self._commits.write(lambda: function(self._writer_transaction, *args, **kwargs))  # type: ignore[arg-type]
+        result: T = self._commits.write(
+            lambda: function(self._writer_transaction, *args, **kwargs),  # type: ignore[arg-type]
+            bare=function in BARE,
+        )
         return result
 
     def _run_group(self, group: list[Member]) -> None:
@@ -138,6 +146,9 @@ class SQLiteDatabase:
                     member.error, member.done = self._explained(own_error), True
 
     def _in_one_transaction(self, members: list[Member]) -> None:
+        if len(members) == 1 and members[0].bare:
+            self._bare(members[0])
+            return
         committing = False
         try:
             connection = self._begin()
@@ -157,7 +168,21 @@ class SQLiteDatabase:
                 self._roll_back()
             raise
 
-    def _begin(self) -> sqlite3.Connection:
+    def _bare(self, member: Member) -> None:
+        """Let SQLite commit the one statement that writes: each call gives up the interpreter's lock, and among busy
+        threads it takes long to get it back."""
+        self._ready()
+        try:
+            member.result = member.body()
+        except sqlite3.OperationalError as error:
+            if not failures.is_busy(error):
+                raise
+            self._crowded_until = time.monotonic() + CROWDED_SECONDS
+            member.result = self._patiently(member.body)
+        member.done = True
+
+    def _ready(self) -> sqlite3.Connection:
+        """The connection that writes, with no transaction open."""
         connection = self._writer
         if connection is None:
             connection = self._connect()
@@ -168,6 +193,10 @@ class SQLiteDatabase:
             connection.execute("ROLLBACK")
         if time.monotonic() < self._crowded_until:
             time.sleep(random.random() * SHORT_PAUSE)
+        return connection
+
+    def _begin(self) -> sqlite3.Connection:
+        connection = self._ready()
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
