@@ -14,7 +14,7 @@ import embedq
 from tests.databases import Home
 from tests.processes.fleet import Fleet
 from tests.support import eventually
-from tests.webservers.proof import check_everything_ran_once
+from tests.webservers.proof import each_occurrence_was_enqueued_once, everything_has_run
 from tests.webservers.server import BROKEN, Load, Server
 
 if not hasattr(os, "fork"):
@@ -79,15 +79,19 @@ class Site:
 
     def enqueue(self, server: Server, task: str, seconds: float) -> embedq.JobHandle:
         """Enqueue a job by a request, and wait until it runs."""
-        job = self.queue.job(int(server.post(f"/{task}/{seconds}")))
+        job = self.queue.connect().job(int(server.post(f"/{task}/{seconds}")))
         eventually(lambda: self.fleet.runs_of(job.id), seconds=30, message=f"it does not run\n{server.log}")
         return job
 
     def kill_the_process_of(self, job: embedq.JobHandle) -> None:
         """kill -9 of the process that runs it."""
+        os.kill(self.is_killed(job), signal.SIGKILL)
+
+    def is_killed(self, job: embedq.JobHandle) -> int:
+        """Know that the process that runs it is killed now; its pid."""
         pid = self.fleet.runs_of(job.id)[-1].pid
         self.fleet.killed[pid] = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
+        return pid
 
     @property
     def log(self) -> str:
@@ -99,7 +103,8 @@ class Site:
         # Whoever was killed last has nobody who noticed.
         assert {one.pid for one in self.queue.servers()} <= self.fleet.killed.keys(), self.log
         self.fleet.worker()
-        check_everything_ran_once(self.fleet, self.queue, self.acknowledged)
+        everything_has_run(self.fleet, self.queue, self.acknowledged)
+        each_occurrence_was_enqueued_once(self.queue)
 
     def close(self) -> None:
         for server in self._servers:

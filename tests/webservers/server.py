@@ -81,6 +81,10 @@ class Server:
         """Signal the process that was started: the master, where there is one."""
         self.process.send_signal(number)
 
+    def press_ctrl_c(self) -> None:
+        """What a terminal does: SIGINT to all its processes."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
     def wait(self, *, seconds: float = 30) -> int:
         """Wait for its exit status."""
         try:
@@ -111,7 +115,8 @@ class Client:
         except BROKEN:
             self.close()
             raise
-        if response.status != 200:
+        # Without a Content-Length, an answer that never came looks like an empty one.
+        if response.status != 200 or not answer:
             raise http.client.HTTPException(f"{response.status} {answer[:500]}")
         return answer
 

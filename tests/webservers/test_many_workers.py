@@ -6,6 +6,7 @@ Nothing that was answered for is lost, nothing runs twice at once, and each occu
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,8 @@ UWSGI = [
     *("uwsgi", "--master", "--processes", "4", "--threads", "2", "--enable-threads", "--disable-logging"),
     # Otherwise SIGTERM is a reload; and --die-on-term ends workers on the spot, in the middle of requests and jobs.
     *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
+    # Of an environment's Python, so that a reload starts that again.
+    *("--binary-path", sys.executable),
     *("--http-socket", "127.0.0.1:{port}", "--module", f"{SITES}.plain:app"),
 ]
 

@@ -1,9 +1,8 @@
-"""A Django project in one file, and its `manage.py`. The workers start when its handler is made."""
+"""A Django project in one file, for its `asgi.py` and `manage.py`. The workers start when its handler is made."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 import django
 from django.conf import settings
@@ -24,7 +23,7 @@ if not settings.configured:
     settings.configure(
         DEBUG=True,
         SECRET_KEY="the key of a test",
-        ROOT_URLCONF=__name__,
+        ROOT_URLCONF="tests.webservers.sites.project",
         ALLOWED_HOSTS=["*"],
         INSTALLED_APPS=["embedq.contrib.django"],
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "site.sqlite3"}},
@@ -44,9 +43,3 @@ def enqueue(request: HttpRequest, task: str, seconds: float) -> HttpResponse:
 
 register_converter(FloatConverter, "float")
 urlpatterns = [path("<task>/<float:seconds>", enqueue)]
-
-
-if __name__ == "__main__":
-    from django.core.management import execute_from_command_line
-
-    execute_from_command_line(sys.argv)

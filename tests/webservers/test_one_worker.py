@@ -1,0 +1,91 @@
+"""Servers of one process, under load: their reloaders, their end, and a kill with a restart."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from embedq import JobState
+from tests.support import eventually
+from tests.webservers.conftest import Site
+
+SITES = "tests.webservers.sites"
+REQUESTS = 1000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        # Django has no lifespan: the workers start when Uvicorn imports the application.
+        pytest.param(["uvicorn", "--port", "{port}", "--no-access-log", f"{SITES}.project_asgi:application"], id="uvicorn"),
+        pytest.param(["waitress-serve", "--listen", "127.0.0.1:{port}", f"{SITES}.plain:app"], id="waitress"),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_killed_goes_on_where_it_was_and_drains_on_sigterm(site: Site, command: list[str]) -> None:
+    server = site.serve(*command)
+    site.answering(server)
+    with site.load(server) as load:
+        load.until(REQUESTS // 2)
+        broken_off = site.enqueue(server, "hang_once", 600.0)
+        site.kill_the_process_of(broken_off)
+    server.wait()
+
+    server = site.serve(*command)
+    site.answering(server)
+    eventually(lambda: broken_off.state is JobState.SUCCEEDED)
+    with site.load(server) as load:
+        load.until(REQUESTS)
+        drained = site.enqueue(server, "work_on", 0.5)
+        server.send(signal.SIGTERM)
+        server.wait()
+        assert drained.state is JobState.SUCCEEDED
+    assert len(site.fleet.runs_of(drained.id)) == 1
+    site.check()
+
+
+UVICORN = ["uvicorn", "--reload", "--port", "{port}", "watched:app"]
+FLASK = ["flask", "--app", "watched:app", "run", "--debug", "--port", "{port}"]
+DJANGO = ["python", "watched.py", "runserver", "127.0.0.1:{port}"]
+MANAGE = """
+from django.core.management import execute_from_command_line
+from tests.webservers.sites import project
+if __name__ == "__main__":
+    execute_from_command_line()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "source", "drains_on_ctrl_c"),
+    [
+        pytest.param(UVICORN, f"from {SITES}.lifespan import app", True, id="uvicorn"),
+        # The watching process kills the one that serves a quarter of a second after Ctrl-C.
+        pytest.param(FLASK, f"from {SITES}.extension import app", False, id="flask"),
+        pytest.param(DJANGO, MANAGE, False, id="django"),
+    ],
+)
+def test_a_reloader_replaces_the_one_process_that_works(
+    site: Site, command: list[str], source: str, drains_on_ctrl_c: bool
+) -> None:
+    watched = site.folder / "watched.py"
+    watched.write_text(source)
+    server = site.serve(*command)
+    first = site.running(1)
+    site.answering(server)
+    with site.load(server) as load:
+        load.until(REQUESTS // 4)
+        reloaded = site.enqueue(server, "work_on", 0.5)
+        watched.write_text(f"{source}\n# changed")
+        site.running(1, without=first)
+        eventually(lambda: reloaded.state is JobState.SUCCEEDED)
+        load.until(REQUESTS)
+        interrupted = site.enqueue(server, "work_on", 0.5)
+        server.press_ctrl_c()
+        server.wait()
+    assert len(site.fleet.runs_of(reloaded.id)) == 1
+    if drains_on_ctrl_c:
+        assert interrupted.state is JobState.SUCCEEDED
+    else:
+        site.is_killed(interrupted)
+    site.check()
+    assert interrupted.snapshot().crashes == 0
