@@ -10,6 +10,7 @@ import click
 
 from embedq.cli.check import check
 from embedq.cli.copy import copy
+from embedq.cli.dashboard import dashboard
 from embedq.cli.demo import demo
 from embedq.cli.doctor import doctor
 from embedq.cli.jobs import cancel, list_jobs, retry
@@ -37,10 +38,26 @@ def main(ctx: click.Context) -> None:
       embedq doctor                         what is wrong, and what to do
       embedq check --app shop.jobs:queue    could this build run what waits?
       embedq copy URL NEW_URL               move to another database
+      embedq dashboard                      see and do all that in a browser
       embedq demo                           see it all at work, in seconds
     """
     prepare_streams(ctx)
 
 
-for command in (worker, list_jobs, show, retry, cancel, schedules, servers, stats, migrate, doctor, check, copy, demo):
+for command in (
+    worker,
+    list_jobs,
+    show,
+    retry,
+    cancel,
+    schedules,
+    servers,
+    stats,
+    migrate,
+    doctor,
+    check,
+    copy,
+    dashboard,
+    demo,
+):
     main.add_command(command)

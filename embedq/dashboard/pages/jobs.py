@@ -10,6 +10,11 @@ from embedq.dashboard import filters
 from embedq.dashboard.visit import BadRequest, Visit
 from embedq.job import ENDED, JobState
 
+# What goes on, what is to come, what is over.
+ORDER = (
+    JobState.RUNNING, JobState.READY, JobState.RETRYING, JobState.SCHEDULED, JobState.AWAITING, JobState.PARKED,
+    JobState.DEAD, JobState.SUCCEEDED, JobState.CANCELLED,
+)  # fmt: skip
 SIZES = (25, 50, 100, 200)
 # What can be done to jobs in these states. Of several states, what can be done in one of them.
 _WAITING = {JobState.SCHEDULED, JobState.RETRYING}
@@ -35,7 +40,7 @@ def show(visit: Visit) -> Response:
         fields=dict(wanted.pairs),
         size=size,
         sizes=SIZES,
-        states=list(JobState),
+        states=ORDER,
         tab=wanted.states[0] if len(wanted.states) == 1 else None,
         counts=visit.counts(),
         verbs=[verb for verb, possible in VERBS.items() if states & possible],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from embedq.dashboard.charts import chart
+from embedq.dashboard.pages.jobs import ORDER
 from embedq.dashboard.visit import BadRequest, Visit
 from embedq.job import JobState
 from embedq.storage.inspect.history import SPANS
@@ -29,6 +30,7 @@ def show(visit: Visit) -> Response:
     return visit.page(
         "overview.html",
         overview=overview,
+        states=ORDER,
         waits=waits,
         chart=chart(history),
         history=history,
