@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -229,3 +230,15 @@ def start_and_stop(url: str, times: int) -> None:
         once()
     say(json.dumps([before, census()]))
     until_told()
+
+
+def work_in_a_child_of_multiprocessing(url: str, method: str) -> None:
+    """Start in such a child, which ends with a job running, and say its id."""
+    child = multiprocessing.get_context(method).Process(target=_start_and_enqueue, args=[url])
+    child.start()
+    child.join()
+
+
+def _start_and_enqueue(url: str) -> None:
+    embedq.start(url)
+    say(embedq.enqueue(work_on, 0.5).id)

@@ -76,6 +76,28 @@ def test_a_host_that_ignores_sigterm_goes_on(fleet: Fleet, queue: embedq.EmbedQ)
     assert worker.end() == 0
 
 
+def test_another_sigterm_does_not_hurry_a_process_that_drains(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+    worker = fleet.worker()
+    job = queue.enqueue(work_on, 1.0)
+    eventually(lambda: fleet.runs_of(job.id))
+    worker.send(signal.SIGTERM)
+    eventually(lambda: [server for server in queue.servers() if server.stopping])
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == BY_SIGTERM
+    assert job.state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_of_multiprocessing_that_was_started_drains_at_its_end(
+    fleet: Fleet, queue: embedq.EmbedQ, method: str
+) -> None:
+    program = fleet.start("work_in_a_child_of_multiprocessing", method=method)
+    job = queue.job(int(program.hear()))
+    assert program.end() == 0
+    assert job.state is JobState.SUCCEEDED
+    assert queue.servers() == []
+
+
 @pytest.mark.parametrize("how", ["sys.exit", "end of the script", "an error"])
 def test_however_the_main_thread_ends_running_jobs_are_waited_for(fleet: Fleet, queue: embedq.EmbedQ, how: str) -> None:
     worker = fleet.start("end_with_running_jobs", how=how)

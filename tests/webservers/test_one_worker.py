@@ -18,10 +18,11 @@ REQUESTS = 1000
     "command",
     [
         # Django has no lifespan: the workers start when Uvicorn imports the application.
-        pytest.param(["uvicorn", "--port", "{port}", "--no-access-log", f"{SITES}.project_asgi:application"], id="uvicorn"),
-        pytest.param(["waitress-serve", "--listen", "127.0.0.1:{port}", f"{SITES}.plain:app"], id="waitress"),
+        ["uvicorn", "--port", "{port}", "--no-access-log", f"{SITES}.project_asgi:application"],
+        ["waitress-serve", "--listen", "127.0.0.1:{port}", f"{SITES}.plain:app"],
     ],
-)  # fmt: skip
+    ids=["uvicorn", "waitress"],
+)
 def test_a_server_that_is_killed_goes_on_where_it_was_and_drains_on_sigterm(site: Site, command: list[str]) -> None:
     server = site.serve(*command)
     site.answering(server)
