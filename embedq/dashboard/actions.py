@@ -53,8 +53,11 @@ def act(visit: Visit) -> Response:
         return _ask(visit, verb, wanted, next_)
     action = perform(visit, verb, wanted)
     visit.site.looks.forget()
-    if action.state is ActionState.RUNNING:
-        return visit.back_to(visit.url("audit", action.id), "It goes on in the background")
+    if form.get("scope") == "all" or action.state is ActionState.RUNNING:
+        return visit.back_to(
+            visit.url("audit", action.id),
+            told(action) if action.state is not ActionState.RUNNING else "It goes on in the background",
+        )
     # The page of a job that is no more leads nowhere.
     if verb == "delete" and one and next_.rpartition("/")[2].isdigit():
         next_ = visit.url("jobs")

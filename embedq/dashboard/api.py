@@ -208,8 +208,8 @@ def _due(visit: Visit, wanted: dict[str, Any]) -> datetime | None:
             raise BadRequest("delay must be seconds")
         try:
             return visit.queue.due_in(delay)
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
+        except (ValueError, OverflowError) as error:
+            raise BadRequest(f"delay={delay!r}: {error}") from None
     if run_at is None:
         return None
     try:

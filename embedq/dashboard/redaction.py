@@ -41,6 +41,11 @@ class Redaction:
         except (re.error, TypeError) as error:
             raise ConfigurationError(f"redact={patterns!r} holds something that is no pattern: {error}") from None
 
+    @classmethod
+    def usual(cls) -> Redaction:
+        """By the names that secrets usually have."""
+        return cls(SECRETS)
+
     def arguments(self, text: str, names: Sequence[str] = ()) -> str:
         """Stored arguments, [positional, by name], without their secrets.
 
