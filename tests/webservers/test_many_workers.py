@@ -91,9 +91,10 @@ def test_gunicorn_with_workers_of_uvicorn(site: Site, app: str, options: list[st
     assert live_through(site, server, processes=processes) == 0
 
 
-@pytest.mark.parametrize("app", ["lifespan:app", "project_asgi:application"], ids=["lifespan", "django"])
-def test_uvicorn(site: Site, app: str) -> None:
-    server = site.serve("uvicorn", "--workers", "4", "--port", "{port}", "--no-access-log", f"{SITES}.{app}")
+def test_uvicorn(site: Site) -> None:
+    # Without a lifespan. With one it is reloaded in test_one_worker.py.
+    app = f"{SITES}.project_asgi:application"
+    server = site.serve("uvicorn", "--workers", "4", "--port", "{port}", "--no-access-log", app)
     assert live_through(site, server) == 0
 
 

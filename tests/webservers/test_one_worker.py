@@ -79,7 +79,7 @@ def test_a_reloader_replaces_the_one_process_that_works(
         watched.write_text(f"{source}\n# changed")
         site.running(1, without=first)
         eventually(lambda: reloaded.state is JobState.SUCCEEDED)
-        load.until(REQUESTS)
+        load.until(REQUESTS // 2)
         interrupted = site.enqueue(server, "work_on", 0.5)
         server.press_ctrl_c()
         server.wait()

@@ -28,7 +28,7 @@ def test_under_gevent_an_app_enqueues_and_the_jobs_run_elsewhere(site: Site) -> 
     server = site.serve(*GEVENT, f"{SITES}.enqueue_only:app")
     site.answering(server)
     with site.load(server) as load:
-        load.until(1000)
+        load.until(300)
     everything_has_run(site.fleet, site.queue.connect(), site.acknowledged)
 
 
