@@ -367,7 +367,9 @@ class EmbedQ:
 
         Args:
             before: an id: only older jobs, for the next page.
-            filters: `queue`, `name`, `tag`, `schedule`, `error` (a part of the last error's text), `parent` (an id).
+            filters: `queue`, `name`, `tag`, `schedule`, `error` (a part of the last error's text), `argument` (a part
+                of the stored arguments), `parent` (an id), `created_from`, `created_to`, `finished_from`,
+                `finished_to` (aware datetimes).
         """
         return self._control.find(state, before=before, limit=limit, **filters)
 
@@ -423,7 +425,7 @@ class EmbedQ:
         if self._actions is None:
             from embedq.actions import Actions
 
-            self._actions = Actions(self.engine)
+            self._actions = Actions(self.engine, self._control.tell)
         return self._actions
 
     def stats(self) -> Stats:

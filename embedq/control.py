@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from embedq.engine import Engine
@@ -38,7 +39,9 @@ class Filters(TypedDict, total=False):
 
     Attributes:
         error: a part of the last error's text.
+        argument: a part of the stored arguments' JSON text.
         parent: the id of the job that they continue.
+        created_from, created_to, finished_from, finished_to: aware; from this moment on, and before that one.
     """
 
     queue: str | None
@@ -46,7 +49,12 @@ class Filters(TypedDict, total=False):
     tag: str | None
     schedule: str | None
     error: str | None
+    argument: str | None
     parent: int | None
+    created_from: datetime | None
+    created_to: datetime | None
+    finished_from: datetime | None
+    finished_to: datetime | None
 
 
 class JobControl:
@@ -134,7 +142,7 @@ class JobControl:
     def cancel_job(self, job_id: JobId) -> JobState:
         engine = self._engine
         state = engine.database.write(jobs.cancel, job_id, now=engine.clock.now(), retention=engine.settings.retention)
-        self._tell([job_id])
+        self.tell([job_id])
         return state
 
     def retry_job(self, job_id: JobId) -> None:
@@ -196,12 +204,12 @@ class JobControl:
                 job_ids = [job.id for job in page]
                 done += act(job_ids)
                 before = job_ids[-1]
-                self._tell(job_ids)
+                self.tell(job_ids)
                 if progress is not None:
                     progress(len(page))
         return done
 
-    def _tell(self, job_ids: Sequence[JobId]) -> None:
+    def tell(self, job_ids: Sequence[int]) -> None:
         """These jobs may have ended, or be ready: let those who wait for them look."""
         runtime = self._engine.runtime
         if runtime is not None:

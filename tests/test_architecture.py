@@ -19,7 +19,8 @@ LAYERS: list[set[str]] = [
     {"storage"},
     {"worker", "maintenance"},
     {
-        "actions", "app", "commit_hooks", "control", "doctor", "drafting", "engine", "enqueueing", "held", "monitor", "moving", "preflight",
+        "action_runner", "actions", "app", "commit_hooks", "control", "doctor", "drafting", "engine", "enqueueing",
+        "held", "monitor", "moving", "preflight",
         "recurring", "runtime", "shutdown", "transactions",
     },
     {"__init__"},

@@ -6,15 +6,23 @@ middle leaves an action that any other can take up where it stopped.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from embedq.storage.base import Transaction
+from embedq.clock import SECOND, to_datetime
+from embedq.errors import ActionNotFoundError
+from embedq.storage.base import Row, Transaction
+from embedq.storage.bulk import Changed
 from embedq.storage.inspect.glance import Count
+from embedq.storage.rows import storable
+from embedq.storage.walking import Standing
 
 # An action whose process has not been heard of for so long has stopped.
 SILENCE_SECONDS = 30.0
+FIRST_PAGE = (1 << 63) - 1
 
 
 class ActionState(StrEnum):
@@ -34,14 +42,15 @@ class Action:
 
     Attributes:
         at: when it was asked for, and `actor` by whom, as the caller said.
-        verb: "retry", "cancel", "delete", "run", "move", or what the caller recorded ("pause schedule").
-        subject: what it was done to: a job's id, a schedule's name, or a search in words.
-        search: the filter as plain values, for `Search`; None where it was no search.
-        details: what else was asked for ({"queue": "low"}); plain values.
+        verb: "retry", "run", "cancel", "delete", "move", or what the caller recorded ("pause schedule").
+        subject: what it was done to, for people: jobs by their ids, a search in words, a schedule's name.
+        search: the filter as plain values, for `Search.of`; None where it was not about jobs.
+        details: what else was asked for ({"to_queue": "low"}); plain values.
         expected: how many jobs matched when it began; None for what is not about jobs.
         changed, skipped: jobs that it changed, and those that it met and left: of another state by then, for example.
         reason: why the last of them was left; None when none was.
         process: who carries it out, for people: host and process id.
+        run: 1, and one more each time it was taken up.
         updated_at: when that process was last heard of.
     """
 
@@ -59,6 +68,7 @@ class Action:
     reason: str | None
     error: str | None
     process: str
+    run: int
     updated_at: datetime
     finished_at: datetime | None
 
@@ -71,11 +81,137 @@ class ActionPage:
     next: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAction:
+    """What is asked for; see `Action`."""
+
+    actor: str
+    verb: str
+    subject: str
+    process: str
+    search: dict[str, object] | None = None
+    details: dict[str, object]
+    state: ActionState = ActionState.RUNNING
+    expected: Count | None = None
+    error: str | None = None
+
+
+def begin(tx: Transaction, action: NewAction, *, now: int) -> int:
+    """Put an action in the log, and return its number."""
+    expected = action.expected
+    action_id = tx.insert(
+        "insert_action",
+        (
+            now,
+            storable(action.actor),
+            storable(action.verb),
+            storable(action.subject),
+            None if action.search is None else json.dumps(action.search),
+            json.dumps(action.details),
+            action.state,
+            None if expected is None else expected.number,
+            None if expected is None else int(expected.capped),
+            0,
+            0,
+            None,
+            None if action.error is None else storable(action.error),
+            storable(action.process),
+            now,
+            None if action.state is ActionState.RUNNING else now,
+        ),
+    )
+    assert action_id is not None, "nothing conflicts with it"
+    return action_id
+
+
 def load(tx: Transaction, action_id: int, *, now: int) -> Action:
     """One action; one whose process went silent is STOPPED. ActionNotFoundError if it is not there."""
-    raise NotImplementedError
+    return _action(_row(tx, action_id), now)
+
+
+def stands_at(tx: Transaction, action_id: int) -> Standing:
+    """Where it goes on."""
+    text = _row(tx, action_id)[-1]
+    return Standing() if text is None else Standing(*json.loads(text))
 
 
 def page(tx: Transaction, *, now: int, before: int | None = None, limit: int = 50) -> ActionPage:
     """The audit log."""
-    raise NotImplementedError
+    rows = tx.all("actions", (FIRST_PAGE if before is None else before, limit + 1))
+    found = [_action(row, now) for row in rows[:limit]]
+    return ActionPage(actions=found, next=found[-1].id if len(rows) > limit else None)
+
+
+def advance(
+    tx: Transaction,
+    action: Action,
+    change: Callable[[Transaction, Sequence[int]], Changed],
+    job_ids: Sequence[int],
+    *,
+    standing: Standing,
+    now: int,
+) -> bool:
+    """Do one batch, and note it. False when the action is not this run's any more; then nothing is done."""
+    # First of all, so that who else wants the row waits until the batch is done.
+    if not tx.run("advance_action", (0, 0, None, json.dumps(standing), now, action.id, action.run)):
+        return False
+    if job_ids:
+        changed = change(tx, job_ids)
+        skipped = len(job_ids) - changed.number
+        reason = changed.reason if skipped else None
+        tx.run("advance_action", (changed.number, skipped, reason, json.dumps(standing), now, action.id, action.run))
+    return True
+
+
+def end(tx: Transaction, action: Action, state: ActionState, *, now: int, error: str | None = None) -> None:
+    """It is over, if it is this run's."""
+    tx.run("end_action", (state, None if error is None else storable(error), now, action.id, action.run))
+
+
+def resume(tx: Transaction, action_id: int, *, process: str, now: int) -> Action | None:
+    """Take up an action that does not run any more; None when it runs, or is done."""
+    action = load(tx, action_id, now=now)
+    if action.state in (ActionState.RUNNING, ActionState.DONE) or action.search is None:
+        return None
+    if not tx.run("resume_action", (process, now, action_id, action.run)):
+        return None
+    return load(tx, action_id, now=now)
+
+
+def prune(tx: Transaction, *, before: int, limit: int = 1000) -> int:
+    """Delete up to `limit` lines that are older (microseconds); return how many."""
+    return tx.run("delete_actions", (before, limit))
+
+
+def _row(tx: Transaction, action_id: int) -> Row:
+    row = tx.one("action", (action_id,))
+    if row is None:
+        raise ActionNotFoundError(f"no action {action_id} in the audit log; it may have been pruned")
+    return row
+
+
+def _action(row: Row, now: int) -> Action:
+    (
+        action_id, at, actor, verb, subject, search, details, state, expected, capped, changed, skipped, reason, error,
+        process, updated_at, finished_at, run, _,
+    ) = row  # fmt: skip
+    silent = state == ActionState.RUNNING and updated_at < now - SILENCE_SECONDS * SECOND
+    return Action(
+        id=action_id,
+        at=to_datetime(at),
+        actor=actor,
+        verb=verb,
+        subject=subject,
+        search=None if search is None else json.loads(search),
+        details=json.loads(details),
+        state=ActionState.STOPPED if silent else ActionState(state),
+        expected=None if expected is None else Count(number=expected, capped=bool(capped)),
+        changed=changed,
+        skipped=skipped,
+        reason=reason,
+        error="its process ended, or hangs; take the action up again" if silent and error is None else error,
+        process=process,
+        run=run,
+        updated_at=to_datetime(updated_at),
+        finished_at=None if finished_at is None else to_datetime(finished_at),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-FILES = ("jobs.sql", "servers.sql", "schedules.sql", "inspect.sql", "copying.sql", "health.sql")
+FILES = ("jobs.sql", "servers.sql", "schedules.sql", "inspect.sql", "copying.sql", "health.sql", "actions.sql")
 _STATEMENT = re.compile(r"^-- name: (\w+)\n(.*?;)\s*$(?=\s*(?:^--|\Z))", re.DOTALL | re.MULTILINE)
 
 

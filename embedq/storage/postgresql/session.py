@@ -57,7 +57,7 @@ _LOOK = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; %sSELECT '', " + _TIM
 # need not look.
 _NEWS = {
     "insert_alike": "jobs", "promote_due": "jobs", "wake_child": "jobs", "retry_job": "jobs", "end_job": "jobs",
-    "request_cancel": "cancel",
+    "run_jobs_now": "jobs", "move_jobs": "jobs", "request_cancel": "cancel",
 }  # fmt: skip
 _EXACT = {"insert_plain", "insert_job", "insert_alike", "insert_schedule"}
 _INSERTS = ("insert_plain", "insert_job")

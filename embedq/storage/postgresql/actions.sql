@@ -1,0 +1,50 @@
+-- Statements of storage/actions.py: the audit log, and what people do to many jobs at once.
+
+-- name: insert_action
+INSERT INTO embedq_actions (at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped,
+    reason, error, process, updated_at, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING id;
+
+-- name: action
+SELECT id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped, reason, error,
+    process, updated_at, finished_at, run, stands_at
+FROM embedq_actions WHERE id = $1;
+
+-- name: actions
+SELECT id, at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped, reason, error,
+    process, updated_at, finished_at, run, stands_at
+FROM embedq_actions WHERE id < $1 ORDER BY id DESC LIMIT $2;
+
+-- name: advance_action
+-- The run keeps a process that was given up on from going on beside the one that took the action up.
+UPDATE embedq_actions SET changed = changed + $1, skipped = skipped + $2, reason = coalesce($3, reason), stands_at = $4,
+    updated_at = $5
+WHERE id = $6 AND run = $7 AND state = 'running';
+
+-- name: end_action
+UPDATE embedq_actions SET state = $1, error = $2, finished_at = $3, updated_at = $3
+WHERE id = $4 AND run = $5 AND state = 'running';
+
+-- name: resume_action
+UPDATE embedq_actions SET state = 'running', run = run + 1, error = NULL, finished_at = NULL, process = $1, updated_at = $2
+WHERE id = $3 AND run = $4;
+
+-- name: delete_actions
+DELETE FROM embedq_actions WHERE id IN (SELECT id FROM embedq_actions WHERE at < $1 ORDER BY id LIMIT $2);
+
+-- name: run_jobs_now
+-- scheduled, retrying -> ready
+UPDATE embedq_jobs SET state = 'ready', run_at = $1 WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)::bigint)) AND state IN ('scheduled', 'retrying');
+
+-- name: move_jobs
+UPDATE embedq_jobs SET queue = coalesce($1, queue), priority = coalesce($2, priority)
+WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($3::jsonb)::bigint)) AND state IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parked');
+
+-- name: jobs_to_delete
+SELECT id, state FROM embedq_jobs WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint)) ORDER BY id FOR UPDATE;
+
+-- name: unended_children
+SELECT id, parent_id, state FROM embedq_jobs WHERE parent_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint)) AND parent_id IS NOT NULL AND delete_at IS NULL;
+
+-- name: newest_job
+SELECT max(id) FROM embedq_jobs;
