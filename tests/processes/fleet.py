@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedq import EmbedQ, StorageBusyError
+from embedq.job import ENDED
+from embedq.storage.base import Transaction
 from tests.databases import Home, open_database
 from tests.processes import journal
 from tests.processes.journal import FOLDER_VARIABLE, Span
@@ -80,6 +83,15 @@ class Program:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def hang(self, url: str) -> None:
+        """Stop it at a moment when it holds no lock of the database: there, everybody would wait for it."""
+        while True:
+            self.send(signal.SIGSTOP)
+            if nobody_holds_anything(url):
+                return
+            self.send(signal.SIGCONT)
+            time.sleep(0.05)
+
     def end(self, *, seconds: float = 60) -> int:
         """Close its standard input, and wait for its exit status."""
         assert self.process.stdin is not None
@@ -109,6 +121,29 @@ class Program:
                     stream.close()
             except BrokenPipeError:
                 pass
+
+
+def nobody_holds_anything(url: str) -> bool:
+    """Whether the rows that are written all the time can be locked."""
+
+    def lock(tx: Transaction) -> None:
+        for server in tx.all("other_servers", (0,)):
+            tx.one("server_by_id", (server[0],))
+        tx.one("schedule", ("tick",))
+
+    database = open_database(url, busy_timeout=0.5)
+    try:
+        database.write(lock)
+    except StorageBusyError:
+        return False
+    finally:
+        database.close()
+    return True
+
+
+def all_ended(queue: EmbedQ) -> bool:
+    """Whether every job has. All states at one moment: one that goes from one to another is in neither in turn."""
+    return not any(count for state, count in queue.stats().counts.items() if state not in ENDED)
 
 
 class Fleet:

@@ -14,12 +14,11 @@ import pytest
 
 import embedq
 from embedq import Job, JobState
-from tests.processes.fleet import Fleet, Program
+from tests.processes.fleet import Fleet, Program, all_ended
 from tests.processes.journal import overlaps
 from tests.support import eventually
 
-SECONDS = 20
-UNENDED = (JobState.SCHEDULED, JobState.READY, JobState.RUNNING, JobState.RETRYING, JobState.PARKED, JobState.AWAITING)
+SECONDS = float(os.environ.get("EMBEDQ_TEST_CHAOS_SECONDS", "12"))
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def massacre(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> list[Pr
     print(f"{len(fleet.killed)} processes were killed")
     for program in programs[3:]:
         assert program.end() == 0, program.errors
-    eventually(lambda: not any(queue.count_jobs(state=state) for state in UNENDED), seconds=60)
+    eventually(lambda: all_ended(queue), seconds=60)
     for program in programs[:3]:
         assert program.end() == 0, program.errors
     return programs
@@ -61,7 +60,7 @@ def test_acknowledged_work_survives_the_death_of_any_process_at_any_time(
     runs = fleet.runs()
     jobs = {job.id: job for job in every_job(queue)}
 
-    assert len(acknowledged) > 500
+    assert len(acknowledged) > 100
     assert len(fleet.killed) > 20
     # Every acknowledged job ran to its end, and so did those whose acknowledgement the kill cut short.
     assert {jobs[job_id].state for job_id in acknowledged} == {JobState.SUCCEEDED}

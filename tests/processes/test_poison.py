@@ -6,7 +6,7 @@ import time
 
 import embedq
 from embedq import Ending, JobHandle, JobState
-from tests.processes.fleet import Fleet
+from tests.processes.fleet import Fleet, all_ended
 from tests.processes.jobs import kill_own_process, run
 
 
@@ -15,9 +15,8 @@ def supervise(fleet: Fleet, queue: embedq.EmbedQ, processes: int, seconds: float
     programs = fleet.workers(processes, workers=4)
     deaths = 0
     deadline = time.monotonic() + seconds
-    waiting = (JobState.READY, JobState.RUNNING, JobState.SCHEDULED, JobState.RETRYING)
-    while any(queue.count_jobs(state=state) for state in waiting):
-        assert time.monotonic() < deadline, {state: queue.count_jobs(state=state) for state in waiting}
+    while not all_ended(queue):
+        assert time.monotonic() < deadline, queue.stats().counts
         for number, program in enumerate(programs):
             if not program.alive:
                 deaths += 1

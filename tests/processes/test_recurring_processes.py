@@ -87,7 +87,7 @@ def test_a_leader_that_hangs_is_replaced_after_its_lease_and_fires_nothing_twice
 ) -> None:
     programs = fleet.workers(2, tick=True, lease=1.0)
     leader = leading(queue, programs)
-    leader.send(signal.SIGSTOP)
+    leader.hang(fleet.url)
     stopped_at = len(queue.occurrences("tick"))
     eventually(lambda: len(queue.occurrences("tick")) >= stopped_at + 3, seconds=30)
     assert leading(queue, programs) is not leader
