@@ -41,22 +41,8 @@ SET job.state = 'ready';
 SELECT due_at FROM embedq_jobs FORCE INDEX (embedq_jobs_due) WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1;
 
 -- name: survey
--- All that a claim must know before it locks anything, in one round trip: which of these executors ($1, a JSON list) have
--- a ready job in which queues, by skipping from one queue to the next in the index (one seek a queue); which executors
--- have a suspect in these queues ($2, a JSON list, or NULL for all); and when the next job is due.
-WITH RECURSIVE found (executor, queue) AS (
-    SELECT executor, (SELECT queue FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
-                      WHERE lane = 'ready' AND job.executor = given.executor ORDER BY queue LIMIT 1)
-    FROM (SELECT 'process' AS executor UNION ALL SELECT 'thread' UNION ALL SELECT 'async') AS given
-    WHERE executor IN $1[]
-    UNION ALL
-    SELECT executor, (SELECT queue FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
-                      WHERE lane = 'ready' AND job.executor = found.executor AND queue > found.queue
-                      ORDER BY queue LIMIT 1)
-    FROM found WHERE found.queue IS NOT NULL
-)
-SELECT 'ready', executor, queue, NULL FROM found WHERE queue IS NOT NULL
-UNION ALL
+-- What a claim must know besides the queues that have a ready job (see queues.py): which executors have a suspect in these
+-- queues ($2, a JSON list, or NULL for all), and when the next job is due.
 SELECT DISTINCT 'suspect', executor, NULL, NULL FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
 WHERE lane = 'suspect' AND ($2 IS NULL OR queue IN $2[])
 UNION ALL
@@ -64,16 +50,16 @@ UNION ALL
  WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1);
 
 -- name: ready_queues
--- The queues that have a ready job, by skipping from one to the next in the index: one seek a queue.
-WITH RECURSIVE found (queue) AS (
-    SELECT (SELECT queue FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-            WHERE lane = 'ready' AND executor = $1 ORDER BY queue LIMIT 1)
-    UNION ALL
-    SELECT (SELECT queue FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-            WHERE lane = 'ready' AND executor = $1 AND queue > found.queue ORDER BY queue LIMIT 1)
-    FROM found WHERE found.queue IS NOT NULL
-)
-SELECT queue FROM found WHERE queue IS NOT NULL;
+-- One step of many; see queues.py.
+-- For up to three executors ($1, $3, $5; NULL for none) the first queue after the one given that has a ready job.
+SELECT $1, (SELECT queue FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+            WHERE lane = 'ready' AND executor = $1 AND ($2 IS NULL OR queue > $2) ORDER BY queue LIMIT 1)
+UNION ALL
+SELECT $3, (SELECT queue FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+            WHERE lane = 'ready' AND executor = $3 AND ($4 IS NULL OR queue > $4) ORDER BY queue LIMIT 1)
+UNION ALL
+SELECT $5, (SELECT queue FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
+            WHERE lane = 'ready' AND executor = $5 AND ($6 IS NULL OR queue > $6) ORDER BY queue LIMIT 1);
 
 -- name: ready_jobs
 SELECT id, claim + 1, attempt + 1, name, payload, code, options, queue, priority, tags, crashes, run_at, expires_at,

@@ -23,6 +23,7 @@ from pymysql.constants import CLIENT, ER
 from embedq.errors import EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.mysql.address import Address
+from embedq.storage.mysql.queues import ready_queues
 from embedq.storage.server_clock import ServerClock
 
 T = TypeVar("T")
@@ -134,6 +135,15 @@ class MysqlTransaction:
         return rows[0] if rows else None
 
     def all(self, statement: str, params: Params = ()) -> list[Row]:
+        if statement == "ready_queues":
+            return [(queue,) for _, queue in ready_queues(self._rows, [params[0]])]
+        rows = self._rows(statement, params)
+        if statement == "survey":
+            found = ready_queues(self._rows, json.loads(params[0]))
+            rows += [("ready", executor, queue, None) for executor, queue in found]
+        return rows
+
+    def _rows(self, statement: str, params: Params) -> list[Row]:
         rows: list[Row] = []
         for part in self._statements[statement]:
             self._cursor.execute(part.sql, part.arrange(params))
