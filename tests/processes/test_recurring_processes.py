@@ -54,7 +54,8 @@ def test_when_the_leader_is_killed_another_process_fires_the_recurring_jobs(flee
         gaps.append(since()[0])
     print("seconds from the leader's death to the next occurrence:", ", ".join(f"{gap:.2f}" for gap in gaps))
     # The next occurrence itself may be a second away.
-    assert max(gaps) < 4
+    # Not by the lease, which is 30 seconds.
+    assert max(gaps) < 15
     eventually(lambda: len(queue.occurrences("tick")) >= 5)
     check_ledger(queue)
 

@@ -191,4 +191,4 @@ def test_another_process_learns_of_a_job_soon(url: str, app: embedq.EmbedQ) -> N
             called = time.monotonic()
             delays.append(app.enqueue(when).result(timeout=10) - called)
     print("milliseconds from enqueue to start:", ", ".join(f"{delay * 1000:.1f}" for delay in sorted(delays)))
-    assert sorted(delays)[10] < 0.1
+    assert sorted(delays)[10] < 0.5
