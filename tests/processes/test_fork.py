@@ -107,8 +107,8 @@ def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
         assert json.loads(program.hear()) == [0, 0]
         delays = [delay() for _ in range(9)]
         print("median seconds from the enqueue to the start:", statistics.median(delays))
-        # One that has to ask would know after a quarter of a second.
-        assert statistics.median(delays) < 0.5
+        # One that has to ask would know after a quarter of a second on average. Not the median: the machine may be busy.
+        assert sorted(delays)[3] < 0.1
     assert program.end() == 0
 
 
