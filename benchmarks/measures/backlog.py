@@ -61,11 +61,10 @@ def drain(place: Place, count: int) -> float:
     before = recorded.count()
     TALLY.expect(count)
     began = time.perf_counter()
-    app.start()
-    recorded.wait_for(before + count)
-    seconds = time.perf_counter() - began
-    done = recorded.count() - before
-    app.stop()
+    with app:
+        recorded.wait_for(before + count)
+        seconds = time.perf_counter() - began
+        done = recorded.count() - before
     return 1e6 * seconds / done
 
 
@@ -74,10 +73,9 @@ def built(place: Place, *, waiting: int, finished: int = 0) -> Place:
     app = place.app(DURABILITY).connect()
     place.withhold_statistics()
     if finished:
-        app.start()
-        done = app.enqueue(noop)
-        done.wait(60)
-        app.stop()
+        with app:
+            done = app.enqueue(noop)
+            done.wait(60)
         place.copy(done.id, finished - 1)
         app = place.app(DURABILITY).connect()
     template = app.enqueue(noop)

@@ -72,8 +72,7 @@ def drain(place: Place, durability: str, count: int, function: Callable[[], None
     recorded = Recorded(place)
     TALLY.expect(count)
     began = time.perf_counter()
-    app.start()
-    recorded.wait_for(count)
-    seconds = time.perf_counter() - began
-    app.stop()
+    with app:
+        recorded.wait_for(count)
+        seconds = time.perf_counter() - began
     return count / seconds

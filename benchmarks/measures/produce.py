@@ -49,14 +49,13 @@ def measure(scale: Scale, site: Site) -> Iterator[Figure]:
 
 def produce_and_work(place: Place, durability: str, count: int, produce: Callable[[embedq.EmbedQ, int], None]) -> float:
     """Jobs a second, from the first enqueue until every outcome is durable."""
-    app = place.app(durability, workers=WORKERS).start()
-    recorded = Recorded(place)
-    TALLY.expect(count)
-    began = time.perf_counter()
-    produce(app, count)
-    recorded.wait_for(count)
-    seconds = time.perf_counter() - began
-    app.stop()
+    with place.app(durability, workers=WORKERS) as app:
+        recorded = Recorded(place)
+        TALLY.expect(count)
+        began = time.perf_counter()
+        produce(app, count)
+        recorded.wait_for(count)
+        seconds = time.perf_counter() - began
     return count / seconds
 
 
