@@ -100,7 +100,8 @@ def _held_back(handler: Callable[[int, FrameType | None], object], signum: int, 
     # When Uvicorn has shut down it restores what was before, nothing, and raises the signal again, which would be the
     # end on the spot.
     handler(signum, frame)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
+    if hasattr(signal, "pthread_sigmask"):  # Not on Windows.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
 
 
 def multiprocessing_child() -> bool:
@@ -109,20 +110,13 @@ def multiprocessing_child() -> bool:
     return process is not None and process.parent_process() is not None
 
 
-def _in_main_thread(function: Callable[[], None]) -> None:
-    """Call it in the main thread, between two of its instructions: only there may handlers of signals be set."""
-
-    def call(_: object) -> int:
-        function()
-        _pending.clear()
-        return 0
-
-    # Kept until it has been called.
-    _pending.append(ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(call))
-    ctypes.pythonapi.Py_AddPendingCall(_pending[-1], None)
+def _in_main_thread(_: object) -> int:
+    _drain_on_sigterm()
+    return 0
 
 
-_pending: list[object] = []
+# It lives as long as the process: C calls it.
+_IN_MAIN_THREAD = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_in_main_thread)
 
 
 def start_again_soon(ward: Ward, *, on_sigterm: bool = False) -> None:
@@ -142,6 +136,7 @@ def start_again_soon(ward: Ward, *, on_sigterm: bool = False) -> None:
             logger.exception("could not start again after the fork; call embedq.start() in this process")
         else:
             if on_sigterm:
-                _in_main_thread(_drain_on_sigterm)
+                # Only the main thread may set handlers of signals. It is called there between two instructions.
+                ctypes.pythonapi.Py_AddPendingCall(_IN_MAIN_THREAD, None)
 
     threading.Thread(target=start, name="embedq-after-fork", daemon=True).start()

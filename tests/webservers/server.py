@@ -56,6 +56,8 @@ class Server:
                     **{name: value for name, value in os.environ.items() if not name.startswith(("EMBEDQ_", "FLASK_"))},
                     "PYTHONPATH": f"{folder}:{ROOT}",
                     "PYTHONUNBUFFERED": "1",
+                    # Where Gunicorn puts a socket.
+                    "HOME": str(folder),
                     "EMBEDQ_URL": url,
                     FOLDER_VARIABLE: str(journal),
                     **environment,
