@@ -84,6 +84,7 @@ class Settings:
         interrupt_grace: how long a job that was interrupted (timeout, cancel, stop) has to yield before it is overdue.
         cancel_grace: how long a cancelled job may watch `current_job().cancelled` before it is interrupted.
         retention: how long ended jobs are kept.
+        audit_retention: how long the record of what people did is kept, a timedelta; None for ever.
         max_crashes: a job whose process died under it this many times is dead.
         max_payload_bytes: the most that a job's stored arguments, or its pickled function, may take.
         lease: how long a process is believed alive after its last heartbeat when its file lock cannot be seen.
@@ -113,6 +114,7 @@ class Settings:
     interrupt_grace: float = 5.0
     cancel_grace: float = 1.0
     retention: Retention = field(default_factory=Retention)
+    audit_retention: timedelta | None = timedelta(days=90)
     max_crashes: int = 3
     max_payload_bytes: int = 1_048_576
     lease: float = 30.0
@@ -171,6 +173,12 @@ class Settings:
             self.timeout is None or self.timeout > 0, "timeout", "must be seconds above 0, or None for no limit"
         )
         self._require(isinstance(self.retention, Retention), "retention", "must be an embedq.Retention")
+        audit = self.audit_retention
+        self._require(
+            audit is None or (isinstance(audit, timedelta) and audit >= timedelta(0)),
+            "audit_retention",
+            "must be a timedelta of zero or more, or None for ever",
+        )
         self._require(self.guard is None or isinstance(self.guard, Guard), "guard", "must be True or an embedq.Guard")
         queues = self.queues
         if queues is not None:
@@ -216,7 +224,11 @@ class Settings:
         unknown = sorted(set(given) - known)
         if unknown:
             raise ConfigurationError(f"unknown setting {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-        values = {name: value for name, value in given.items() if value is not None or name in ("queues", "timeout")}
+        values = {
+            name: value
+            for name, value in given.items()
+            if value is not None or name in ("queues", "timeout", "audit_retention")
+        }
         for name, read in _FROM_ENVIRONMENT.items():
             text = environment.get(f"EMBEDQ_{name.upper()}")
             if text and name not in values:

@@ -9,18 +9,21 @@ No call here costs more with more stored jobs: pages go by key, counts stop, sca
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
+from zoneinfo import ZoneInfo
 
-from embedq.clock import to_datetime
+from embedq.clock import to_datetime, to_micros
 from embedq.control import as_state
 from embedq.engine import Engine
-from embedq.errors import ConfigurationError
+from embedq.errors import ConfigurationError, WaitTimeoutError
 from embedq.job import Attempt, Job, JobId, JobState
 from embedq.recurring import RecurringJobs
-from embedq.storage import inspect
+from embedq.schedule import Cron
+from embedq.storage import inspect, questions
 from embedq.storage.base import Transaction
 from embedq.storage.inspect.details import Family, LogPage, Moment, family, last_logs, log_page, timeline
 from embedq.storage.inspect.durations import TaskType, task_type, task_types
@@ -31,6 +34,10 @@ from embedq.storage.inspect.processes import RunningJob, Server, running
 from embedq.storage.inspect.queueing import Queue, queues
 from embedq.storage.inspect.searching import JobPage
 from embedq.storage.inspect.trouble import ErrorGroups, Overview, dead_letters, failures, overview
+from embedq.storage.questions import Answer
+
+# How often an answer is looked for.
+ANSWER_POLL_SECONDS = 0.05
 
 
 class SearchKeywords(TypedDict, total=False):
@@ -176,7 +183,30 @@ class Monitor:
         Raises:
             WaitTimeoutError: the process does not answer: it hangs, or runs an embedq that cannot.
         """
-        raise NotImplementedError
+        engine = self._engine
+        found = None if engine.runtime is None else engine.runtime.dispatcher.stack_of(job_id)
+        if found is not None:
+            return LiveStack(job_id=JobId(job_id), at=to_datetime(self._now()), thread=found.where, text=found.text)
+        question = engine.database.write(questions.ask, job_id, now=self._now())
+        if question is None:
+            return None
+        try:
+            answer = self._answer_to(question, job_id, timeout)
+        finally:
+            engine.database.write(questions.forget, question)
+        if not answer.text:
+            return None
+        return LiveStack(job_id=JobId(job_id), at=to_datetime(answer.at), thread=answer.where, text=answer.text)
+
+    def _answer_to(self, question: int, job_id: int, timeout: float) -> Answer:
+        deadline = time.monotonic() + timeout
+        while (answer := self._engine.database.read(questions.answer_to, question)) is None:
+            if time.monotonic() >= deadline:
+                raise WaitTimeoutError(
+                    f"the process that runs job {job_id} did not say within {timeout:g} s where it is"
+                )
+            time.sleep(ANSWER_POLL_SECONDS)
+        return answer
 
     # -- all together --------------------------------------------------------------------------------------------------
 
@@ -236,8 +266,35 @@ class Monitor:
 
         Args:
             each: how many occurrences of one schedule are given at most.
+        Raises:
+            ConfigurationError: a moment without a time zone, or a span that is none.
         """
-        raise NotImplementedError
+        for moment in (start, end):
+            if moment.utcoffset() is None:
+                raise ConfigurationError(f"{moment!r} must be an aware datetime, such as datetime.now(UTC)")
+        first, last = to_micros(start), to_micros(end)
+        if last < first:
+            raise ConfigurationError("the calendar's end must not be before its start")
+        found: list[Coming] = []
+        dense: dict[str, datetime] = {}
+        for schedule in self._recurring.all():
+            if schedule.paused or schedule.when is None:
+                continue
+            zone = ZoneInfo(schedule.when.timezone) if isinstance(schedule.when, Cron) else UTC
+            # What is due already comes with its own moment; the rest follows from it.
+            at = max(to_micros(schedule.next_fire_at), schedule.when.next_micros(first - 1))
+            number = 0
+            while at < last:
+                if number == each:
+                    dense[schedule.name] = to_datetime(at)
+                    break
+                moment = to_datetime(at)
+                found.append(
+                    Coming(schedule=schedule.name, task=schedule.task, at=moment, local=moment.astimezone(zone))
+                )
+                at, number = schedule.when.next_micros(at), number + 1
+        found.sort(key=lambda coming: (coming.at, coming.schedule))
+        return Calendar(occurrences=found, dense=dense)
 
 
 def as_search(filters: SearchKeywords) -> Search:

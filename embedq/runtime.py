@@ -59,6 +59,7 @@ class Runtime:
             version=version,
             rescued=self._look_again,
             given_up=lambda: self.dispatcher.doubt(),
+            stack_of=lambda job_id: self.dispatcher.stack_of(job_id),
         )
         self._resolver = Resolver(registry, key)
         self._watchdog = Watchdog(grace=settings.interrupt_grace, cancel_grace=settings.cancel_grace)

@@ -20,7 +20,8 @@ from embedq.cli import main
 from embedq.clock import SystemClock
 from embedq.errors import CopyError
 from embedq.moving import Move
-from embedq.storage import copying, inspect, jobs, schedules
+from embedq.storage import actions, copying, inspect, jobs, schedules
+from embedq.storage.actions import NewAction
 from embedq.storage.schedules import ScheduleRow, Turn
 from tests.conformance.store import Store
 from tests.databases import KINDS, Home, open_database
@@ -175,6 +176,8 @@ def furnish(store: Store) -> None:
         return Turn(fires=[schedule.next_fire_at], passed=[], next_fire_at=schedule.next_fire_at + 60_000_000)
 
     store.db.write(schedules.fire, "pulse", decide, lambda row, at: store.draft(schedule=row.name), now=store.now)
+    wanted = NewAction(actor="ada", verb="retry", subject="dead", process="box:1", details={}, search={"ids": [dead]})
+    store.db.write(actions.begin, wanted, now=store.now)
 
 
 # -- everything --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from embedq.errors import StorageError
 from embedq.maintenance import recurring
 from embedq.storage import schedules, servers, upkeep
 from embedq.storage.base import Database
+from embedq.storage.compacting import compact_counters
 from embedq.storage.servers import Lease
 from embedq.wakeup import WakeUp
 
@@ -27,6 +28,7 @@ LEASE_NAME = "leader"
 LOOK_SECONDS = 1.0
 PRUNE_SECONDS = 10.0
 PRUNE_BATCH = 500
+COMPACT_SECONDS = 60.0
 # Between two batches, so that others get to write.
 PRUNE_PAUSE = 0.01
 # A clock that loses more than this against the monotonic one was set back.
@@ -60,7 +62,7 @@ class Leader:
         self._thread: threading.Thread | None = None
         self._lease: Lease | None = None
         self._bid_at = 0.0
-        self._prune_at = 0.0
+        self._prune_at = self._compact_at = 0.0
         # What the clock shows when the monotonic one shows zero, in microseconds; None before the first step as leader.
         self._zero: int | None = None
 
@@ -148,7 +150,11 @@ class Leader:
         now = self._clock.now()
         if self._database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH) == PRUNE_BATCH:
             return True
-        self._database.write(upkeep.prune_history, now=now)
+        if time.monotonic() >= self._compact_at:
+            if self._database.write(compact_counters, now=now).more:
+                return True
+            self._compact_at = time.monotonic() + COMPACT_SECONDS
+        self._database.write(upkeep.prune_history, now=now, audit=self._settings.audit_retention)
         if self._database.write(servers.rescue_orphans, now=now, retention=self._settings.retention):
             self._fired()
         self._prune_at = time.monotonic() + PRUNE_SECONDS

@@ -19,9 +19,10 @@ from embedq.config import Settings
 from embedq.errors import StorageError
 from embedq.job import Ending
 from embedq.liveness import Presence, died, host_identity, notes_of, remove_files, sweep
-from embedq.storage import servers
-from embedq.storage.base import Database
-from embedq.storage.rows import Outcome
+from embedq.storage import questions, servers
+from embedq.storage.base import Database, Transaction
+from embedq.storage.questions import Answer, Question
+from embedq.storage.rows import Outcome, storable
 from embedq.storage.servers import Identity, ServerRow
 
 logger = logging.getLogger("embedq")
@@ -36,6 +37,7 @@ class Membership:
         folder: where the processes of this database keep their lock files.
         rescued: called when jobs were taken back, or leadership may be free.
         given_up: called when this process had been given up on and has registered anew.
+        stack_of: says where a job is that runs here, as (where, text); None when it does not.
     Attributes:
         server_id: this process's number; it changes if others gave it up and it had to register anew.
     """
@@ -50,6 +52,7 @@ class Membership:
         version: str,
         rescued: Callable[[], None],
         given_up: Callable[[], None],
+        stack_of: Callable[[int], tuple[str, str] | None],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -57,6 +60,7 @@ class Membership:
         self._folder = folder
         self._rescued = rescued
         self._given_up = given_up
+        self._stack_of = stack_of
         # A slot for each worker, async job and process, and some for the workers that replace stuck ones.
         slots = settings.workers * 4 + settings.async_jobs + settings.process_count
         self.presence = Presence(folder, slots=slots)
@@ -109,13 +113,24 @@ class Membership:
         beat_at = time.monotonic() + self._settings.lease / 3
         while not self._stop.wait(LOOK_SECONDS):
             try:
-                if time.monotonic() >= beat_at or not self._database.read(servers.registered, self.server_id):
+                registered, asked = self._database.read(self._look)
+                if time.monotonic() >= beat_at or not registered:
                     beat_at = time.monotonic() + self._settings.lease / 3
                     self._beat()
+                for question in asked:
+                    self._answer(question)
                 self.rescue_the_dead()
             except Exception as error:
                 log = logger.warning if isinstance(error, StorageError) else logger.exception
                 log("heartbeat: %s", error)
+
+    def _look(self, tx: Transaction) -> tuple[bool, list[Question]]:
+        return servers.registered(tx, self.server_id), questions.asked(tx, self.server_id)
+
+    def _answer(self, question: Question) -> None:
+        where, text = self._stack_of(question.job_id) or ("", "")
+        answer = Answer(self._clock.now(), where, storable(text))
+        self._database.write(questions.reply, question.id, answer)
 
     def _beat(self) -> None:
         if self._database.write(servers.beat, self.server_id, now=self._clock.now()):

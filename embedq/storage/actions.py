@@ -178,11 +178,6 @@ def resume(tx: Transaction, action_id: int, *, process: str, now: int) -> Action
     return load(tx, action_id, now=now)
 
 
-def prune(tx: Transaction, *, before: int, limit: int = 1000) -> int:
-    """Delete up to `limit` lines that are older (microseconds); return how many."""
-    return tx.run("delete_actions", (before, limit))
-
-
 def _row(tx: Transaction, action_id: int) -> Row:
     row = tx.one("action", (action_id,))
     if row is None:

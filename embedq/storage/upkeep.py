@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from embedq.clock import SECOND
 from embedq.job import ENDED
 from embedq.storage.base import Transaction
@@ -27,8 +29,13 @@ def prune_jobs(tx: Transaction, *, now: int, limit: int = 500) -> int:
     return len(ids)
 
 
-def prune_history(tx: Transaction, *, now: int, limit: int = 1000) -> int:
-    """Delete old occurrences (up to `limit`) and old totals; return how many rows."""
-    return tx.run("delete_occurrences", (now - HISTORY, limit)) + tx.run(
-        "delete_counters", ((now - HISTORY) // MINUTE,)
-    )
+def prune_history(tx: Transaction, *, now: int, audit: timedelta | None = None, limit: int = 1000) -> int:
+    """Delete old occurrences and old lines of the audit log (up to `limit` each), and old totals; how many rows.
+
+    Args:
+        audit: how long the audit log is kept; None for ever.
+    """
+    found = tx.run("delete_occurrences", (now - HISTORY, limit))
+    if audit is not None:
+        found += tx.run("delete_actions", (now - audit // timedelta(microseconds=1), limit))
+    return found + tx.run("delete_counters", ((now - HISTORY) // MINUTE,))

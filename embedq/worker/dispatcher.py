@@ -45,6 +45,7 @@ from embedq.worker.quarantine import Quarantine
 from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
 from embedq.worker.runs import Run, Watchdog
+from embedq.worker.stacks import Stack
 
 if TYPE_CHECKING:
     from embedq.worker.governor import Governor
@@ -177,6 +178,10 @@ class Dispatcher:
         self._async.stop(timeout)
         self._processes.stop(timeout)
         return True
+
+    def stack_of(self, job_id: int) -> Stack | None:
+        """Where a job is at this moment; None when it does not run here."""
+        return self._pool.stack_of(job_id) or self._async.stack_of(job_id) or self._processes.stack_of(job_id)
 
     # -- what others say -----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from embedq.liveness import RunningNotes
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.worker.execution import MISSING, Execution, PreparedCall
 from embedq.worker.runs import Interrupter
+from embedq.worker.stacks import Stack, of_task
 
 logger = logging.getLogger("embedq")
 
@@ -115,6 +116,17 @@ class AsyncRunner:
                 thread.join(timeout)
 
 
+# The jobs that run on loops of this process, with the loop's thread.
+_TASKS: dict[int, tuple[asyncio.Task[Any], int]] = {}
+
+
+def stack_of(job_id: int) -> Stack | None:
+    """Where an `async def` job of this process is; None when it does not run here."""
+    task, thread = _TASKS.get(job_id, (None, 0))
+    text = None if task is None else of_task(task, thread)
+    return None if text is None else Stack("event loop", text)
+
+
 async def execute(execution: Execution, job: ClaimedJob) -> Outcome:
     """`Execution.run` for an `async def` job, on the loop that is running."""
     started = execution.clock.now()
@@ -122,6 +134,7 @@ async def execute(execution: Execution, job: ClaimedJob) -> Outcome:
     if isinstance(call, Outcome):
         return call
     task = asyncio.ensure_future(_call(execution, call))
+    _TASKS[job.id] = task, threading.get_ident()
     run = execution.watch(call, _canceller(task, asyncio.get_running_loop()))
     result: Any = MISSING
     error: BaseException | None = None
@@ -133,6 +146,7 @@ async def execute(execution: Execution, job: ClaimedJob) -> Outcome:
     except BaseException as raised:
         error = raised
     finally:
+        _TASKS.pop(job.id, None)
         execution.watchdog.remove(run)
     return execution.classify(call, run, started, result, error)
 

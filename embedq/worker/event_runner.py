@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from embedq.liveness import RunningNotes
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.worker.execution import Execution
+from embedq.worker.stacks import Stack
 
 if TYPE_CHECKING:
     from embedq.worker.event_loop import AsyncRunner
@@ -46,6 +47,13 @@ class LazyAsyncRunner:
 
     def replace(self, job_id: int, claim: int) -> bool:
         return self._runner is not None and self._runner.replace(job_id, claim)
+
+    def stack_of(self, job_id: int) -> Stack | None:
+        if self._runner is None:
+            return None
+        from embedq.worker.event_loop import stack_of
+
+        return stack_of(job_id)
 
     def stop(self, timeout: float) -> None:
         if self._runner is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -110,6 +111,7 @@ class Execution:
         if isinstance(call, Outcome):
             return call
         run = self.watch(call, interruptible.next_run())
+        began = time.thread_time_ns()
         try:
             result, error = self._guarded(call, interruptible)
         except JobInterrupt as second:
@@ -118,7 +120,10 @@ class Execution:
             result, error = MISSING, second
         finally:
             self.watchdog.remove(run)
-        return self.classify(call, run, started, result, error)
+        cpu = time.thread_time_ns() - began
+        outcome = self.classify(call, run, started, result, error)
+        outcome.cpu_us = cpu // 1000
+        return outcome
 
     def _guarded(self, call: PreparedCall, interruptible: Interruptible) -> tuple[Any, BaseException | None]:
         """Call the function where it may be interrupted; what it returned counts even if that came just then."""

@@ -16,6 +16,7 @@ from embedq.interrupts import Interruptible
 from embedq.liveness import RunningNotes
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.worker.execution import Execution
+from embedq.worker.stacks import Stack, of_thread
 
 logger = logging.getLogger("embedq")
 
@@ -257,6 +258,16 @@ class WorkerPool:
         if not self._stopping:
             self._hire()
         return True
+
+    def stack_of(self, job_id: int) -> Stack | None:
+        """Where the thread is that runs a job; None when none does."""
+        for worker in [*self._workers, *self._overdue]:
+            job = worker.job
+            if job is not None and job.id == job_id and worker.thread is not None:
+                text = of_thread(worker.thread.ident)
+                # It may have gone on to another meanwhile.
+                return Stack(worker.thread.name, text) if text is not None and worker.job is job else None
+        return None
 
     def stop(self) -> None:
         """Let every worker end after the job it is in."""

@@ -38,6 +38,7 @@ from embedq.worker.execution import Execution
 from embedq.worker.process_imports import HomeResolver, unpack_callable
 from embedq.worker.process_link import Packed, Setup, Work, read_frame, write_frame
 from embedq.worker.runs import Run, Watchdog
+from embedq.worker.stacks import of_thread
 from embedq.worker.wording import headline, traceback_text
 
 PDEATHSIG = 1
@@ -178,6 +179,7 @@ class Child:
         self._clock.set(work.now)
         self._server_id = work.server_id
         self._resolver.home, self._resolver.modules = work.home, work.modules
+        began = time.process_time_ns()
         try:
             if self._resolver.is_async(job):
                 import asyncio
@@ -190,6 +192,8 @@ class Child:
         finally:
             self._current = None
             self._told.clear()
+        # All threads of the process: it has no other job.
+        outcome.cpu_us = (time.process_time_ns() - began) // 1000
         if outcome.ending is not Ending.SUCCEEDED and (outcome.error or "").startswith("MemoryError"):
             self._worn = True
         return outcome
@@ -226,6 +230,8 @@ class Child:
             elif kind == "interrupt":
                 # A thread of its own: this one must go on listening, for the host may go.
                 threading.Thread(target=self._interrupt, args=rest, name="embedq-interrupt", daemon=True).start()
+            elif kind == "stack":
+                self._show(*rest)
             elif kind == "parent":
                 self._parents.put(tuple(rest))
             elif kind == "end":
@@ -242,6 +248,15 @@ class Child:
                 run.context.request_cancel()
             else:
                 run.context.stopping = True
+
+    def _show(self, job_id: int, claim: int) -> None:
+        """Say where the job is."""
+        if self._current != (job_id, claim):
+            return
+        loop = sys.modules.get("embedq.worker.event_loop")
+        found = None if loop is None else loop.stack_of(job_id)
+        text = of_thread(threading.main_thread().ident) if found is None else found.text
+        self._pipe.say("stack", job_id, claim, text)
 
     def _interrupt(self, job_id: int, claim: int, name: str) -> None:
         """Raise it in the job, as soon as that has begun."""

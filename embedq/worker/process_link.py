@@ -7,6 +7,7 @@ down    ("run", Work)                       one job at a time
         ("tell", id, claim, flag)           "cancelled" or "stopping", for `current_job().cancelled`
         ("interrupt", id, claim, name)      raise this JobInterrupt in it
         ("parent", text, error)             the answer to "parent"
+        ("stack", id, claim)                where is it?
         ("end",)                            leave in good order; the pipe's end says: at once
 up      ["ready"]                           can take jobs
         ["unfit", headline, traceback]      cannot, and leaves
@@ -14,6 +15,7 @@ up      ["ready"]                           can take jobs
         ["log", id, claim, text]
         ["progress", id, claim, fraction, note]
         ["parent"]                          wants the stored result of the job's parent
+        ["stack", id, claim, text]
         ["record", {…}]                     a record of the standard library's logging
         ["outcome", {…}, worn]              how it ended; worn: take another process for the next
 """

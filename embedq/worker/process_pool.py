@@ -24,12 +24,17 @@ from embedq.liveness import RunningNotes
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.worker.execution import Execution
 from embedq.worker.resolving import Resolver
+from embedq.worker.stacks import Stack
 
 if TYPE_CHECKING:
     from embedq.worker.process_handle import JobProcess
     from embedq.worker.process_link import Packed, Setup
+    from embedq.worker.process_run import ProcessRun
 
 logger = logging.getLogger("embedq")
+
+# How long a process is waited for that is asked where its job is.
+STACK_SECONDS = 0.5
 
 
 class Keeper:
@@ -75,6 +80,7 @@ class ProcessPool:
         # The one that had a job last is first, so that those that are not needed grow old.
         self._idle: list[Keeper] = []
         self._running: set[tuple[int, int]] = set()
+        self._runs: dict[int, ProcessRun] = {}
         self._reporting = 0
         self._made = 0
 
@@ -108,6 +114,11 @@ class ProcessPool:
             self._keepers.add(keeper)
         keeper.thread.start()
         return keeper
+
+    def stack_of(self, job_id: int) -> Stack | None:
+        """Where a job is; None when it runs in no process of this one, or its process does not say."""
+        run = self._runs.get(job_id)
+        return None if run is None else run.stack(STACK_SECONDS)
 
     def stop(self, timeout: float) -> None:
         """End the processes; call it when none is busy."""
@@ -171,7 +182,11 @@ class ProcessPool:
             make_setup=self._setup,
             hold=self._hold,
         )
-        outcome = run.run()
+        self._runs[job.id] = run
+        try:
+            outcome = run.run()
+        finally:
+            del self._runs[job.id]
         keeper.process = run.process
         most = self._settings.process_max_jobs
         if keeper.process is not None and (keeper.process.worn or (most is not None and keeper.process.jobs >= most)):

@@ -29,6 +29,7 @@ from embedq.worker.process_handle import JobProcess
 from embedq.worker.process_link import Setup, Work
 from embedq.worker.resolving import Resolved, Resolver
 from embedq.worker.runs import Run
+from embedq.worker.stacks import Stack
 from embedq.worker.wording import headline
 
 logger = logging.getLogger("embedq")
@@ -95,6 +96,8 @@ class ProcessRun:
         self._how = ""
         self._lock = threading.Lock()
         self._ended = False
+        self._asked = threading.Event()
+        self._shown: str | None = None
 
     def run(self) -> Outcome:
         """Run it; how it ended. Raises nothing."""
@@ -156,6 +159,14 @@ class ProcessRun:
             # It may have another job by now.
             if process is not None and not self._ended:
                 process.kill()
+
+    def stack(self, timeout: float) -> Stack | None:
+        """Ask the process where the job is; None when it does not say within `timeout` seconds."""
+        process, self._shown, self._asked = self.process, None, threading.Event()
+        if process is None or not process.send("stack", self._job.id, self._job.claim):
+            return None
+        self._asked.wait(timeout)
+        return None if self._shown is None else Stack(f"process {process.pid}", self._shown)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
@@ -241,7 +252,12 @@ class ProcessRun:
 
     def _hear(self, context: JobContext, kind: str, said: list[Any]) -> None:
         """What a job says. Threads that another has left behind may say something too; that is not kept."""
-        if kind in ("log", "progress"):
+        if kind == "stack":
+            job_id, claim, text = said
+            if (job_id, claim) == (context.id, context.claim):
+                self._shown = text
+                self._asked.set()
+        elif kind in ("log", "progress"):
             job_id, claim, *what = said
             if (job_id, claim) == (context.id, context.claim):
                 context.log(*what) if kind == "log" else context.progress(*what)

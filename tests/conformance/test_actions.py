@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 
 import pytest
 
 from embedq import JobState
 from embedq.errors import ActionNotFoundError
-from embedq.storage import actions, bulk, walking
+from embedq.storage import actions, bulk, upkeep, walking
 from embedq.storage.actions import Action, ActionState, NewAction
 from embedq.storage.base import Transaction
 from embedq.storage.bulk import Changed
@@ -217,6 +218,6 @@ def test_the_log_goes_by_page_and_is_pruned(store: Store, clock: FakeClock) -> N
     assert first.actions[0] == new
     rest = store.db.read(actions.page, now=store.now, limit=2, before=first.next)
     assert ([action.id for action in rest.actions], rest.next) == ([old[1], old[0]], None)
-    assert store.db.write(actions.prune, before=store.now - 1) == 3
+    assert store.db.write(upkeep.prune_history, now=store.now + 1, audit=timedelta(days=1)) == 3
     with pytest.raises(ActionNotFoundError, match="may have been pruned"):
         get(store, old[0])

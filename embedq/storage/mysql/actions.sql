@@ -1,4 +1,5 @@
--- Statements of storage/actions.py: the audit log, and what people do to many jobs at once.
+-- Statements of storage/actions.py, bulk.py and questions.py: the audit log, what people do to many jobs at once, and
+-- what one process asks another.
 
 -- name: insert_action
 INSERT INTO embedq_actions (at, actor, verb, subject, search, details, state, expected, expected_capped, changed, skipped,
@@ -48,3 +49,24 @@ SELECT id, parent_id, state FROM embedq_jobs FORCE INDEX (embedq_jobs_parent) WH
 
 -- name: newest_job
 SELECT max(id) FROM embedq_jobs;
+
+-- name: runs_at
+SELECT state, server_id FROM embedq_jobs WHERE id = $1;
+
+-- name: insert_question
+INSERT INTO embedq_questions (server_id, job_id, asked_at) VALUES ($1, $2, $3);
+
+-- name: open_questions
+SELECT id, job_id FROM embedq_questions WHERE server_id = $1 AND answer IS NULL;
+
+-- name: answer_question
+UPDATE embedq_questions SET answer = $1 WHERE id = $2;
+
+-- name: question_answer
+SELECT answer FROM embedq_questions WHERE id = $1;
+
+-- name: delete_question
+DELETE FROM embedq_questions WHERE id = $1;
+
+-- name: forget_questions
+DELETE FROM embedq_questions WHERE asked_at < $1;

@@ -64,3 +64,13 @@ DELETE FROM embedq_occurrences WHERE recorded_at < $1 ORDER BY recorded_at LIMIT
 
 -- name: delete_counters
 DELETE FROM embedq_counters WHERE minute < $1;
+
+-- name: finest_counter
+-- Where the oldest rows begin that are for less than so many minutes.
+SELECT min(minute) FROM embedq_counters WHERE minute < $2 AND (minute % $1 <> 0 OR backend <> 0);
+
+-- name: counters_between
+SELECT name, queue, ending, jobs, ran_us, waited_us, cpu_us FROM embedq_counters WHERE minute >= $1 AND minute < $2;
+
+-- name: delete_counters_between
+DELETE FROM embedq_counters WHERE minute >= $1 AND minute < $2;

@@ -63,3 +63,13 @@ DELETE FROM embedq_occurrences WHERE (schedule, fire_at) IN (
 
 -- name: delete_counters
 DELETE FROM embedq_counters WHERE minute < ?;
+
+-- name: finest_counter
+-- Where the oldest rows begin that are for less than so many minutes.
+SELECT min(minute) FROM embedq_counters WHERE minute < ?2 AND (minute % ?1 <> 0);
+
+-- name: counters_between
+SELECT name, queue, ending, jobs, ran_us, waited_us, cpu_us FROM embedq_counters WHERE minute >= ? AND minute < ?;
+
+-- name: delete_counters_between
+DELETE FROM embedq_counters WHERE minute >= ? AND minute < ?;
