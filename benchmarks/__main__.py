@@ -62,7 +62,13 @@ def _scale(options: argparse.Namespace, kind: str) -> Scale:
     if durability != "both":
         scale = replace(scale, durabilities=(durability,))
     if options.repeat is not None:
-        scale = replace(scale, rounds=options.repeat, enqueue_rounds=8 * options.repeat, starts=options.repeat)
+        scale = replace(
+            scale,
+            rounds=options.repeat,
+            enqueue_rounds=8 * options.repeat,
+            starts=options.repeat,
+            host_rounds=options.repeat,
+        )
     return scale
 
 

@@ -21,18 +21,22 @@ def markers(kind: str) -> tuple[str, str]:
     return f"<!-- figures of {kind}: begin -->", f"<!-- figures of {kind}: end -->"
 
 
+def where(document: dict[str, Any]) -> str:
+    """What the figures were measured on, as a sentence."""
+    machine, loads = document["machine"], [figure["load_average"] for figure in document["figures"]]
+    parts = [machine["database"], f"Python {machine['python']}", machine["system"], f"{machine['cores']} cores"]
+    if machine["filesystem"]:
+        parts.append(machine["filesystem"])
+    return f"{', '.join(parts)}; load average {min(loads)} to {max(loads)} while it ran."
+
+
 def table(document: dict[str, Any]) -> str:
     """The machine, and every figure, as Markdown."""
-    machine, figures = document["machine"], document["figures"]
-    loads = [figure["load_average"] for figure in figures]
+    figures = document["figures"]
     marked = [figure for figure in figures if figure["mark"]]
     reached = sum(bool(figure["reached"]) for figure in marked)
-    where = [machine["database"], f"Python {machine['python']}", machine["system"], f"{machine['cores']} cores"]
-    if machine["filesystem"]:
-        where.append(machine["filesystem"])
     lines = [
-        f"{', '.join(where)}; load average {min(loads)} to {max(loads)} while it ran."
-        f"{f' {reached} of {len(marked)} marks reached.' if marked else ''}",
+        f"{where(document)}{f' {reached} of {len(marked)} marks reached.' if marked else ''}",
         "",
         "| figure | measured | limit | ratio | mark | reached |",
         "|---|--:|--:|--:|--:|---|",
@@ -51,10 +55,14 @@ def table(document: dict[str, Any]) -> str:
 
 def publish(document: dict[str, Any], page: Path) -> None:
     """Write the table into the page, between the markers."""
-    begin, end = markers(document["machine"]["kind"])
+    write_between(*markers(document["machine"]["kind"]), table(document), page)
+
+
+def write_between(begin: str, end: str, text: str, page: Path) -> None:
+    """Replace what stands in the page between two lines."""
     before, rest = page.read_text(encoding="utf-8").split(begin)
     _, after = rest.split(end)
-    page.write_text(f"{before}{begin}\n{table(document)}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ CASES = {
     "noop-guard": Case(title="no-op jobs flat out, with a guard", job=noop, per_second=50_000, guard=True),
     "wait": Case(title="waiting jobs flat out", job=wait, per_second=1_000),
     "wait-guard": Case(title="waiting jobs flat out, with a guard", job=wait, per_second=1_000, guard=True),
-    "compute": Case(title="computing jobs flat out", job=compute, per_second=200),
-    "compute-guard": Case(title="computing jobs flat out, with a guard", job=compute, per_second=200, guard=True),
-    "process": Case(title='computing jobs flat out, executor="process"', job=compute_apart, per_second=200),
+    "compute": Case(title="computing jobs flat out", job=compute, per_second=400),
+    "compute-guard": Case(title="computing jobs flat out, with a guard", job=compute, per_second=400, guard=True),
+    "process": Case(title='computing jobs flat out, executor="process"', job=compute_apart, per_second=400),
 }

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -60,32 +61,33 @@ def measure(scale: Scale, site: Site) -> Iterator[Figure]:
             return found.p99
 
         take_turns(scale.host_rounds, *(partial(once, name) for name in seen))
-        yield from figures(TITLES[framework], seen)
+        yield from figures(framework, seen)
 
 
-def figures(server: str, seen: dict[str, list[Seen]]) -> Iterator[Figure]:
-    """The rows of one framework."""
+def figures(framework: str, seen: dict[str, list[Seen]]) -> Iterator[Figure]:
+    """The rows of one server."""
+    server, bare = TITLES[framework], seen["bare"]
     for name, runs in seen.items():
-        case, bare = CASES[name], seen["bare"]
+        case = CASES[name]
         for title, unit, field in (
             (f"{server}, {case.title}: request p50", "ms", "p50"),
             ("  p99", "ms", "p99"),
             ("  requests at most", "requests/s", "requests"),
+            ("  jobs meanwhile", "jobs/s", "jobs"),
         ):
-            yield figure(title, unit, runs, field, () if name == "bare" else bare)
-        if case.job is not None:
-            yield figure("  jobs meanwhile", "jobs/s", runs, "jobs")
-    for title, unit, field in (("memory added", "MB", "resident"), ("threads added", "", "threads")):
-        added = [getattr(idle, field) - getattr(bare, field) for idle, bare in zip(seen["idle"], bare, strict=True)]
-        yield Figure(measure=NAME, title=f"{server}, embedq idle: {title}", unit=unit, values=added)
-
-
-def figure(title: str, unit: str, runs: Sequence[Seen], field: str, bare: Sequence[Seen] = ()) -> Figure:
-    """One row: a field of each run, beside that of the bare app in the same round."""
-    return Figure(
-        measure=NAME, title=title, unit=unit, values=[getattr(run, field) for run in runs],
-        limits=[getattr(run, field) for run in bare], limit_title="the app without embedq",
-    )  # fmt: skip
+            if field == "jobs" and case.job is None:
+                continue
+            limits = [] if name == "bare" or field == "jobs" else [getattr(run, field) for run in bare]
+            yield Figure(
+                measure=NAME, title=title, unit=unit, values=[getattr(run, field) for run in runs], limits=limits,
+                limit_title="the app without embedq", series=(server, name, field),
+            )  # fmt: skip
+    for title, unit, field in (("memory added", "MB", "resident"), ("threads added", "threads", "threads")):
+        added = [getattr(idle, field) - getattr(none, field) for idle, none in zip(seen["idle"], bare, strict=True)]
+        yield Figure(
+            measure=NAME, title=f"{server}, embedq idle: {title}", unit=unit, values=added,
+            series=(server, "added", field),
+        )  # fmt: skip
 
 
 def run(framework: str, name: str, place: Place, scale: Scale) -> Seen:
@@ -94,9 +96,10 @@ def run(framework: str, name: str, place: Place, scale: Scale) -> Seen:
     with served(framework, name, place, lasts) as (pid, port):
         ask(port, scale.host_warm_seconds, PER_SECOND)
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        before = done(place, name)
+        before, began = done(place, name), time.monotonic()
         steady = ask(port, scale.host_steady_seconds, PER_SECOND)
-        jobs = (done(place, name) - before) / scale.host_steady_seconds
+        # A server that is behind is asked for longer than it should be.
+        jobs = (done(place, name) - before) / (time.monotonic() - began)
         flat = ask(port, scale.host_flat_seconds, 0)
     p50, p99 = median_and_p99(steady)
     return Seen(
