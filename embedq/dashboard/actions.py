@@ -6,7 +6,8 @@ the page of the action shows how far it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -30,7 +31,6 @@ NEEDED = {
 DONE = {"retry": "Retried", "run": "Started", "cancel": "Cancelled", "delete": "Deleted", "move": "Moved"}
 ASKED_ABOUT = ("delete", "move")
 SCHEDULE_DONE = {"run": "Started", "pause": "Paused", "resume": "Resumed", "remove": "Removed"}
-PRIORITIES = range(-(2**31), 2**31)
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------
@@ -51,8 +51,7 @@ def act(visit: Visit) -> Response:
     one = ids is not None and len(list(ids)) == 1
     if form.get("confirmed") != "1" and (verb in ASKED_ABOUT or not one):
         return _ask(visit, verb, wanted, next_)
-    action = perform(visit, verb, wanted)
-    visit.site.looks.forget()
+    action = perform(visit, verb, wanted, **_options(form))
     if form.get("scope") == "all" or action.state is ActionState.RUNNING:
         return visit.back_to(
             visit.url("audit", action.id),
@@ -93,32 +92,50 @@ def _ask(visit: Visit, verb: str, wanted: Filters, next_: str) -> Response:
     )
 
 
-def perform(visit: Visit, verb: str, wanted: Filters) -> Action:
-    """Do it, on the record. BadRequest where something is missing."""
-    actions, keywords = visit.queue.actions, dict(wanted.keywords)
-    options: dict[str, Any] = {}
-    if verb == "delete":
-        options["cancel_children"] = visit.form.get("cancel_children") == "1"
-    if verb == "move":
-        options = _move_options(visit.form.get("to_queue", "").strip(), visit.form.get("priority", "").strip())
-    methods: dict[str, Callable[..., Action]] = {
-        "retry": actions.retry, "run": actions.run_now, "cancel": actions.cancel, "delete": actions.delete,
-        "move": actions.move,
-    }  # fmt: skip
-    return methods[verb](actor=visit.access.user or "unknown", **options, **keywords)
+def perform(
+    visit: Visit,
+    verb: str,
+    wanted: Filters,
+    *,
+    cancel_children: bool = False,
+    to_queue: str | None = None,
+    priority: int | None = None,
+) -> Action:
+    """Do it, on the record.
+
+    Args:
+        cancel_children: for "delete"; see `Actions.delete`.
+        to_queue, priority: for "move"; see `Actions.move`.
+    Raises:
+        ConfigurationError: something is missing, or cannot be.
+    """
+    actions, keywords = visit.queue.actions, wanted.keywords
+    actor = visit.access.user or "unknown"
+    match verb:
+        case "retry":
+            action = actions.retry(actor=actor, **keywords)
+        case "run":
+            action = actions.run_now(actor=actor, **keywords)
+        case "cancel":
+            action = actions.cancel(actor=actor, **keywords)
+        case "delete":
+            action = actions.delete(actor=actor, cancel_children=cancel_children, **keywords)
+        case _:
+            action = actions.move(actor=actor, to_queue=to_queue, priority=priority, **keywords)
+    visit.site.looks.forget()
+    return action
 
 
-def _move_options(queue: str, priority: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if queue:
-        options["to_queue"] = queue
-    if priority:
-        if not priority.lstrip("-").isascii() or not priority.lstrip("-").isdigit() or int(priority) not in PRIORITIES:
-            raise BadRequest(f"priority {priority[:20]!r} must be a whole number")
-        options["priority"] = int(priority)
-    if not options:
-        raise BadRequest("say to which queue, or to which priority")
-    return options
+def _options(form: Mapping[str, str]) -> dict[str, Any]:
+    """What a form says besides. BadRequest if it makes no sense."""
+    priority = form.get("priority", "").strip()
+    if priority and not re.fullmatch(r"-?[0-9]{1,9}", priority):
+        raise BadRequest(f"priority {priority[:20]!r} must be a whole number")
+    return {
+        "cancel_children": form.get("cancel_children") == "1",
+        "to_queue": form.get("to_queue", "").strip() or None,
+        "priority": int(priority) if priority else None,
+    }
 
 
 def told(action: Action) -> str:

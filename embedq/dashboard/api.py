@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, TypeAlias
 
+from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
 from embedq.clock import to_micros
@@ -229,12 +230,45 @@ def on_job(verb: str) -> Handler:
         # 404 where it is not there; an action would only have met no job.
         visit.queue.monitor.job(job_id)
         wanted = filters.Filters(keywords={"ids": [job_id]}, pairs=[("ids", str(job_id))])
-        action = actions.perform(visit, verb, wanted)
-        visit.site.looks.forget()
+        action = actions.perform(visit, verb, wanted, **_options(visit, verb, body(visit)))
         content = {"changed": action.changed, "skipped": action.skipped, "reason": action.reason, "action": action.id}
         return document(content, status=200 if action.changed else 409)
 
     return handle
+
+
+# What a verb takes besides, and of which type.
+_TAKES: dict[str, dict[str, type]] = {"delete": {"cancel_children": bool}, "move": {"to_queue": str, "priority": int}}
+
+
+def _options(visit: Visit, verb: str, given: dict[str, Any]) -> dict[str, Any]:
+    takes = _TAKES.get(verb, {})
+    for name, value in given.items():
+        if type(value) is not takes.get(name):
+            raise BadRequest(f"{name}={value!r}: {verb} takes {', '.join(takes) or 'nothing'}")
+    return given
+
+
+def act(visit: Visit) -> Response:
+    """`{"verb": "retry", "filters": {"state": ["dead"], "queue": "mail"}}`, and what the verb takes besides."""
+    wanted = body(visit)
+    verb, given = wanted.pop("verb", None), wanted.pop("filters", None)
+    if verb not in actions.NEEDED or not isinstance(given, dict) or not given.keys() <= set(filters.FIELDS):
+        raise BadRequest(
+            f"verb must be one of: {', '.join(actions.NEEDED)}; filters an object of: {', '.join(filters.FIELDS)}"
+        )
+    visit.require(actions.NEEDED[verb])
+    pairs = [
+        (name, str(item)) for name, value in given.items() for item in (value if isinstance(value, list) else [value])
+    ]
+    found = filters.read(ImmutableMultiDict(pairs))
+    if not found:
+        raise BadRequest("filters must hold one at least")
+    return document(actions.perform(visit, verb, found, **_options(visit, verb, wanted)), status=202)
+
+
+def one_action(visit: Visit) -> Response:
+    return document(visit.queue.actions.get(min(int(visit.params["action_id"]), filters.LARGEST_ID)))
 
 
 def on_schedule(verb: str) -> Handler:
@@ -273,7 +307,9 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api/jobs", list_jobs),
     ("POST", "/api/jobs", enqueue),
     ("GET", "/api/jobs/{job_id:int}", one_job),
-    *[("POST", f"/api/jobs/{{job_id:int}}/{verb}", on_job(verb)) for verb in ("retry", "run", "cancel", "delete")],
+    *[("POST", f"/api/jobs/{{job_id:int}}/{verb}", on_job(verb)) for verb in actions.NEEDED],
+    ("POST", "/api/actions", act),
+    ("GET", "/api/actions/{action_id:int}", one_action),
     ("GET", "/api/queues", queues),
     ("GET", "/api/tasks", tasks),
     ("GET", "/api/servers", servers),

@@ -1,0 +1,249 @@
+"""In a real browser, mounted in Flask, FastAPI and Django under a prefix, alone, and behind a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from embedq import EmbedQ, JobState
+from tests.databases import SQLiteHome
+from tests.support import Child
+
+pytest.importorskip("selenium")
+from selenium.webdriver.common.keys import Keys
+
+from tests.dashboard.browser import Browser, addresses, is_there, opened
+
+pytestmark = pytest.mark.skipif(not is_there(), reason="chromium and chromedriver are not installed")
+
+PAGES = [
+    "/", "/jobs", "/jobs?state=dead", "/dead", "/recurring", "/recurring/calendar", "/recurring/of/nightly%20report",
+    "/queues", "/servers", "/tasks?span=day", "/tasks/of/shop.payments:charge", "/audit", "/x/own",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return SQLiteHome().fresh(tmp_path_factory.mktemp("sites"), "jobs")
+
+
+@pytest.fixture(scope="module")
+def sites(url: str) -> Iterator[dict[str, str]]:
+    child = Child("import sys; from tests.dashboard.sites import main; main(sys.argv[1])", url)
+    try:
+        yield addresses(child.read_line())
+    finally:
+        child.finish(20)
+
+
+@pytest.fixture(scope="module")
+def queue(url: str, sites: dict[str, str]) -> Iterator[EmbedQ]:
+    """The queue that the sites show, seen from another process."""
+    app = EmbedQ(url).connect()
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def at(browser: Browser, sites: dict[str, str]) -> Callable[[str], Browser]:
+    """The browser, at one of the sites."""
+
+    def go(site: str) -> Browser:
+        browser.base = sites[site]
+        browser.width(1280)
+        browser.dark(False)
+        browser.complaints()
+        return browser
+
+    return go
+
+
+def job_pages(queue: EmbedQ) -> list[str]:
+    states = (JobState.DEAD, JobState.RUNNING, JobState.RETRYING, JobState.AWAITING)
+    jobs = [queue.jobs(state=state, limit=1)[0].id for state in states]
+    return [*(f"/jobs/{job}" for job in jobs), f"/jobs/{jobs[1]}/logs", f"/jobs/{jobs[1]}/stack"]
+
+
+@pytest.mark.parametrize("site", ["flask", "fastapi", "django", "alone", "proxy"])
+def test_every_page_opens_without_a_complaint(at: Callable[[str], Browser], queue: EmbedQ, site: str) -> None:
+    browser = at(site)
+    for path in [*PAGES, *job_pages(queue)]:
+        browser.open(path)
+        assert browser.text("h1"), path
+        assert browser.run("return [...document.styleSheets].length") == 1, path
+        assert browser.run("return typeof htmx") == "object", path
+    assert browser.complaints() == []
+
+
+def test_it_is_accessible_and_fits_a_phone_in_both_themes(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    [dead] = queue.jobs(state=JobState.DEAD, limit=1)
+    asked = f"/jobs/{dead.id}"
+    for path in [*PAGES, *job_pages(queue), "/jobs?queue=none", "/nowhere", asked]:
+        browser.width(1280)
+        browser.open(path)
+        for dark in (False, True):
+            browser.dark(dark)
+            assert browser.violations() == [], (path, "dark" if dark else "light")
+        browser.width(390)
+        assert browser.run("return document.documentElement.scrollWidth") <= 390, path
+
+
+@pytest.mark.parametrize("site", ["flask", "fastapi", "django", "proxy"])
+def test_a_job_is_cancelled_retried_and_deleted_by_its_buttons(
+    at: Callable[[str], Browser], queue: EmbedQ, site: str
+) -> None:
+    browser = at(site)
+    job = queue.options(queue="buttons").enqueue_in(3600, print, site)
+    queue.enqueue_in(3600, print, "the newest job keeps its number, and stays")
+    browser.open(f"/jobs/{job.id}")
+    browser.click_button("Cancel")
+    browser.waits_for("Cancelled 1 job")
+    assert job.state == JobState.CANCELLED
+    browser.click_button("Delete …")
+    browser.waits_for("Delete 1 job?")
+    browser.click_button("Delete")
+    browser.waits_for("Deleted 1 job")
+    assert not queue.jobs(queue="buttons")
+    assert browser.complaints() == []
+
+
+def test_a_job_is_run_now_and_another_moved(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("flask")
+    job = queue.enqueue_in(3600, print, "")
+    browser.open(f"/jobs/{job.id}")
+    browser.click_button("Run now")
+    browser.waits_for("Started 1 job")
+    assert job.wait(timeout=10) == JobState.SUCCEEDED
+    # The page shows it by itself.
+    browser.waits_for("succeeded", "h1")
+    other = queue.enqueue_in(3600, print, "")
+    browser.open(f"/jobs/{other.id}")
+    browser.click_button("Move …")
+    browser.one("input[name=to_queue]").send_keys("moved")
+    browser.one("input[name=priority]").send_keys("9")
+    browser.click_button("Move")
+    browser.waits_for("Moved 1 job")
+    assert (other.snapshot().queue, other.snapshot().priority) == ("moved", 9)
+    other.cancel()
+
+
+def test_a_list_is_alive_and_keeps_what_was_ticked(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    task = queue.options(queue="alive")
+    first = task.enqueue_in(3600, print, 1)
+    browser.open("/jobs?queue=alive")
+    browser.click(f"input[name=ids][value='{first.id}']")
+    second = task.enqueue_in(3600, print, 2)
+    browser.waits_until(lambda: browser.all(f"#job-{second.id}"), "a new job is shown without a reload")
+    assert browser.one(f"input[name=ids][value='{first.id}']").is_selected()
+    assert browser.text("#chosen") == "1 selected"
+    first.cancel()
+    browser.waits_until(lambda: "cancelled" in browser.text(f"#job-{first.id}"))
+    browser.click("#tick-all")
+    assert browser.text("#chosen") == "2 selected"
+    browser.click("button[value=cancel]")
+    browser.waits_for("Cancel 2 jobs?")
+    browser.click_button("Cancel")
+    browser.waits_for("Cancelled 1 job")
+    assert second.state == JobState.CANCELLED
+
+
+def test_it_asks_for_nothing_while_nobody_looks_or_it_is_paused(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    count = (
+        "return performance.getEntriesByType('resource').filter((one) => one.initiatorType === 'xmlhttprequest').length"
+    )
+    browser.open("/recurring")
+    browser.waits_until(lambda: browser.run(count) >= 1)
+    browser.run("Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})")
+    hidden = browser.run(count)
+    # A timer of the page itself, so that its own has had its turns meanwhile.
+    browser.driver.execute_async_script("setTimeout(arguments[0], 1600)")
+    assert browser.run(count) - hidden <= 1, "one may have been on its way"
+    browser.run("delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))")
+    browser.waits_until(lambda: browser.run(count) > hidden + 1)
+    browser.press("p")
+    assert browser.one("#live-switch").get_attribute("aria-pressed") == "false"
+    browser.press("p")
+
+
+def test_all_that_match_are_retried_after_a_question_with_progress(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("proxy")
+    task = queue.options(queue="bulk")
+    queue.enqueue_many([task.call(print, "") for _ in range(600)])
+    queue.cancel_all(queue="bulk")
+    found = queue.count_jobs(queue="bulk", state=JobState.CANCELLED)
+    assert found
+    browser.open("/jobs?queue=bulk&state=cancelled")
+    browser.click("select[name=scope] option[value=all]")
+    browser.click("button[value=retry]")
+    browser.waits_for(f"Retry {found:,} jobs?")
+    browser.click_button("Retry")
+    browser.waits_for(f"{found:,} of {found:,}")
+    browser.waits_for("done", "h1")
+    browser.open("/audit")
+    assert "retry" in browser.text("tbody tr")
+    assert queue.count_jobs(queue="bulk", state=JobState.CANCELLED) == 0
+
+
+def test_recurring_jobs_by_their_buttons(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("django")
+    browser.open("/recurring/of/sync%20mail")
+    browser.click_button("Pause")
+    browser.waits_for("Paused sync mail")
+    browser.click_button("Resume")
+    browser.waits_for("Resumed sync mail")
+    browser.click_button("Run now")
+    browser.waits_for("Started sync mail")
+    browser.click_button("Remove …")
+    browser.waits_for("Remove the recurring job")
+    browser.click_button("Remove")
+    browser.waits_for("Removed sync mail")
+    assert "sync mail" not in [schedule.name for schedule in queue.schedules()]
+
+
+def test_the_keyboard_is_enough(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    browser.open("/")
+    browser.press("/")
+    assert browser.run("return document.activeElement.id") == "search"
+    browser.run("document.activeElement.blur()")
+    browser.press("?")
+    assert browser.run("return document.getElementById('help').open")
+    browser.run("document.getElementById('help').close()")
+    browser.press("gj")
+    browser.waits_until(lambda: browser.driver.current_url.endswith("/jobs"))
+    browser.press("jj")
+    wanted = browser.all("[data-row]")[1].get_attribute("id")
+    assert browser.one("tr.marked").get_attribute("id") == wanted
+    browser.press("x")
+    assert browser.text("#chosen") == "1 selected"
+    browser.press("t")
+    assert browser.run("return document.documentElement.dataset.theme") == "dark"
+    browser.press("tt")
+    browser.press(Keys.ENTER)
+    browser.waits_until(lambda: browser.driver.current_url.endswith(f"/{str(wanted).removeprefix('job-')}"))
+
+
+def test_the_search_box_finds(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("django")
+    browser.open("/")
+    browser.one("#search").send_keys("queue:images photo-3\n")
+    browser.waits_until(lambda: len(browser.all("[data-row]")) == 1)
+    assert "photo-3" in browser.text("[data-row]")
+    assert browser.one("input[name=argument]").get_attribute("value") == "photo-3"
+
+
+def test_who_comes_through_a_proxy_is_refused_until_somebody_says_otherwise(at: Callable[[str], Browser]) -> None:
+    browser = at("local")
+    browser.open("/")
+    assert "is open only to a browser on the same machine" in browser.text()
+    assert "Overview" not in browser.text()

@@ -1,0 +1,71 @@
+"""Somebody who uses the dashboard without a browser: follows links, fills in forms."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+from werkzeug.test import Client, TestResponse
+
+from embedq.dashboard.serving import WsgiDashboard
+
+PREFIX = "/ops/embedq"
+
+
+class Visitor:
+    """One browser's cookies, at a dashboard that is mounted under a prefix.
+
+    Args:
+        address: where the requests come from.
+        headers: of every request.
+    """
+
+    def __init__(
+        self, dashboard: WsgiDashboard, *, address: str = "127.0.0.1", host: str = "localhost", **headers: str
+    ) -> None:
+        self._client = Client(dashboard)
+        self._base = {"REMOTE_ADDR": address, "SERVER_PROTOCOL": "HTTP/1.1"}
+        self._host = host
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        """A page; `path` is within the dashboard, or a link from one of its pages."""
+        return self._open("GET", path, headers)
+
+    def post(self, path: str, fields: dict[str, Any], *, token: bool = True, **headers: str) -> TestResponse:
+        """Send a form, with the token of the pages unless told otherwise."""
+        data = {"csrf": self.token(), **fields} if token else fields
+        return self._open("POST", path, headers, data=data)
+
+    def send(self, path: str, json: Any = None, **headers: str) -> TestResponse:
+        """Ask the API for a change."""
+        headers.setdefault("content_type", "application/json")
+        return self._open("POST", path, headers, json=json if json is not None else {})
+
+    def token(self) -> str:
+        """The token of the page's forms."""
+        found = re.search(r'name="csrf" value="(\w+)"', self.get("/jobs").text)
+        assert found, "a page with a form has a token"
+        return found[1]
+
+    def follow(self, answer: TestResponse) -> TestResponse:
+        """Where a redirect leads."""
+        assert answer.status_code == 303, (answer.status_code, answer.text[:500])
+        return self.get(answer.headers["Location"])
+
+    def _open(self, method: str, path: str, headers: dict[str, str], **body: Any) -> TestResponse:
+        path = path.removeprefix(PREFIX) or "/"
+        return self._client.open(
+            path,
+            method=method,
+            base_url=f"http://{self._host}{PREFIX}",
+            environ_overrides=self._base,
+            headers={**self._headers, **{name.replace("_", "-"): value for name, value in headers.items()}},
+            **body,
+        )
+
+
+def words(html: str) -> str:
+    """What a page says: without its tags, in one line."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split()).replace(" ?", "?")
