@@ -37,8 +37,8 @@ class Engine:
         offload: where calls from an event loop wait for the database.
         when_connected: called each time the database has been opened.
         when_needed: called when somebody wants the database and it is not open; an integration connects here.
-        block_around: gives the block of `transactions` that is open where no other is; for an integration whose framework
-            knows of transactions.
+        block_around: gives the block of `transactions` that is open where no other is; for an integration whose
+            framework knows of transactions.
     """
 
     settings: Settings

@@ -83,7 +83,7 @@ def test_a_childs_life_does_not_make_its_dead_parent_look_alive(fleet: Fleet, qu
         assert os.path.exists(f"/proc/{child}")
         [_, second] = fleet.runs_of(job.id)
         # Not by the lease, which is 30 seconds.
-    assert second.started_at - died_at < 15
+        assert second.started_at - died_at < 15
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -107,7 +107,7 @@ def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
         assert json.loads(program.hear()) == [0, 0]
         delays = [delay() for _ in range(9)]
         print("median seconds from the enqueue to the start:", statistics.median(delays))
-        # One that has to ask would know after a quarter of a second on average. Not the median: the machine may be busy.
+        # One that has to ask would know after a quarter of a second. Not the median: the machine may be busy.
         assert sorted(delays)[3] < 0.1
     assert program.end() == 0
 
