@@ -16,7 +16,7 @@ import pytest
 import embedq
 from embedq import ConfigurationError, EmbedQ, Guard
 from embedq.config import Settings
-from embedq.worker.governor import CALM_WINDOWS, Throttle
+from embedq.worker.governor import CALM_WINDOWS, Processor, Throttle
 from tests.support import eventually
 
 MOST = 10
@@ -115,6 +115,15 @@ def test_however_long_requests_suffer_a_job_starts_now_and_then() -> None:
 
 def test_slow_requests_hold_jobs_back_even_where_threads_do_not_wait() -> None:
     assert step(Throttle(Guard(latency=0.5), MOST), CALM, slow=True) == 5
+
+
+def test_what_a_thread_waits_for_a_processor_is_known_or_taken_for_nothing() -> None:
+    began = time.monotonic()
+    with Processor() as processor:
+        before = processor.waited()
+        compute(0)
+        waited = processor.waited() - before
+    assert 0 <= waited <= time.monotonic() - began
 
 
 # -- what it sees of requests ----------------------------------------------------------------------------------------

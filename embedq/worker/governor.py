@@ -1,12 +1,14 @@
 """How many jobs may run at once on threads, for a `Guard`: measured and decided ten times a second, while jobs run.
 
 What is measured is how late a thread wakes up that asked to sleep for a moment. To go on it needs the interpreter's
-lock, like a request whose database has answered; so it waits just as long.
+lock, like a request whose database has answered; so it waits just as long. What it waits for a processor, because other
+programs want all of them, is no fault of the jobs and is taken off, where the kernel tells (Linux).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -80,6 +82,33 @@ class Throttle:
         return self.limit == self._most
 
 
+class Processor:
+    """How long the thread that made this was ready to run and had no processor. Where that is not told, it is 0."""
+
+    def __init__(self) -> None:
+        try:
+            self._descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._descriptor = -1
+
+    def waited(self) -> float:
+        """In seconds, since the thread began."""
+        if self._descriptor < 0:
+            return 0.0
+        try:
+            # Nanoseconds it ran, nanoseconds it waited, turns.
+            return int(os.pread(self._descriptor, 64, 0).split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+    def __enter__(self) -> Processor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
 class Governor:
     """The thread that measures. It rests while no job runs.
 
@@ -127,11 +156,15 @@ class Governor:
             self._wake.call()
 
     def _loop(self) -> None:
+        with Processor() as processor:
+            self._govern(processor)
+
+    def _govern(self, processor: Processor) -> None:
         while not self._stopping:
             if not self._running() and self._throttle.open:
                 self._rest()
                 continue
-            delay = self._measure()
+            delay = self._measure(processor)
             before, opened = self._throttle.limit, self._throttle.open
             now, requests, latency = time.monotonic(), self._guard.requests, self._guard.latency
             limit = self._throttle.step(
@@ -155,14 +188,16 @@ class Governor:
             self._wake.sleep(threading.TIMEOUT_MAX)
         self._resting = False
 
-    def _measure(self) -> float:
+    def _measure(self, processor: Processor) -> float:
         """How long a thread waited for its turn during a window, in seconds: the median."""
         delays = []
         until = time.monotonic() + WINDOW_SECONDS
         while (now := time.monotonic()) < until:
+            queued = processor.waited()
             if self._wake.sleep(TICK_SECONDS):
                 if self._stopping:
                     return 0.0
                 continue
-            delays.append(time.monotonic() - now - TICK_SECONDS)
+            late = time.monotonic() - now - TICK_SECONDS
+            delays.append(max(0.0, late - (processor.waited() - queued)))
         return sorted(delays)[len(delays) // 2] if delays else 0.0
