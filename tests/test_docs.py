@@ -16,6 +16,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -225,7 +226,8 @@ def test_the_configuration_table_has_every_setting_with_its_default() -> None:
         item.name: item.default if item.default_factory is MISSING else item.default_factory()
         for item in fields(embedq.Settings)
     }
-    written = {name: eval(cells[0].strip("`"), {"Retention": embedq.Retention}) for name, cells in table.items()}
+    known = {"Retention": embedq.Retention, "timedelta": timedelta}
+    written = {name: eval(cells[0].strip("`"), known) for name, cells in table.items()}
     assert written == defaults
     assert list(written) == list(defaults), "in the order of the code"
     environment = {name: cells[1].strip("`") for name, cells in table.items() if cells[1]}
