@@ -24,6 +24,7 @@ SQLITE: Mapping[str, Mark] = {
     "wake": ratio_at_most(2),
     "backlog": ratio_at_most(1.25),
     "growth": ratio_at_most(1.25),
+    "dashboard": at_most(100),
 }
 
 POSTGRESQL: Mapping[str, Mark] = {
@@ -35,6 +36,7 @@ POSTGRESQL: Mapping[str, Mark] = {
     "latency-other-process p99": at_most(10),
     "connections": at_most(4),
     "backlog": ratio_at_most(1.25),
+    "dashboard": at_most(100),
 }
 
 MYSQL: Mapping[str, Mark] = {}

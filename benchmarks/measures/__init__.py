@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from benchmarks.measures import (
     backlog,
     connections,
+    dashboard,
     delayed,
     drain,
     drain_processes,
@@ -46,6 +47,7 @@ MEASURES: Mapping[str, Measure] = {
     backlog.NAME: backlog.measure,
     startup.NAME: startup.measure,
     growth.NAME: growth.measure,
+    dashboard.NAME: dashboard.measure,
     host.NAME: host.measure,
 }
 

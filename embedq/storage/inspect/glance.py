@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from embedq.job import ENDED, Ending, JobState
 from embedq.storage.base import Transaction
 
 COUNT_CAP = 10_000
+# Scheduled and retrying jobs are counted among so many of the next.
+DUE_LOOKS = 10_000
+DUE = (JobState.SCHEDULED, JobState.RETRYING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class Stats:
 def stats(tx: Transaction, *, now: int) -> Stats:
     """Counts by state, waiting ages by queue and the last hour's endings."""
     return Stats(
-        counts={state: count(tx, state) for state in JobState},
+        counts={state: found.number for state, found in counts(tx).items()},
         oldest_ready_seconds={
             queue: max(0.0, (now - run_at) / 1e6) for queue, run_at in tx.all("oldest_ready", (COUNT_CAP,))
         },
@@ -52,7 +56,7 @@ def stats(tx: Transaction, *, now: int) -> Stats:
 
 
 def count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> int:
-    """How many jobs are in a state, counted up to `cap`."""
+    """How many jobs are in a state, counted up to `cap`; of scheduled and retrying ones, among the next `DUE_LOOKS`."""
 
     def capped(statement: str, *params: object) -> int:
         row = tx.one(statement, (*params, cap))
@@ -62,7 +66,7 @@ def count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> int:
     if state in ENDED:
         return capped("count_ended", state)
     if state in (JobState.SCHEDULED, JobState.RETRYING):
-        return capped("count_scheduled", state)
+        return min(cap, due(tx)[0].get(state, Counter()).total())
     if state is JobState.READY:
         return min(cap, capped("count_ready") + capped("count_suspect"))
     return capped(f"count_{state}")
@@ -72,3 +76,20 @@ def capped_count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> Coun
     """The same, which says when it stopped."""
     number = count(tx, state, cap + 1)
     return Count(number=min(number, cap), capped=number > cap)
+
+
+def due(tx: Transaction) -> tuple[dict[JobState, Counter[str]], bool]:
+    """The next `DUE_LOOKS` scheduled and retrying jobs by state and queue, and whether there are more."""
+    found: dict[JobState, Counter[str]] = {}
+    for state, queue, number in tx.all("due_by_queue", (DUE_LOOKS,)):
+        found.setdefault(JobState(state), Counter())[queue] = number
+    return found, sum(some.total() for some in found.values()) >= DUE_LOOKS
+
+
+def counts(tx: Transaction, cap: int = COUNT_CAP) -> dict[JobState, Count]:
+    """How many jobs are in each state."""
+    waiting, capped = due(tx)
+    found = {state: capped_count(tx, state, cap) for state in JobState if state not in DUE}
+    for state in DUE:
+        found[state] = Count(number=waiting.get(state, Counter()).total(), capped=capped)
+    return {state: found[state] for state in JobState}

@@ -10,15 +10,14 @@ from embedq.clock import SECOND
 from embedq.job import Ending
 from embedq.storage.base import Transaction
 from embedq.storage.claims import EXECUTORS
+from embedq.storage.inspect import glance
 from embedq.storage.inspect.glance import COUNT_CAP, Count
 from embedq.storage.inspect.history import totals_by_queue
 from embedq.storage.inspect.processes import FETCHED, running, servers
 
 MOST_QUEUES = 200
 # Ready jobs that are counted, and looked at for their age, in all queues together.
-COUNTED, LOOKED_AT = 50_000, 10_000
-# Scheduled and retrying jobs that are counted, in all queues together.
-DUE_LOOKS = 10_000
+COUNTED, LOOKED_AT = 50_000, 2_000
 NONE = Count(number=0, capped=False)
 
 
@@ -47,8 +46,8 @@ def queues(tx: Transaction, *, now: int) -> list[Queue]:
     """Every queue, by name; of those with ready jobs at most `MOST_QUEUES`."""
     waiting = ready(tx)
     held: Counter[str] = Counter(job.queue for job in running(tx, limit=FETCHED))
-    due = {queue: int(count) for queue, count in tx.all("queues_due", (DUE_LOOKS,))}
-    due_capped = sum(due.values()) >= DUE_LOOKS
+    by_state, due_capped = glance.due(tx)
+    due = sum(by_state.values(), Counter[str]())
     hour = totals_by_queue(tx, "hour", now=now)
     workers = servers(tx)
     named = {queue for server in workers for queue in server.queues or ()}
@@ -59,7 +58,7 @@ def queues(tx: Transaction, *, now: int) -> list[Queue]:
             ready=waiting[name].jobs if name in waiting else NONE,
             oldest_seconds=max(0.0, (now - waiting[name].oldest) / SECOND) if name in waiting else None,
             running=held[name],
-            scheduled=Count(number=due.get(name, 0), capped=due_capped),
+            scheduled=Count(number=due[name], capped=due_capped),
             done_last_hour=hour[name].endings.get(Ending.SUCCEEDED, 0) if name in hour else 0,
             failed_last_hour=hour[name].failures if name in hour else 0,
             servers=tuple(server.id for server in workers if server.queues is None or name in server.queues),

@@ -134,7 +134,8 @@ class _Found:
 
 
 def _asked(wanted: Search) -> Conditions:
-    return conditions(wanted, states=walk_for(wanted) is BY_ID)
+    walk = walk_for(wanted)
+    return conditions(wanted, states=walk is BY_ID or walk.sparse)
 
 
 def _looks(wanted: Search, asked: Conditions) -> int:

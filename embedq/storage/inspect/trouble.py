@@ -11,7 +11,7 @@ from embedq.job import Job, JobId, JobState
 from embedq.storage.base import Row, Transaction
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.fingerprints import NO_ERROR, fingerprint
-from embedq.storage.inspect.glance import COUNT_CAP, Count, capped_count
+from embedq.storage.inspect.glance import COUNT_CAP, Count, counts
 from embedq.storage.inspect.history import totals
 from embedq.storage.inspect.processes import FETCHED, Server, running, servers
 from embedq.storage.inspect.queueing import ready
@@ -19,7 +19,7 @@ from embedq.storage.inspect.recurrences import schedules
 from embedq.storage.inspect.searching import search
 
 # Errors that are looked at, and overdue runs that are shown.
-LOOKS, MOST = 2_000, 100
+LOOKS, MOST = 1_000, 100
 HOUR = 3600 * SECOND
 # So much later than it should have fired is late.
 LATE = 60 * SECOND
@@ -140,7 +140,7 @@ def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
     overdue = [job.id for job in running(tx, limit=FETCHED) if job.overdue][:MOST]
     return Overview(
         at=to_datetime(now),
-        counts={state: capped_count(tx, state) for state in JobState},
+        counts=counts(tx),
         waits=sorted(waits, key=lambda wait: -wait.seconds),
         failed_last_hour=totals(tx, "hour", now=now).failures,
         failed_last_day=totals(tx, "day", now=now).failures,

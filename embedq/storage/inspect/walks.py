@@ -36,6 +36,7 @@ class Walk:
         key: the column that orders them; the id orders those that share it.
         source: the table by its index, with the walk's own condition.
         descending: whether it begins at the greatest key.
+        sparse: many rows of its index may be none of it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Walk:
     source: str
     params: tuple[Any, ...] = ()
     descending: bool = True
+    sparse: bool = False
 
     def place(self, job: Job) -> Place:
         """Where a job stands in it."""
@@ -118,6 +120,6 @@ def walk_for(search: Search) -> Walk:
     if len(search.states) == 1 and search.states[0] in ENDED:
         return Walk(name="end", key="finished_at", source="{ended_jobs}", params=(search.states[0],))
     if search.states and DUE.issuperset(search.states):
-        source = "{due_jobs}" if len(set(search.states)) == 2 else f"{{due_jobs}} AND state = '{search.states[0]}'"
-        return Walk(name="due", key="{due_key}", source=source, descending=False)
+        sparse = len(set(search.states)) == 1
+        return Walk(name="due", key="{due_key}", source="{due_jobs}", descending=False, sparse=sparse)
     return BY_ID

@@ -42,9 +42,6 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'ready' LIMIT $1) A
 -- name: count_suspect
 SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = 'suspect' LIMIT $1) AS found;
 
--- name: count_scheduled
-SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane = $1 LIMIT $2) AS found;
-
 -- name: count_running
 SELECT count(*) FROM (SELECT 1 FROM embedq_jobs WHERE lane LIKE 'running %' LIMIT $1) AS found;
 
@@ -192,9 +189,10 @@ SELECT count(*) FROM (SELECT 1 FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
 SELECT queue, count(*), min(run_at) FROM (SELECT queue, run_at FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
     WHERE lane = 'suspect' LIMIT $1) AS found GROUP BY queue;
 
--- name: queues_due
-SELECT queue, count(*) FROM (SELECT queue FROM embedq_jobs FORCE INDEX (embedq_jobs_due)
-    WHERE due_at IS NOT NULL ORDER BY due_at LIMIT $1) AS found GROUP BY queue;
+-- name: due_by_queue
+-- Of the first so many: the index knows neither state nor queue.
+SELECT state, queue, count(*) FROM (SELECT state, queue FROM embedq_jobs FORCE INDEX (embedq_jobs_due)
+    WHERE due_at IS NOT NULL ORDER BY due_at LIMIT $1) AS found GROUP BY state, queue;
 
 -- name: recent_failures
 SELECT attempt.error, attempt.finished_at, attempt.job_id, job.name
