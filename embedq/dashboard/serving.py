@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from embedq.dashboard.access import Access, Refused
+from embedq.dashboard.access import Access
 from embedq.dashboard.site import HEADERS, MAX_BODY, Site
 
 TOO_LARGE = "The request is too large.\n"
@@ -50,15 +50,15 @@ class AsgiDashboard:
         access = await self._ask(request) if self.site.asks_on_the_loop else None
         return await self.site.offload.run(self.site.respond, request, bytes(body), access)
 
-    async def _ask(self, request: Request) -> Access | Refused:
+    async def _ask(self, request: Request) -> Access | Exception:
         guard = self.site.guard
         assert guard.authorize is not None
         try:
             guard.check_host(request)
             verdict = guard.authorize(request)
             return guard.granted(await verdict if inspect.isawaitable(verdict) else verdict)
-        except Refused as refused:
-            return refused
+        except Exception as error:
+            return error
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """It may be served by itself; it needs nothing at start-up."""

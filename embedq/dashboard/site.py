@@ -138,11 +138,11 @@ class Site:
 
     # -- the answer ----------------------------------------------------------------------------------------------------
 
-    def respond(self, request: Request, body: bytes, access: Access | Refused | None = None) -> Response:
+    def respond(self, request: Request, body: bytes, access: Access | Exception | None = None) -> Response:
         """The answer to one request, whatever happens.
 
         Args:
-            access: what was found out already; None finds it out.
+            access: what was found out already, or the error that met who tried; None finds it out.
         """
         try:
             response = self._respond(request, body, access)
@@ -155,8 +155,8 @@ class Site:
             response.headers.setdefault(name, value)
         return response
 
-    def _respond(self, request: Request, body: bytes, access: Access | Refused | None) -> Response:
-        if isinstance(access, Refused):
+    def _respond(self, request: Request, body: bytes, access: Access | Exception | None) -> Response:
+        if isinstance(access, Exception):
             raise access
         if access is None:
             access = self.access_of(request)

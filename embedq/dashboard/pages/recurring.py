@@ -47,6 +47,6 @@ def calendar(visit: Visit) -> Response:
     if days not in DAYS:
         raise BadRequest(f"days={days[:20]!r} must be one of: {', '.join(DAYS)}")
     start = visit.now
-    found = visit.queue.monitor.calendar(start, start + timedelta(days=DAYS[days]), each=50)
+    found = visit.queue.monitor.calendar(start, start + timedelta(days=DAYS[days]), each=24)
     by_day = [(day, list(these)) for day, these in groupby(found.occurrences, key=lambda one: one.at.date())]
     return visit.page("calendar.html", by_day=by_day, dense=found.dense, days=days, choices=list(DAYS))
