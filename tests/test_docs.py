@@ -35,7 +35,7 @@ RUN = [README, ROOT / "docs" / "howto.md"]
 # Pages on what an application may use, which are run where that is installed.
 GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md",
           "starlette": ROOT / "docs" / "guest.md",
-          "sqlalchemy": ROOT / "docs" / "transactions.md"}  # fmt: skip
+          "sqlalchemy": ROOT / "docs" / "transactions.md", "jinja2": ROOT / "docs" / "dashboard.md"}  # fmt: skip
 # Its blocks are the files of a project, which tests/test_django.py runs.
 PROJECT = ROOT / "docs" / "django.md"
 

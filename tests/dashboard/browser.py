@@ -85,13 +85,16 @@ class Browser:
         shape = {"width": pixels, "height": 844, "deviceScaleFactor": 1, "mobile": pixels < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
 
-    def violations(self) -> list[str]:
-        """What axe, the checker of accessibility, has against the page."""
-        self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE})
+    def violations(self, *rules: str) -> list[str]:
+        """What axe, the checker of accessibility, has against the page: by some of its rules, or by all."""
+        if self.run("return typeof axe") == "undefined":
+            self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE})
         found = self.driver.execute_async_script(
             "const done = arguments[arguments.length - 1];"
-            "axe.run(document, {resultTypes: ['violations']}).then((found) => done(found.violations.map("
-            "  (one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(' | ')}`)));"
+            "const rules = arguments[0].length ? {runOnly: arguments[0]} : {};"
+            "axe.run(document, {resultTypes: ['violations'], ...rules}).then((found) => done(found.violations.map("
+            "  (one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(' | ')}`)));",
+            list(rules),
         )
         return [str(one) for one in found]
 

@@ -86,12 +86,13 @@ def test_it_is_accessible_and_fits_a_phone_in_both_themes(at: Callable[[str], Br
     browser = at("fastapi")
     [dead] = queue.jobs(state=JobState.DEAD, limit=1)
     asked = f"/jobs/{dead.id}"
-    for path in [*PAGES, *job_pages(queue), "/jobs?queue=none", "/nowhere", asked]:
+    for path in [*PAGES[3:], "/", "/jobs?state=dead", "/jobs?queue=none", "/nowhere", asked, *job_pages(queue)[1:]]:
         browser.width(1280)
         browser.open(path)
-        for dark in (False, True):
-            browser.dark(dark)
-            assert browser.violations() == [], (path, "dark" if dark else "light")
+        browser.dark(False)
+        assert browser.violations() == [], path
+        browser.dark()
+        assert browser.violations("color-contrast") == [], path
         browser.width(390)
         assert browser.run("return document.documentElement.scrollWidth") <= 390, path
 
