@@ -11,9 +11,12 @@ import secrets
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from embedq.app import EmbedQ
+from embedq.errors import ConfigurationError
 from embedq.signing import Key
+from embedq.storage import copying
 
 if TYPE_CHECKING:
     from embedq.dashboard.visit import Visit
@@ -29,18 +32,31 @@ class WrongToken(Exception):
 
 
 class Tokens:
-    """Makes tokens.
+    """Makes tokens, which are the same in every process of an application.
 
     Args:
-        secret: the secret they are signed with; None for the app's own key.
+        secret: the secret they are signed with; None for the app's own key, or one of its database.
     """
 
     def __init__(self, secret: str | None) -> None:
         self._key = None if secret is None else Key.from_text(secret)
+        self._found: WeakKeyDictionary[EmbedQ, Key] = WeakKeyDictionary()
 
     def token(self, queue: EmbedQ, nonce: str, user: str) -> str:
         """The token that goes with a cookie and a person."""
-        return (self._key or queue.engine.key).sign("embedq dashboard", nonce, user)
+        key = self._key or self._found.get(queue)
+        if key is None:
+            key = self._found[queue] = _key_of(queue)
+        return key.sign("embedq dashboard", nonce, user)
+
+
+def _key_of(queue: EmbedQ) -> Key:
+    try:
+        return queue.engine.key
+    except ConfigurationError:
+        # A database on a server has no file for a key. Who knows its address, with the password in it, and can read it
+        # needs no forged form; others' guesses are of no use without the visitor's cookie.
+        return Key.from_text(f"{queue.settings.url} {queue.database.read(copying.identity)}")
 
 
 def new_nonce() -> str:

@@ -45,7 +45,7 @@ def test_the_token_may_come_from_another_process_of_the_same_application(app: Em
     job = app.enqueue_in(60, print, 1)
     here = Visitor(dashboard.wsgi(app))
     token = here.token()
-    here._client.application = dashboard.wsgi(EmbedQ(app.settings.url).connect())  # type: ignore[attr-defined]
+    here.move_to(dashboard.wsgi(EmbedQ(app.settings.url).connect()))
     assert here.post("/act", {"verb": "cancel", "ids": job.id, "csrf": token}).status_code == 303
     assert job.state == "cancelled"
 

@@ -43,6 +43,10 @@ class Visitor:
         headers.setdefault("content_type", "application/json")
         return self._open("POST", path, headers, json=json if json is not None else {})
 
+    def move_to(self, dashboard: WsgiDashboard) -> None:
+        """The next request is answered by another process, so to say; the cookies stay."""
+        self._client.application = dashboard
+
     def token(self) -> str:
         """The token of the page's forms."""
         found = re.search(r'name="csrf" value="(\w+)"', self.get("/jobs").text)
