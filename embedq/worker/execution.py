@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -36,6 +35,7 @@ from embedq.options import StoredOptions
 from embedq.retry import Retry, decide
 from embedq.serializers import dumps_value, loads_call
 from embedq.storage.rows import ClaimedJob, Outcome, storable
+from embedq.worker.cpu import ThreadCpu
 from embedq.worker.resolving import Resolved, Resolves
 from embedq.worker.runs import Interrupter, Run, Watchdog
 from embedq.worker.wording import headline, traceback_text
@@ -104,14 +104,13 @@ class Execution:
 
     # -- on a thread -----------------------------------------------------------------------------------------------
 
-    def run(self, job: ClaimedJob, interruptible: Interruptible) -> Outcome:
-        """Run a job in this thread."""
+    def run(self, job: ClaimedJob, interruptible: Interruptible, cpu: ThreadCpu | None = None) -> Outcome:
+        """Run a job in this thread; with `cpu`, its processor time is told."""
         started = self.clock.now()
         call = self.prepare(job, started)
         if isinstance(call, Outcome):
             return call
         run = self.watch(call, interruptible.next_run())
-        began = time.thread_time_ns()
         try:
             result, error = self._guarded(call, interruptible)
         except JobInterrupt as second:
@@ -120,9 +119,9 @@ class Execution:
             result, error = MISSING, second
         finally:
             self.watchdog.remove(run)
-        cpu = time.thread_time_ns() - began
         outcome = self.classify(call, run, started, result, error)
-        outcome.cpu_us = cpu // 1000
+        if cpu is not None:
+            outcome.cpu_us = cpu.of_run(started, outcome.finished_at)
         return outcome
 
     def _guarded(self, call: PreparedCall, interruptible: Interruptible) -> tuple[Any, BaseException | None]:

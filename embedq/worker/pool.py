@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from embedq.interrupts import Interruptible
 from embedq.liveness import RunningNotes
 from embedq.storage.rows import ClaimedJob, Outcome
+from embedq.worker.cpu import ThreadCpu
 from embedq.worker.execution import Execution
 from embedq.worker.stacks import Stack, of_thread
 
@@ -191,7 +192,7 @@ class WorkerPool:
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _work(self, worker: Worker) -> None:
-        interruptible = Interruptible()
+        interruptible, cpu = Interruptible(), ThreadCpu()
         slot = self._notes.take_slot()
         execution, report, note = self._execution, self._report, self._notes.note
         try:
@@ -201,7 +202,7 @@ class WorkerPool:
                     break
                 worker.job = job
                 note(slot, job.id)
-                outcome = execution.run(job, interruptible)
+                outcome = execution.run(job, interruptible, cpu)
                 # Reported before it is un-noted: a crash between the two then counts as one, which is the safe side.
                 report(outcome)
                 note(slot, 0)
