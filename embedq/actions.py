@@ -48,7 +48,7 @@ class Actions:
     """
 
     def __init__(self, engine: Engine, tell: Callable[[Sequence[int]], None]) -> None:
-        self._engine = engine
+        self.engine = engine
         self._runner = ActionRunner(engine, tell)
 
     def retry(self, *, actor: str, **filters: Unpack[SearchKeywords]) -> Action:
@@ -109,21 +109,21 @@ class Actions:
 
     def get(self, action_id: int) -> Action:
         """How far an action is. ActionNotFoundError if it is not there (any more)."""
-        return self._engine.database.read(actions.load, action_id, now=self._engine.clock.now())
+        return self.engine.database.read(actions.load, action_id, now=self.engine.clock.now())
 
     def log(self, *, before: int | None = None, limit: int = 50) -> ActionPage:
         """The audit log, newest first. It is kept for `Settings.audit_retention`."""
-        return self._engine.database.read(actions.page, now=self._engine.clock.now(), before=before, limit=limit)
+        return self.engine.database.read(actions.page, now=self.engine.clock.now(), before=before, limit=limit)
 
     def stop(self, action_id: int) -> Action:
         """Let a running action end after the batch that it is at."""
 
         def stop(tx: Transaction) -> None:
-            now = self._engine.clock.now()
+            now = self.engine.clock.now()
             found = actions.load(tx, action_id, now=now)
             actions.end(tx, found, ActionState.STOPPED, now=now)
 
-        self._engine.database.write(stop)
+        self.engine.database.write(stop)
         return self.get(action_id)
 
     def resume(self, action_id: int) -> Action:
@@ -132,8 +132,8 @@ class Actions:
         Raises:
             JobStateError: it is running, or done.
         """
-        now = self._engine.clock.now()
-        taken = self._engine.database.write(actions.resume, action_id, process=process_label(), now=now)
+        now = self.engine.clock.now()
+        taken = self.engine.database.write(actions.resume, action_id, process=process_label(), now=now)
         if taken is None:
             state = self.get(action_id).state.value
             raise JobStateError(f"action {action_id} cannot be taken up: it is {state}, or was no action on jobs")
@@ -173,14 +173,14 @@ class Actions:
     def _begin(self, action: NewAction) -> Action:
         if not isinstance(action.actor, str) or not action.actor:
             raise ConfigurationError("actor must be a name: the audit log says who did it")
-        return self.get(self._engine.database.write(actions.begin, action, now=self._engine.clock.now()))
+        return self.get(self.engine.database.write(actions.begin, action, now=self.engine.clock.now()))
 
     def _expected(self, wanted: Search) -> Count:
         def count(tx: Transaction) -> Count:
             counts = [inspect.count_search(tx, part) for part in walking.parts(wanted)]
             return Count(number=sum(one.number for one in counts), capped=any(one.capped for one in counts))
 
-        found = self._engine.database.read(count)
+        found = self.engine.database.read(count)
         return Count(number=min(found.number, COUNT_CAP), capped=found.capped or found.number > COUNT_CAP)
 
 

@@ -133,7 +133,7 @@ class Monitor:
     """Answers for one app. Reads, and changes nothing."""
 
     def __init__(self, engine: Engine, recurring: RecurringJobs) -> None:
-        self._engine = engine
+        self.engine = engine
         self._recurring = recurring
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
@@ -151,11 +151,11 @@ class Monitor:
             ConfigurationError: a filter that makes no sense, or a cursor of another search.
         """
         wanted = as_search(filters)
-        return self._engine.database.read(inspect.search, wanted, cursor=cursor, limit=limit)
+        return self.engine.database.read(inspect.search, wanted, cursor=cursor, limit=limit)
 
     def count(self, *, cap: int = COUNT_CAP, **filters: Unpack[SearchKeywords]) -> Count:
         """How many jobs match: up to `cap` of them, and of what a bounded look can see."""
-        return self._engine.database.read(inspect.count_search, as_search(filters), cap=cap)
+        return self.engine.database.read(inspect.count_search, as_search(filters), cap=cap)
 
     def job(self, job_id: int) -> JobDetails:
         """One job. JobNotFoundError if it is not there."""
@@ -168,13 +168,13 @@ class Monitor:
                 family=family(tx, job_id),
             )
 
-        return self._engine.database.read(everything)
+        return self.engine.database.read(everything)
 
     def logs(self, job_id: int, *, after: int | None = None, limit: int = 200) -> LogPage:
         """Lines that a job wrote: behind the cursor `after`, or the latest."""
         if after is None:
-            return self._engine.database.read(last_logs, job_id, limit=limit)
-        return self._engine.database.read(log_page, job_id, after=after, limit=limit)
+            return self.engine.database.read(last_logs, job_id, limit=limit)
+        return self.engine.database.read(log_page, job_id, after=after, limit=limit)
 
     def stack(self, job_id: int, *, timeout: float = 2.0) -> LiveStack | None:
         """Where a running job is at this moment, in whichever process it runs; None when it does not run (any more).
@@ -183,7 +183,7 @@ class Monitor:
         Raises:
             WaitTimeoutError: the process does not answer: it hangs, or runs an embedq that cannot.
         """
-        engine = self._engine
+        engine = self.engine
         found = None if engine.runtime is None else engine.runtime.dispatcher.stack_of(job_id)
         if found is not None:
             return LiveStack(job_id=JobId(job_id), at=to_datetime(self._now()), thread=found.where, text=found.text)
@@ -200,7 +200,7 @@ class Monitor:
 
     def _answer_to(self, question: int, job_id: int, timeout: float) -> Answer:
         deadline = time.monotonic() + timeout
-        while (answer := self._engine.database.read(questions.answer_to, question)) is None:
+        while (answer := self.engine.database.read(questions.answer_to, question)) is None:
             if time.monotonic() >= deadline:
                 raise WaitTimeoutError(
                     f"the process that runs job {job_id} did not say within {timeout:g} s where it is"
@@ -212,34 +212,34 @@ class Monitor:
 
     def overview(self) -> Overview:
         """What is broken, and how much there is of everything."""
-        return self._engine.database.read(overview, now=self._now(), lease=self._engine.settings.lease)
+        return self.engine.database.read(overview, now=self._now(), lease=self.engine.settings.lease)
 
     def failures(self, seconds: float = 86_400) -> ErrorGroups:
         """Failed attempts of the last `seconds`, by error; of the newest few thousand."""
-        return self._engine.database.read(failures, now=self._now(), seconds=seconds)
+        return self.engine.database.read(failures, now=self._now(), seconds=seconds)
 
     def dead_letters(self) -> ErrorGroups:
         """Dead jobs by error; the newest few thousand."""
-        return self._engine.database.read(dead_letters, now=self._now())
+        return self.engine.database.read(dead_letters, now=self._now())
 
     def history(self, span: str = "hour", *, name: str | None = None, queue: str | None = None) -> History:
         """What ended in the last "hour" (by minute), "day" (by quarter of an hour) or "week" (by three hours).
 
         ConfigurationError for another span.
         """
-        return self._engine.database.read(history, span, now=self._now(), name=name, queue=queue)
+        return self.engine.database.read(history, span, now=self._now(), name=name, queue=queue)
 
     def queues(self) -> list[Queue]:
         """Every queue, by name."""
-        return self._engine.database.read(queues, now=self._now())
+        return self.engine.database.read(queues, now=self._now())
 
     def task_types(self, span: str = "day") -> list[TaskType]:
         """Every function that ran in the last "hour", "day" or "week", by name."""
-        return self._engine.database.read(task_types, now=self._now(), span=span)
+        return self.engine.database.read(task_types, now=self._now(), span=span)
 
     def task_type(self, name: str, span: str = "day") -> TaskType:
         """One function."""
-        return self._engine.database.read(task_type, name, now=self._now(), span=span)
+        return self.engine.database.read(task_type, name, now=self._now(), span=span)
 
     def servers(self) -> list[ServerDetails]:
         """The processes, and what each holds; of all together up to 1,000 jobs, those that have run longest."""
@@ -248,7 +248,7 @@ class Monitor:
         def both(tx: Transaction) -> tuple[list[Server], list[RunningJob]]:
             return inspect.servers(tx), running(tx, limit=1_000)
 
-        servers, held = self._engine.database.read(both)
+        servers, held = self.engine.database.read(both)
         return [
             ServerDetails(
                 server=server,
@@ -259,7 +259,7 @@ class Monitor:
         ]
 
     def _now(self) -> int:
-        return self._engine.clock.now()
+        return self.engine.clock.now()
 
     def calendar(self, start: datetime, end: datetime, *, each: int = 100) -> Calendar:
         """When the schedules that are not paused fire between two aware moments.
