@@ -67,6 +67,8 @@ def dashboard(session: Session, /, host: str, port: int, target: str | None, use
     # What a proxy says of the client must reach the guard as it came.
     config = uvicorn.Config(site, host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
     listening = config.bind_socket()
+    # Whoever reads the address below may go there at once.
+    listening.listen(config.backlog)
     address, bound = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     say(f"embedq dashboard of {safe(app.settings.database)}")

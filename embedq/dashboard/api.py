@@ -20,7 +20,7 @@ from embedq.clock import to_micros
 from embedq.dashboard import actions, filters, health
 from embedq.dashboard.access import Permission
 from embedq.dashboard.pages.job import id_of
-from embedq.dashboard.pages.jobs import size_of
+from embedq.dashboard.pages.jobs import find, size_of
 from embedq.dashboard.pages.overview import span_of
 from embedq.dashboard.templating import parameters, rhythm
 from embedq.dashboard.visit import BadRequest, NotFound, Visit
@@ -75,7 +75,7 @@ def stats(visit: Visit) -> Response:
 
 def list_jobs(visit: Visit) -> Response:
     wanted = filters.read(visit.request.query_params)
-    page = visit.queue.monitor.search(cursor=visit.query.get("cursor"), limit=size_of(visit), **wanted.keywords)
+    page = find(visit, wanted, size_of(visit))
     return document(
         {
             "jobs": [_shown(visit, job) for job in page.jobs],
@@ -114,7 +114,7 @@ def queues(visit: Visit) -> Response:
 
 def tasks(visit: Visit) -> Response:
     span = span_of(visit)
-    found = visit.shared(f"tasks {span}", lambda: visit.queue.monitor.task_types(span), seconds=5.0)
+    found = visit.shared(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
     return document({"tasks": found, "registered": visit.queue.engine.registry.names()})
 
 

@@ -61,6 +61,16 @@ class Redaction:
                 return json.dumps([shown, self._clean(kwargs)])
         return text if parsed(text) is None else json.dumps(self._clean(parsed(text)))
 
+    def shows(self, term: str, text: str, names: Sequence[str] = ()) -> bool:
+        """Whether a term that is in stored arguments can be seen in them. A secret must not be found by guessing it."""
+        clean = self.arguments(text, names)
+        value = parsed(clean)
+        return term in clean or (
+            # As it is stored, without spaces; or with letters as they are.
+            term in json.dumps(value, separators=(",", ":"))
+            or term in json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        )
+
     def value(self, text: str) -> str:
         """A stored value, such as a result, without the secrets in it."""
         value = parsed(text)

@@ -151,13 +151,13 @@ class Visit:
 
     # -- what several pages, and all who have one open, look at --------------------------------------------------------
 
-    def shared(self, name: str, look: Callable[[], T], *, seconds: float = 1.0) -> T:
-        """What `look` finds, or what it found not `seconds` ago for somebody else."""
-        return self.site.looks.get(self.queue, name, look, seconds=seconds)
+    def shared(self, name: str, look: Callable[[], T]) -> T:
+        """What `look` finds, or what it found a moment ago for somebody else; see `Looks`."""
+        return self.site.looks.get(self.queue, name, look)
 
     def counts(self) -> dict[JobState, Count]:
-        """Jobs by state, some seconds old at most."""
-        return self.shared("overview", self.queue.monitor.overview, seconds=5.0).counts
+        """Jobs by state, some seconds old."""
+        return self.shared("overview", self.queue.monitor.overview).counts
 
 
 def route_path(scope: Mapping[str, Any]) -> str:

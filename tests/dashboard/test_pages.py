@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
+from urllib.parse import quote
 
 import pytest
 
@@ -69,6 +70,9 @@ def test_secrets_are_shown_nowhere(show: Showcase, visitor: Visitor) -> None:
         text = visitor.get(path).text
         assert SECRET not in text, path
         assert "4111 1111" not in text, path
+    for guess in (SECRET, SECRET[:4], "4111"):
+        assert visitor.get(f"/jobs?argument={quote(guess)}").text.count("data-row") == 0, guess
+        assert visitor.get(f"/api/jobs?argument={quote(guess)}").json["jobs"] == [], guess
     assert 'password "••••••"' in words(visitor.get(f"/jobs/{job}").text)
 
 

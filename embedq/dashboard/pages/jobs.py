@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from embedq.dashboard import filters
+from embedq.dashboard.templating import parameters
 from embedq.dashboard.visit import BadRequest, Visit
 from embedq.job import ENDED, JobState
+from embedq.storage.inspect.searching import JobPage
 
 # What goes on, what is to come, what is over.
 ORDER = (
@@ -31,7 +34,7 @@ def show(visit: Visit) -> Response:
     """One page of jobs."""
     wanted = filters.read(visit.request.query_params)
     size = size_of(visit)
-    page = visit.queue.monitor.search(cursor=visit.query.get("cursor"), limit=size, **wanted.keywords)
+    page = find(visit, wanted, size)
     states = set(wanted.states or JobState)
     return visit.page(
         "jobs.html",
@@ -47,6 +50,17 @@ def show(visit: Visit) -> Response:
         columns=visit.site.columns,
         names=visit.queue.engine.registry.names(),
     )
+
+
+def find(visit: Visit, wanted: filters.Filters, size: int) -> JobPage:
+    """One page of the jobs that match, without those that match by something that is not shown."""
+    page = visit.queue.monitor.search(cursor=visit.query.get("cursor"), limit=size, **wanted.keywords)
+    term = wanted.keywords.get("argument")
+    if not term:
+        return page
+    shows = visit.site.redaction.shows
+    seen = [job for job in page.jobs if shows(term, job.arguments, parameters(visit.queue, job.name))]
+    return replace(page, jobs=seen)
 
 
 def size_of(visit: Visit) -> int:

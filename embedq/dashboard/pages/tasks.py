@@ -27,7 +27,7 @@ def show(visit: Visit) -> Response:
     span = span_of(visit)
     order = visit.query.get("sort", "time")
     order = order if order in _ORDERS else "time"
-    found = visit.shared(f"tasks {span}", lambda: visit.queue.monitor.task_types(span), seconds=5.0)
+    found = visit.shared(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
     return visit.page("tasks.html", tasks=sorted(found, key=_ORDERS[order]), span=span, order=order)
 
 
