@@ -41,6 +41,18 @@ def asgi_client(site: AsgiDashboard, path: str = "/ops") -> TestClient:
     return TestClient(Starlette(routes=[Mount(path, site)]), base_url="http://localhost", client=("127.0.0.1", 5000))
 
 
+def run(script: str, folder: Path) -> None:
+    """Run it by a Python of its own, in the folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_in_starlette_and_fastapi(app: EmbedQ) -> None:
     client = asgi_client(dashboard.asgi(app))
     job = app.enqueue_in(60, print, 1)
@@ -118,6 +130,46 @@ def test_the_flask_extensions_queue_is_found(tmp_path: Path) -> None:
         queue.current.close()
 
 
+def test_under_django_authorize_sees_its_request(tmp_path: Path) -> None:
+    script = """
+        import django
+        from django.conf import settings
+        settings.configure(SECRET_KEY="x", ALLOWED_HOSTS=["*"], ROOT_URLCONF="__main__", MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware", "django.middleware.csrf.CsrfViewMiddleware",
+        ], SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
+        django.setup()
+        from django.http import HttpResponse
+        from django.test import Client
+        from django.urls import path
+        import embedq
+        queue = embedq.EmbedQ("sqlite:///jobs.db").connect()
+        job = queue.enqueue_in(60, print, 1)
+
+        def login(request):
+            request.session["user"] = "ada"
+            return HttpResponse("in")
+
+        def authorize(request):
+            user = request.scope["django"].session.get("user")
+            return user is not None and embedq.dashboard.Access(user=user)
+
+        urlpatterns = [path("login", login), path("ops/", embedq.dashboard.django(queue, authorize=authorize))]
+        client = Client(enforce_csrf_checks=True)
+        assert client.get("/ops/").status_code == 403
+        client.get("/login")
+        page = client.get(f"/ops/jobs/{job.id}")
+        assert page.status_code == 200 and b"ada" in page.content, page.content
+        import re
+        token = re.search(rb'name="csrf" value="(\\w+)"', page.content)[1].decode()
+        form = f"verb=cancel&ids={job.id}&csrf={token}"
+        sent = client.generic("POST", "/ops/act", form, content_type="application/x-www-form-urlencoded")
+        assert sent.status_code == 303 and sent["Location"] == "/ops/jobs", (sent.status_code, sent.content)
+        assert job.state == "cancelled"
+        assert client.get("/ops/static/dashboard.css")["Content-Type"].startswith("text/css")
+    """
+    run(script, tmp_path)
+
+
 def test_a_path_that_would_take_the_whole_site_is_refused(app: EmbedQ) -> None:
     for path in ("", "/", "ops"):
         with pytest.raises(ConfigurationError, match="path"):
@@ -184,11 +236,7 @@ def test_importing_embedq_loads_nothing_of_it_and_looking_at_jobs_imports_no_job
         import threading
         assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("embedq")]
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run(script, tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
