@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
 
 import embedq
-from tests.databases import KINDS, ServerHome, make_home
+from tests.databases import KINDS, Home, ServerHome
 from tests.processes.conftest import fleet, queue  # noqa: F401
 
 
 @pytest.fixture(scope="session", params=[kind for kind in KINDS if kind != "sqlite"])
-def home(request: pytest.FixtureRequest) -> Iterator[ServerHome]:
-    home = cast("ServerHome", make_home(request.param))
-    yield home
-    home.close()
+def home(request: pytest.FixtureRequest, home_of: Callable[[str], Home]) -> ServerHome:
+    return cast("ServerHome", home_of(request.param))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -45,12 +46,12 @@ def test_uwsgi_that_forks_without_telling_is_refused(site: Site) -> None:
     ("says", "options"), [({"has_threads": 0}, {"threads": b"2"}), ({}, {}), ({}, {b"enable-threads": b"false"})]
 )
 def test_uwsgi_without_threads_is_refused(
-    says: dict[str, int], options: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, url: str
+    says: dict[str, int], options: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # Old ones, and those that were told to have none: the one that these tests install always has them.
     module = SimpleNamespace(masterpid=lambda: 1, worker_id=lambda: 1, opt=options, **says)
     monkeypatch.setitem(sys.modules, "uwsgi", module)
-    app = embedq.EmbedQ(url)
+    app = embedq.EmbedQ(f"sqlite:///{tmp_path / 'jobs.db'}")
     with pytest.raises(ConfigurationError, match="give it --enable-threads"):
         app.start()
     assert not app.started
