@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import embedq
 from embedq.storage.base import Database
 from tests.databases import KINDS, Home, SQLiteHome, make_home, open_database
 from tests.support import FakeClock, resume_registry
+
+
+# The width of the terminal that the tests run in, which tests in other processes are told: output is as in a pipe.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_report_header() -> str:

@@ -316,8 +316,8 @@ def test_the_demo_shows_what_it_says_to_people_to_terminals_and_to_scripts() -> 
 
     code, out, err = piped.end()
     assert (code, err) == (0, "")
-    # It looks now and then; on a busy machine the two failures may have come and gone.
-    assert "order 42 paid at attempt 3" in out
+    # It looks now and then; on a busy machine one of the two failures may have come and gone.
+    assert out.index(": ConnectionError") < out.index("attempt 3")
     assert "\x1b" not in out
 
     code, out, err = scripted.end()
