@@ -13,7 +13,6 @@ from embedq.storage.base import Database
 from tests.databases import KINDS, Home, SQLiteHome, make_home, open_database
 from tests.support import FakeClock, resume_registry
 
-
 # The width of the terminal that the tests run in, which tests in other processes are told: output is as in a pipe.
 os.environ.pop("COLUMNS", None)
 
