@@ -10,7 +10,7 @@ from embedq.storage.base import Transaction
 
 COUNT_CAP = 10_000
 # Scheduled and retrying jobs are counted among so many of the next.
-DUE_LOOKS = 10_000
+DUE_LOOKS = 5_000
 DUE = (JobState.SCHEDULED, JobState.RETRYING)
 
 

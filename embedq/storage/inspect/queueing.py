@@ -17,7 +17,7 @@ from embedq.storage.inspect.processes import FETCHED, running, servers
 
 MOST_QUEUES = 200
 # Ready jobs that are counted, and looked at for their age, in all queues together.
-COUNTED, LOOKED_AT = 50_000, 2_000
+COUNTED, LOOKED_AT = 10_000, 2_000
 NONE = Count(number=0, capped=False)
 
 
@@ -74,11 +74,11 @@ class Ready(NamedTuple):
     oldest: int
 
 
-def ready(tx: Transaction) -> dict[str, Ready]:
+def ready(tx: Transaction, *, counting: bool = True) -> dict[str, Ready]:
     """The queues that have a ready job.
 
     The oldest is looked for among the first in line and the first of each priority: jobs stand in line by their ids, so
-    those that have waited longest are among them.
+    those that have waited longest are among them. Without `counting` the numbers are left out.
     """
     found: dict[str, Ready] = {}
     lines = [(executor, queue) for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))]
@@ -90,8 +90,8 @@ def ready(tx: Transaction) -> dict[str, Ready]:
             for (oldest,) in tx.all(statement, (executor, queue, *extra)):
                 if oldest is not None:
                     _add(found, queue, 0, False, int(oldest))
-        [(number,)] = tx.all("queue_ready", (executor, queue, cap + 1))
-        if queue in found:
+        if counting and queue in found:
+            [(number,)] = tx.all("queue_ready", (executor, queue, cap + 1))
             _add(found, queue, min(number, cap), number > cap, found[queue].oldest)
     for queue, number, oldest in tx.all("queue_suspects", (1000,)):
         _add(found, queue, number, False, oldest)

@@ -11,7 +11,7 @@ from embedq.job import Job, JobId, JobState
 from embedq.storage.base import Row, Transaction
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.fingerprints import NO_ERROR, fingerprint
-from embedq.storage.inspect.glance import COUNT_CAP, Count, counts
+from embedq.storage.inspect.glance import Count, counts
 from embedq.storage.inspect.history import totals
 from embedq.storage.inspect.processes import FETCHED, Server, running, servers
 from embedq.storage.inspect.queueing import ready
@@ -20,6 +20,8 @@ from embedq.storage.inspect.searching import search
 
 # Errors that are looked at, and overdue runs that are shown.
 LOOKS, MOST = 1_000, 100
+# Where each of its many counts stops.
+CAP = 5_000
 HOUR = 3600 * SECOND
 # So much later than it should have fired is late.
 LATE = 60 * SECOND
@@ -135,12 +137,13 @@ def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
         lease: seconds without a heartbeat after which a process counts as silent.
     """
     waits = [
-        QueueWait(queue=name, seconds=max(0.0, (now - found.oldest) / SECOND)) for name, found in ready(tx).items()
+        QueueWait(queue=name, seconds=max(0.0, (now - found.oldest) / SECOND))
+        for name, found in ready(tx, counting=False).items()
     ]
     overdue = [job.id for job in running(tx, limit=FETCHED) if job.overdue][:MOST]
     return Overview(
         at=to_datetime(now),
-        counts=counts(tx),
+        counts=counts(tx, CAP),
         waits=sorted(waits, key=lambda wait: -wait.seconds),
         failed_last_hour=totals(tx, "hour", now=now).failures,
         failed_last_day=totals(tx, "day", now=now).failures,
@@ -224,8 +227,8 @@ def _dead_among(tx: Transaction, ids: list[int]) -> Iterator[tuple[int, str | No
 
 def parked(tx: Transaction) -> list[ParkedNeed]:
     """Parked jobs by what they need, the most frequent first."""
-    rows = tx.all("parked_groups", (COUNT_CAP,))
-    capped = sum(row[1] for row in rows) >= COUNT_CAP
+    rows = tx.all("parked_groups", (CAP,))
+    capped = sum(row[1] for row in rows) >= CAP
     found = [
         ParkedNeed(
             needs=needs or "",
