@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from embedq.dashboard.visit import BadRequest, Visit
 from embedq.errors import ScheduleNotFoundError
+from embedq.storage.inspect.trouble import ScheduleTrouble, schedule_trouble
 
 LEDGER = 100
 DAYS = {"1": 1, "3": 3, "7": 7, "31": 31}
@@ -20,9 +21,10 @@ def show(visit: Visit) -> Response:
     return visit.page("recurring.html", schedules=schedules, troubles=_troubles(visit))
 
 
-def _troubles(visit: Visit) -> dict[str, object]:
-    overview = visit.shared("overview", visit.queue.monitor.overview)
-    return {trouble.name: trouble for trouble in overview.schedules}
+def _troubles(visit: Visit) -> dict[str, ScheduleTrouble]:
+    database, now = visit.queue.database, visit.queue.clock.now()
+    found = visit.shared("schedules", lambda: database.read(schedule_trouble, now=now))
+    return {trouble.name: trouble for trouble in found}
 
 
 def one(visit: Visit) -> Response:
