@@ -19,7 +19,8 @@ let_go = threading.Event()
 
 
 @pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
+def _free(app: EmbedQ) -> Iterator[None]:
+    """Before the app is stopped, which waits for what runs."""
     let_go.clear()
     yield
     let_go.set()
