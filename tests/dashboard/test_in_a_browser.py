@@ -128,6 +128,7 @@ def test_a_job_is_run_now_and_another_moved(at: Callable[[str], Browser], queue:
     other = queue.enqueue_in(3600, print, "")
     browser.open(f"/jobs/{other.id}")
     browser.click_button("Move …")
+    browser.waits_for("Move 1 job?")
     browser.one("input[name=to_queue]").send_keys("moved")
     browser.one("input[name=priority]").send_keys("9")
     browser.click_button("Move")
