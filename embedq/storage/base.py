@@ -160,5 +160,8 @@ class ChangeWatch(Protocol):
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As `Database.read`, on the watch's own connection."""
 
+    def found_work(self) -> None:
+        """What was read was worth it. Where asking is all there is, it goes on quickly then, and else slows down."""
+
     def close(self) -> None:
         """Close the watch's connection."""

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageError, StorageUncertainError
@@ -364,32 +364,27 @@ _INHERITED: list[ServerDatabase] = []
 class ServerWatch:
     """Where the server tells of changes, every question is worth asking.
 
-    Where it does not, questions follow one another quickly after an answer that was a new one, and then more and more
-    slowly.
+    Where it does not, questions follow one another quickly after one that found work, and then more and more slowly.
     """
 
     def __init__(self, database: ServerDatabase) -> None:
         self._database = database
         self._asked_at = 0.0
         self._pause = SHORTEST_ASK_SECONDS
-        # The latest answer to each question.
-        self._answers: dict[Callable[..., Any], object] = {}
 
     def changed(self) -> bool:
         now = time.monotonic()
         if now - self._asked_at < self._pause and not self._database.told and now > self._database.expecting_until:
             return False
         self._asked_at = now
+        self._pause = min(LONGEST_ASK_SECONDS, self._pause * 1.1)
         return True
 
     def read(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        answer = self._database.read(function, *args, **kwargs)
-        if self._answers.get(function) != answer:
-            self._answers[function] = answer
-            self._pause = SHORTEST_ASK_SECONDS
-        else:
-            self._pause = min(LONGEST_ASK_SECONDS, self._pause * 1.25)
-        return answer
+        return self._database.read(function, *args, **kwargs)
+
+    def found_work(self) -> None:
+        self._pause = SHORTEST_ASK_SECONDS
 
     def close(self) -> None:
         """It has no connection of its own."""

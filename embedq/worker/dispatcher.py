@@ -317,6 +317,8 @@ class Dispatcher:
             waiting = news.read(inspect.waiting, self._server_id(), self._settings.queues)
             if waiting.ready:
                 self._more.update(EXECUTORS)
+            if waiting.ready or waiting.cancels:
+                news.found_work()
             self._quarantine.waiting = waiting.suspect
             self._next_due = math.inf if waiting.next_due is None else waiting.next_due
             for job_id, claim in waiting.cancels:

@@ -101,14 +101,16 @@ def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
     # Without the test's own connection a fork closes the last one, and SQLite deletes the log that is listened to.
     program = fleet.start("fork_and_go_on")
     assert program.hear() == "ready"
+    before = statistics.median([delay() for _ in range(9)])
     for _ in range(3):
         queue.database.close()
         program.say("2")
         assert json.loads(program.hear()) == [0, 0]
         delays = [delay() for _ in range(9)]
         print("median seconds from the enqueue to the start:", statistics.median(delays))
-        # One that has to ask would know after a quarter of a second. Not the median: the machine may be busy.
-        assert sorted(delays)[3] < 0.1
+        # One that has lost its way of being told would know after a quarter of a second. Not the median: the machine
+        # may be busy.
+        assert sorted(delays)[3] < 0.1 + 2 * before
     assert program.end() == 0
 
 

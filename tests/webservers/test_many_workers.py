@@ -120,7 +120,8 @@ def test_hypercorn_ends_when_one_of_its_workers_dies(site: Site) -> None:
         load.until(REQUESTS // 2)
         broken_off = site.enqueue(server, "hang_once", 600.0)
         site.kill_the_process_of(broken_off)
-        server.wait()
+        # Its other workers drain, for up to the 30 seconds of `stop_timeout`.
+        server.wait(seconds=75)
     site.check()
     assert broken_off.state is JobState.SUCCEEDED
 

@@ -392,6 +392,9 @@ class SQLiteWatch:
         except sqlite3.Error as error:
             raise failures.explain(error, self._database.path) from error
 
+    def found_work(self) -> None:
+        """Looking costs next to nothing, and need not slow down."""
+
     def _open(self) -> sqlite3.Connection:
         # A fork may have closed it; another connection counts versions anew.
         if self._connection is None or self._connection not in self._database._open:
