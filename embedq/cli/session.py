@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -128,10 +128,10 @@ class Session:
             return nullcontext(lambda amount: None)
         return _Bar(length)
 
-    def emit(self, document: Any) -> None:
-        """Write the one JSON document."""
+    def emit(self, document: Any, *, to: TextIO | None = None) -> None:
+        """Write the one JSON document, to stdout."""
         # ASCII: it reads the same in any encoding, and holds nothing that a terminal acts upon.
-        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        click.echo(json.dumps(document, indent=2, allow_nan=False), file=to)
 
 
 class _Bar:

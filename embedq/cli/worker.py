@@ -142,8 +142,8 @@ def run(
                 _introduce(app)
             app.start()
             if session.json:
-                with contextlib.redirect_stdout(stdout):
-                    session.emit(_document(app))
+                # Written there, not redirected there: jobs print at this moment.
+                session.emit(_document(app), to=stdout)
             name = signals.wait()
             say(dim(f"{name}: no new jobs; running ones get {app.settings.stop_timeout:g} s to end"), err=True)
             drained = app.stop()
