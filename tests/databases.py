@@ -142,6 +142,8 @@ class PostgreSQLHome:
 
         self._prefix = f"embedq_test_{os.getpid()}"
         self._made: set[str] = set()
+        # Of these, those that a test has not had as one that is not there.
+        self._migrated: set[str] = set()
         self._roles: set[str] = set()
         # Not prepared: the URL may be a pooler's.
         self._connection = psycopg.connect(POSTGRESQL, autocommit=True, prepare_threshold=None)
@@ -150,15 +152,17 @@ class PostgreSQLHome:
 
     def fresh(self, folder: Path, name: str = "jobs") -> str:
         url = self._url(name)
-        if name in self._made:
+        if name in self._migrated:
             self._empty(self._schema(name))
         else:
             self._create(self.missing(folder, name))
+            self._migrated.add(name)
         return url
 
     def missing(self, folder: Path, name: str) -> str:
         self._connection.execute(f"DROP SCHEMA IF EXISTS {self._schema(name)} CASCADE")
         self._made.add(name)
+        self._migrated.discard(name)
         return self._url(name)
 
     def execute(self, url: str, sql: str) -> list[tuple[Any, ...]]:

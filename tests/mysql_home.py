@@ -51,6 +51,8 @@ class MySQLHome:
         self._user = f"embedq_test_{os.getpid()}"
         self._connection = _connect()
         self._made: set[str] = set()
+        # Of these, those that a test has not had as one that is not there.
+        self._migrated: set[str] = set()
         self._users: set[str] = set()
         self._held: list[Any] = []
         self._make_user(self._user, "secret-word")
@@ -67,10 +69,11 @@ class MySQLHome:
 
     def fresh(self, folder: Path, name: str = "jobs") -> str:
         url = self._url(name)
-        if name in self._made:
+        if name in self._migrated:
             self._empty(self._database(name))
         else:
             self._create(self.missing(folder, name), self._database(name))
+            self._migrated.add(name)
         return url
 
     def missing(self, folder: Path, name: str) -> str:
@@ -80,6 +83,7 @@ class MySQLHome:
         # GRANT takes _ for a wildcard.
         self._grant(self._user, database.replace("_", r"\_"), "ALL")
         self._made.add(name)
+        self._migrated.discard(name)
         return self._url(name)
 
     def execute(self, url: str, sql: str) -> list[tuple[Any, ...]]:

@@ -241,4 +241,7 @@ def work_in_a_child_of_multiprocessing(url: str, method: str) -> None:
 
 def _start_and_enqueue(url: str) -> None:
     embedq.start(url)
-    say(embedq.enqueue(work_on, 0.5).id)
+    job = embedq.enqueue(work_on, 0.5)
+    while job.state is embedq.JobState.READY:
+        time.sleep(0.01)
+    say(job.id)
