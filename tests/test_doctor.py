@@ -453,6 +453,9 @@ def test_mysqls_open_transactions_are_found_by_who_may_see_them(url: str) -> Non
             cursor.execute("SELECT CONNECTION_ID() FROM embedq_identity")
         said = doctor(entitled)
         [(thread,)] = cursor.fetchall()
-    assert f"thread {thread} of " in said.about("transaction-open")["problem"]
-    assert "KILL" in said.about("transaction-open")["advice"]
+    # Others on this server may have one open as well.
+    [found] = [
+        one for one in said.findings if one["code"] == "transaction-open" and f"thread {thread} of " in one["problem"]
+    ]
+    assert "KILL" in found["advice"]
     assert said.about("connections")["severity"] == "warning"
