@@ -28,7 +28,7 @@ def test_a_server_that_is_killed_goes_on_where_it_was_and_drains_on_sigterm(site
     site.answering(server)
     with site.load(server) as load:
         load.until(REQUESTS // 2)
-        broken_off = site.enqueue(server, "hang_once", 600.0)
+        broken_off = site.enqueue(server, "work_once", 600.0)
         site.kill_the_process_of(broken_off)
     server.wait()
 

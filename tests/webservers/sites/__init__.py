@@ -9,4 +9,4 @@ from __future__ import annotations
 from tests.processes import jobs
 
 # What may be enqueued by a request.
-TASKS = {task.__name__: task for task in (jobs.run, jobs.work_on, jobs.hang_once)}
+TASKS = {task.__name__: task for task in (jobs.run, jobs.work_on, jobs.work_once)}
