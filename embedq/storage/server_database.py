@@ -8,7 +8,8 @@ connections (`Session`) and says what an error means (`Trouble`):
 - anything else is the caller's to hear.
 
 The surprise is a connection that is lost while it commits: whether that happened is then asked of the server, by the
-number that it gave the transaction, so that nothing is written twice.
+number that it gave the transaction, so that nothing is written twice. A job that is inserted by itself may do without a
+transaction, and is sent again under the id that it had.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageError, StorageUncertainError
 from embedq.interrupts import Shielded
+from embedq.storage import jobs
 from embedq.storage.base import ForeignTransaction, Lent, Listener, Transaction
 from embedq.storage.group_commit import GroupCommit, Member
 from embedq.storage.server_clock import ServerClock
@@ -51,6 +53,16 @@ class Trouble(Enum):
     AWAY = "the connection or the server is gone"
 
 
+class LoneInsert(Transaction, Protocol):
+    """What inserts one job with no transaction around it.
+
+    Attributes:
+        unanswered: the id of a row that may or may not have been written; None when all is known.
+    """
+
+    unanswered: int | None
+
+
 class Session(Protocol):
     """One connection. Used by one thread at a time."""
 
@@ -61,6 +73,9 @@ class Session(Protocol):
     @property
     def mark(self) -> str | None:
         """The server's number of the open transaction."""
+
+    def lone(self, unanswered: int | None) -> LoneInsert | None:
+        """For an insert by itself, of the row of that id if it was sent before; None where it needs a transaction."""
 
     def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
         """Open a transaction, and let the clock know what time the server has."""
@@ -165,12 +180,18 @@ class ServerDatabase:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = self._commits.write(lambda: function(self._transaction, *args, **kwargs))  # type: ignore[arg-type]
+        result: T = self._commits.write(
+            lambda: function(self._transaction, *args, **kwargs),  # type: ignore[arg-type]
+            bare=function is jobs.insert and args[0].idempotency_key is None,  # type: ignore[attr-defined]
+        )
         return result
 
     def _run_group(self, group: list[Member]) -> None:
         try:
-            self._patiently(lambda: self._in_one_transaction(group))
+            if len(group) == 1 and group[0].bare:
+                self._insert_alone(group[0])
+            else:
+                self._patiently(lambda: self._in_one_transaction(group))
         except Exception as error:
             # A server that did not come back is nobody's own fault, and would be waited for again by each in turn.
             away = self._driver.trouble(error, reading=False) is Trouble.AWAY
@@ -188,10 +209,42 @@ class ServerDatabase:
             if not member.done:
                 member.error, member.done = self._explained(error), True
 
+    def _insert_alone(self, member: Member) -> None:
+        unanswered: int | None = None
+
+        def once() -> None:
+            nonlocal unanswered
+            session = self._writing_session()
+            lone = session.lone(unanswered)
+            if lone is None:
+                if unanswered is not None:
+                    raise self._uncertain()
+                self._in_one_transaction([member])
+                return
+            self._transaction = lone
+            try:
+                member.result = member.body()
+            except BaseException:
+                self._drop_writer(session, keep=lone.unanswered is None)
+                raise
+            finally:
+                unanswered = lone.unanswered
+            member.done = True
+
+        try:
+            self._patiently(once)
+        except Exception as error:
+            if unanswered is None:
+                raise
+            raise self._uncertain() from error
+
+    def _writing_session(self) -> Session:
+        if self._writer is None:
+            self._writer = self._driver.connect()
+        return self._writer
+
     def _in_one_transaction(self, members: list[Member]) -> None:
-        session = self._writer
-        if session is None:
-            session = self._writer = self._driver.connect()
+        session = self._writing_session()
         mark = None
         try:
             session.begin(self._clock, read_only=False)
@@ -225,10 +278,13 @@ class ServerDatabase:
         try:
             return self._patiently(ask)
         except Exception as unanswered:
-            raise StorageUncertainError(
-                f"the connection to {self.url} was lost in the middle of a commit, and the server has not come back to "
-                "say whether it happened. The last write may or may not be there: look before it is done again."
-            ) from unanswered
+            raise self._uncertain() from unanswered
+
+    def _uncertain(self) -> StorageUncertainError:
+        return StorageUncertainError(
+            f"the connection to {self.url} was lost in the middle of a commit, and the server has not come back to say "
+            "whether it happened. The last write may or may not be there: look before it is done again."
+        )
 
     def _drop_writer(self, session: Session, *, keep: bool) -> None:
         if not (keep and session.rollback()):

@@ -101,8 +101,14 @@ def hanging(cluster: PostgreSQLCluster) -> int:
     return int(found)
 
 
+@pytest.fixture
+def ids_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The id that an insert brings for the next one does not grow too old while the test is busy with something else."""
+    monkeypatch.setattr("embedq.storage.postgresql.lone.SPARE_SECONDS", 60.0)
+
+
 def test_what_was_claimed_in_a_commit_whose_server_went_away_is_put_right_when_it_is_back(
-    cluster: PostgreSQLCluster, schema: str, caplog: pytest.LogCaptureFixture
+    cluster: PostgreSQLCluster, schema: str, caplog: pytest.LogCaptureFixture, ids_are_kept: None
 ) -> None:
     app = embedq.EmbedQ(cluster.url_for("app", schema=schema), workers=1, busy_timeout=0.2, sigterm=False)
     counting = Counting(app)
@@ -129,7 +135,8 @@ def test_what_was_claimed_in_a_commit_whose_server_went_away_is_put_right_when_i
         for job in (running, waiting):
             assert job.wait(10) is JobState.SUCCEEDED
             assert [attempt.ending for attempt in job.attempts()] == [Ending.SUCCEEDED]
-        # A job that is handed to an idle worker without the queue.
+        # A job that is handed to an idle worker without the queue. Another one brings its id.
+        assert app.enqueue(counting.count).wait(10) is JobState.SUCCEEDED
         eventually(lambda: app.engine.runtime is not None and app.engine.runtime.dispatcher.reserve(), seconds=10)
         app.engine.runtime.dispatcher.cancel_reservation()  # type: ignore[union-attr]
         let_commits_hang(cluster)
@@ -141,9 +148,45 @@ def test_what_was_claimed_in_a_commit_whose_server_went_away_is_put_right_when_i
         assert len(refused) == 1
         cluster.forget_configured()
         cluster.start()
-        eventually(lambda: app.count_jobs(state=JobState.SUCCEEDED) == 3)
+        eventually(lambda: app.count_jobs(state=JobState.SUCCEEDED) == 4)
     assert set(counting.runs.values()) == {1}
-    assert [(job.attempt, job.crashes) for job in app.jobs()] == [(1, 0)] * 3
+    assert [(job.attempt, job.crashes) for job in app.jobs()] == [(1, 0)] * 4
+    app.close()
+
+
+def test_an_insert_whose_answer_was_lost_is_found_and_not_done_again(
+    cluster: PostgreSQLCluster, schema: str, ids_are_kept: None
+) -> None:
+    app = embedq.EmbedQ(cluster.url_for("app", schema=schema)).connect()
+    counting = Counting(app)
+    app.enqueue(counting.count)
+    handles: list[embedq.JobHandle] = []
+    let_commits_hang(cluster)
+    thread = threading.Thread(target=lambda: handles.append(app.enqueue(counting.count)))
+    thread.start()
+    eventually(lambda: hanging(cluster) == 2)
+    # Written, and nobody is told: what is waited for is the word of the standby.
+    cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+    thread.join(10)
+    cluster.configure(synchronous_standby_names="")
+    assert len(handles) == 1
+    assert {job.id for job in app.jobs()} == {1, handles[0].id}
+    app.close()
+
+
+def test_an_id_that_is_taken_is_another_jobs(cluster: PostgreSQLCluster, schema: str, ids_are_kept: None) -> None:
+    """After a failover to a standby that has not heard that the number was given away."""
+    app = embedq.EmbedQ(cluster.url_for("app", schema=schema)).connect()
+    counting = Counting(app)
+    first = app.enqueue(counting.count)
+    cluster.execute(
+        f"""INSERT INTO {schema}.embedq_jobs (id, state, executor, queue, priority, name, payload, created_at, run_at)
+            SELECT id + 1, state, executor, queue, priority, name, payload, created_at, run_at
+            FROM {schema}.embedq_jobs"""
+    )
+    second = app.enqueue(counting.count)
+    assert second.id > first.id + 1
+    assert app.count_jobs() == 3
     app.close()
 
 

@@ -259,6 +259,10 @@ class MysqlSession:
         self.product = "MariaDB" if "MariaDB" in version else "MySQL"
         self._cursor.execute(MOST_QUEUES[self.product])
 
+    def lone(self, unanswered: int | None) -> None:
+        """No number of a row can be had beforehand, so that an insert could be sent again."""
+        return
+
     def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
         sent = 0 if clock is None else clock.host_now()
         [(server,)] = self._ask(_LOOK if read_only else _BEGIN)

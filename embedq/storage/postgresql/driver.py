@@ -17,7 +17,8 @@ from embedq.storage.base import ForeignTransaction, Lent
 from embedq.storage.postgresql import failures, foreign, migrations
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.listener import PostgresListener
-from embedq.storage.postgresql.session import PostgresSession, qualified, unlocked
+from embedq.storage.postgresql.session import PostgresSession
+from embedq.storage.postgresql.transaction import qualified, unlocked
 from embedq.storage.server_database import Trouble
 
 logger = logging.getLogger("embedq")

@@ -14,7 +14,7 @@ from embedq.errors import TransactionError
 from embedq.storage import foreign
 from embedq.storage.base import Lent, Params
 from embedq.storage.postgresql.address import Address
-from embedq.storage.postgresql.session import PostgresTransaction, refuse_nul
+from embedq.storage.postgresql.transaction import PostgresTransaction, refuse_nul
 
 # Runs SQL with $1 for its parameters, and returns something like a cursor.
 Execute = Callable[[str, Sequence[Any]], Any]

@@ -21,6 +21,36 @@ INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, create
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 RETURNING id;
 
+-- name: insert_job_as
+-- A job without an idempotency key, under an id that was taken before, so that the insert may come twice. The next id of
+-- that sequence comes back; nothing does where the id is taken.
+INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, code, options, tags, idempotency_key,
+    parent_id, trigger, schedule, created_at, run_at, expires_at,
+    attempt, claim, first_started_at, started_at, server_id, id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+ON CONFLICT (id) DO NOTHING
+RETURNING nextval($23::oid::regclass);
+
+-- name: insert_plain_as
+INSERT INTO embedq_jobs (state, executor, queue, priority, name, payload, created_at, run_at, id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (id) DO NOTHING
+RETURNING nextval($10::oid::regclass);
+
+-- name: job_ids
+-- The number of the sequence that gives jobs their ids.
+SELECT pg_get_serial_sequence('embedq_jobs', 'id')::regclass::oid::bigint;
+
+-- name: take_job_id
+SELECT nextval($1::oid::regclass);
+
+-- name: job_is_there
+-- Whether the row of that id is the job of this name, with these arguments, made at this moment.
+SELECT 1 FROM embedq_jobs WHERE id = $1 AND name = $2 AND payload = $3 AND created_at = $4;
+
+-- name: tell_jobs
+SELECT pg_notify($1, 'jobs');
+
 -- name: insert_alike
 -- Jobs that differ in nothing but their arguments, all in one step. The last parameter is a JSON list of payloads; ids
 -- are given in its order.
