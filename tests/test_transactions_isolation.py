@@ -76,15 +76,10 @@ class TestPostgreSQL:
             with app.transaction(own), pytest.raises(psycopg.errors.InFailedSqlTransaction):
                 app.enqueue(note, "in a broken transaction")
 
-    def test_nobody_waits_for_ever_for_a_job_that_the_application_has_locked(
-        self, url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_nobody_waits_for_ever_for_a_job_that_the_application_has_locked(self, url: str) -> None:
         import psycopg
 
-        from embedq.storage.postgresql import session
-
-        monkeypatch.setattr(session, "LOCK_MILLIS", 50)
-        app = embedq.EmbedQ(url, secret_key="a key of the tests").connect()
+        app = embedq.EmbedQ(url, busy_timeout=0.1, secret_key="a key of the tests").connect()
         with psycopg.connect(libpq(url)) as own:
             with app.transaction(own):
                 app.options(idempotency_key="k").enqueue(note, "first")

@@ -43,10 +43,13 @@ def _postgresql(settings: Settings) -> Database:
         ) from error
     from embedq.storage.postgresql.address import parse
     from embedq.storage.postgresql.driver import PostgresDriver
-    from embedq.storage.server_database import ServerDatabase
+    from embedq.storage.server_database import Patience, ServerDatabase
 
     driver = PostgresDriver(
-        parse(settings.url), durability=settings.durability, connect=connector(settings.connect, "psycopg")
+        parse(settings.url),
+        durability=settings.durability,
+        patience=Patience.of(settings.busy_timeout),
+        connect=connector(settings.connect, "psycopg"),
     )
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
 
@@ -60,9 +63,13 @@ def _mysql(settings: Settings) -> Database:
         ) from error
     from embedq.storage.mysql.address import parse
     from embedq.storage.mysql.driver import MysqlDriver
-    from embedq.storage.server_database import ServerDatabase
+    from embedq.storage.server_database import Patience, ServerDatabase
 
-    driver = MysqlDriver(parse(settings.url), connect=connector(settings.connect, "pymysql"))
+    driver = MysqlDriver(
+        parse(settings.url),
+        patience=Patience.of(settings.busy_timeout),
+        connect=connector(settings.connect, "pymysql"),
+    )
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
 
 

@@ -14,10 +14,12 @@ transaction, and is sent again under the id that it had.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -38,6 +40,12 @@ READERS = 2
 # How often a transaction is run again that another one made fail.
 CONFLICTS = 20
 LONGEST_PAUSE = 1.0
+# A server that takes so long to fail hangs; for how long at most nobody tries it then.
+LONG_TRY_SECONDS = 1.0
+LONGEST_SILENCE_SECONDS = 5.0
+LONGEST_LOCK_SECONDS = 20.0
+# What a server may take for a statement that waits for nobody.
+SLOW_SECONDS = 10.0
 # How often a database that does not tell is asked for news: soon after there was some, and when nothing happens.
 SHORTEST_ASK_SECONDS = 0.02
 LONGEST_ASK_SECONDS = 0.2
@@ -86,8 +94,11 @@ class Session(Protocol):
     def rollback(self) -> bool:
         """Give the transaction up; False when the connection is of no more use."""
 
-    def committed(self, mark: str) -> bool:
-        """Whether the transaction of that number was committed. Waits while it is being so."""
+    def committed(self, mark: str) -> bool | None:
+        """Whether the transaction of that number was committed. Waits while it is being so.
+
+        None: this server cannot say, since another one gave that number.
+        """
 
     def identity(self) -> str:
         """The same text in every process of this database, however it is reached."""
@@ -126,6 +137,69 @@ class Driver(Protocol):
         """See `Database.foreign`. The database is the one of that identity."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a statement may take.
+
+    Attributes:
+        lock_seconds: for a row that somebody else has locked: the application may hold one for as long as its
+            transaction is open, and may itself be waiting for us.
+        answer_seconds: for the answer, whatever it is; after that the connection is given up.
+    """
+
+    lock_seconds: float
+    answer_seconds: float
+
+    @classmethod
+    def of(cls, busy_timeout: float) -> Patience:
+        """That of an app."""
+        lock_seconds = min(LONGEST_LOCK_SECONDS, max(1.0, busy_timeout))
+        return cls(lock_seconds, max(busy_timeout, lock_seconds + SLOW_SECONDS))
+
+
+# A change of the schema takes as long as it takes.
+ENDLESS = Patience(LONGEST_LOCK_SECONDS, math.inf)
+
+
+class _Outage:
+    """How long the server has been away for those who read, or for those who write.
+
+    Once it has been waited for as long as one may, who comes then tries once. To try a server that hangs takes long,
+    and is not done by everybody: what the last one heard goes for who comes soon after.
+    """
+
+    def __init__(self, busy_timeout: float) -> None:
+        self._busy_timeout = busy_timeout
+        self._since: float | None = None
+        self._error: Exception | None = None
+        self._silent_until = 0.0
+
+    def over(self) -> None:
+        """The server has answered."""
+        self._since = self._error = None
+
+    def was_met(self, error: Exception, *, began: float) -> bool:
+        """Something that was begun then (monotonic) met it; whether it has been waited for long enough."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = began
+        if now - self._since <= self._busy_timeout:
+            return False
+        took = now - began
+        if took >= LONG_TRY_SECONDS:
+            self._error, self._silent_until = error, now + min(took, LONGEST_SILENCE_SECONDS)
+        return True
+
+    @property
+    def known(self) -> bool:
+        return self._since is not None
+
+    def refuse(self) -> None:
+        """Raise what the last one heard, if that is fresh."""
+        if self._error is not None and time.monotonic() < self._silent_until:
+            raise self._error.with_traceback(None)
+
+
 class ServerDatabase:
     """A database on a server.
 
@@ -151,8 +225,8 @@ class ServerDatabase:
         self._may_read = threading.BoundedSemaphore(READERS)
         self._commits = GroupCommit(self._run_group)
         self._listener: Listener | None = None
-        # Since when the server has been away (monotonic); None while it is there.
-        self._away_since: float | None = None
+        # A server that takes no writes may well answer who reads.
+        self._reading, self._writing = _Outage(busy_timeout), _Outage(busy_timeout)
 
     @property
     def folder(self) -> Path:
@@ -224,8 +298,8 @@ class ServerDatabase:
             self._transaction = lone
             try:
                 member.result = member.body()
-            except BaseException:
-                self._drop_writer(session, keep=lone.unanswered is None)
+            except BaseException as error:
+                self._drop_writer(session, error, known=lone.unanswered is None)
                 raise
             finally:
                 unanswered = lone.unanswered
@@ -254,7 +328,7 @@ class ServerDatabase:
             mark = session.mark
             session.commit()
         except BaseException as error:
-            self._drop_writer(session, keep=mark is None)
+            self._drop_writer(session, error, known=mark is None)
             if mark is None or not self._was_committed(mark):
                 raise
             for member in members:
@@ -268,7 +342,7 @@ class ServerDatabase:
     def _was_committed(self, mark: str) -> bool:
         """Whether a commit happened whose answer never came."""
 
-        def ask() -> bool:
+        def ask() -> bool | None:
             session = self._driver.connect()
             try:
                 return session.committed(mark)
@@ -276,20 +350,27 @@ class ServerDatabase:
                 session.close()
 
         try:
-            return self._patiently(ask)
+            committed = self._patiently(ask)
         except Exception as unanswered:
             raise self._uncertain() from unanswered
+        if committed is None:
+            raise self._uncertain()
+        return committed
 
     def _uncertain(self) -> StorageUncertainError:
         return StorageUncertainError(
-            f"the connection to {self.url} was lost in the middle of a commit, and the server has not come back to say "
-            "whether it happened. The last write may or may not be there: look before it is done again."
+            f"the connection to {self.url} was lost in the middle of a commit, and no server has come back that can "
+            "say whether it happened. The last write may or may not be there: look before it is done again."
         )
 
-    def _drop_writer(self, session: Session, *, keep: bool) -> None:
-        if not (keep and session.rollback()):
+    def _drop_writer(self, session: Session, error: BaseException, *, known: bool) -> None:
+        """Keep the connection only if it is known to be in order, and to lead to the server that takes writes."""
+        if not (known and self._is_there(error, reading=False) and session.rollback()):
             self._writer = None
             session.close()
+
+    def _is_there(self, error: BaseException, *, reading: bool) -> bool:
+        return not isinstance(error, Exception) or self._driver.trouble(error, reading=reading) is not Trouble.AWAY
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -308,8 +389,8 @@ class ServerDatabase:
                 result = function(session)
                 usable = session.rollback()
                 return result
-            except Exception:
-                usable = session.rollback()
+            except Exception as error:
+                usable = self._is_there(error, reading=True) and session.rollback()
                 raise
             finally:
                 if usable:
@@ -342,11 +423,16 @@ class ServerDatabase:
 
     def _patiently(self, action: Callable[[], T], *, reading: bool = False) -> T:
         """Run `action`, and again while others are in its way or the server is away."""
-        conflicts = tries = 0
+        outage = self._reading if reading else self._writing
+        # Where it is known that the server is away, connections are new. Else one may have been closed while nobody
+        # looked, and it is tried again on a new one.
+        conflicts, tries, known = 0, 0, outage.known
+        outage.refuse()
         while True:
+            began = time.monotonic()
             try:
                 result = action()
-                self._away_since = None
+                outage.over()
                 return result
             except EmbedqError:
                 raise
@@ -360,11 +446,7 @@ class ServerDatabase:
                         raise
                     time.sleep(random.random() * 0.01 * conflicts)
                     continue
-                now = time.monotonic()
-                if self._away_since is None:
-                    self._away_since = now
-                # At least once more on a new connection: this one may have been closed while nobody looked.
-                if tries and now - self._away_since > self._busy_timeout:
+                if outage.was_met(error, began=began) and (tries or known):
                     raise
             self._drop_idle()
             time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.02 * 2**tries) if tries else 0.0)

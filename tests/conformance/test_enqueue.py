@@ -43,7 +43,8 @@ def test_every_column_comes_back_as_it_was_given(store: Store, clock: FakeClock)
 def test_ids_grow_in_the_order_of_insertion(store: Store) -> None:
     one = store.insert()
     many = store.insert_many([store.draft(name=f"job {n}") for n in range(5)])
-    assert [one, *many, store.insert()] == list(range(one, one + 7))
+    ids = [one, *many, store.insert()]
+    assert ids == sorted(set(ids))
     assert [store.job(job_id).name for job_id in many] == [f"job {n}" for n in range(5)]
 
 

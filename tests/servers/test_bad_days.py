@@ -20,8 +20,10 @@ from embedq.errors import (
     StorageMissingError,
     StorageReadOnlyError,
     StorageUnavailableError,
+    StorageUncertainError,
 )
 from tests.databases import ServerHome, open_database
+from tests.servers.stalling_proxy import StallingProxy
 from tests.support import eventually
 
 
@@ -113,6 +115,43 @@ def test_a_server_that_is_not_there_is_waited_for_no_longer_than_the_busy_timeou
     with pytest.raises(StorageUnavailableError, match="cannot be reached"):
         app.connect()
     assert time.monotonic() - started < 5
+
+
+def enqueued(task: embedq.Task[[int, int], int], *arguments: int) -> bool:
+    """Whether the server takes a job again; it runs as if nothing had been."""
+    try:
+        job = task.enqueue(*arguments)
+    except StorageError:
+        return False
+    return bool(job.result(timeout=10) == sum(arguments))
+
+
+def test_a_server_that_says_nothing_any_more_is_not_waited_for_for_ever(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedq.storage.server_database.SLOW_SECONDS", 0.5)
+    joint = "&" if "?" in url else "?"
+    with StallingProxy(f"{url}{joint}connect_timeout=2", 3306 if url.startswith("mysql") else 5432) as proxy:
+        app = embedq.EmbedQ(proxy.url, busy_timeout=1, workers=2, sigterm=False)
+
+        @app.job(name="bad_days:add")
+        def add(a: int, b: int) -> int:
+            return a + b
+
+        with app:
+            assert add.enqueue(1, 1).result(timeout=10) == 2
+            with proxy.stalled():
+                began = time.monotonic()
+                with pytest.raises(StorageError) as told:
+                    add.enqueue(2, 2)
+                assert isinstance(told.value, StorageUncertainError | StorageUnavailableError)
+                assert time.monotonic() - began < 15
+            eventually(lambda: enqueued(add, 3, 3), seconds=20)
+            with proxy.stalled():
+                began = time.monotonic()
+                app.stop(timeout=1)
+                assert time.monotonic() - began < 20
+        app.close()
 
 
 def test_an_unknown_database_is_named(home: ServerHome) -> None:

@@ -70,8 +70,9 @@ def test_workers_wait_for_a_server_that_takes_no_writes_and_an_enqueue_says_so(
     app.start()
     running = app.enqueue(wait)
     eventually(lambda: running.state is JobState.RUNNING)
-    hasty = embedq.EmbedQ(cluster.url, busy_timeout=0.1)
-    hasty.connect()
+    # Its workers read all the time, which works.
+    hasty = embedq.EmbedQ(cluster.url, busy_timeout=0.1, queues=["other"], sigterm=False)
+    hasty.start()
     cluster.execute("SET GLOBAL read_only = 1")
     try:
         go.set()
@@ -79,6 +80,7 @@ def test_workers_wait_for_a_server_that_takes_no_writes_and_an_enqueue_says_so(
             hasty.enqueue(wait)
     finally:
         cluster.execute("SET GLOBAL read_only = 0")
+        hasty.stop(timeout=5)
         hasty.close()
     assert running.result(timeout=10) == "kept"
     assert running.snapshot().attempt == 1

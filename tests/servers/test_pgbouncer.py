@@ -6,27 +6,26 @@ import getpass
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 import embedq
-from tests.databases import KINDS, POSTGRESQL, Home, PostgreSQLHome
+from tests.databases import KINDS, POSTGRESQL, Home
 from tests.support import eventually
 
 
 @pytest.fixture(scope="module", params=[kind for kind in KINDS if kind == "postgresql"])
-def home() -> Iterator[Home]:
+def home(home_of: Callable[[str], Home]) -> Home:
     """PostgreSQL: no other database has this pooler."""
-    home = PostgreSQLHome()
-    yield home
-    home.close()
+    return home_of("postgresql")
 
 
-@pytest.fixture
-def pooled(url: str, tmp_path: Path) -> Iterator[str]:
+# One that refuses settings which come with a connection, as it does by itself, and one that keeps them to itself.
+@pytest.fixture(params=["extra_float_digits", "extra_float_digits, options"], ids=["strict", "lenient"])
+def pooled(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The database's URL, by way of a pooler with three connections of its own."""
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     assert program, "pgbouncer is not installed; on Debian: apt-get install pgbouncer"
@@ -39,7 +38,7 @@ def pooled(url: str, tmp_path: Path) -> Iterator[str]:
     settings.write_text(
         f"[databases]\n* = host={parts.hostname} port={parts.port or 5432}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
         f"listen_port = {port}\nauth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
-        "default_pool_size = 3\nunix_socket_dir =\n"
+        f"default_pool_size = 3\nunix_socket_dir =\nignore_startup_parameters = {request.param}\n"
     )
     # It refuses to run as root.
     as_user = ["--user", "nobody"] if getpass.getuser() == "root" else []

@@ -103,7 +103,7 @@ def hanging(cluster: PostgreSQLCluster) -> int:
 
 @pytest.fixture
 def ids_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The id that an insert brings for the next one does not grow too old while the test is busy with something else."""
+    """The id that an insert brings for the next one does not grow too old while the test is busy elsewhere."""
     monkeypatch.setattr("embedq.storage.postgresql.lone.SPARE_SECONDS", 60.0)
 
 
@@ -252,6 +252,24 @@ def refused_by_the_standby(standby: PostgreSQLCluster, counting: Counting) -> No
 
 
 # -- limits of the role, and of the server -----------------------------------------------------------------------------
+
+
+def test_a_server_that_takes_no_writes_is_an_error_for_enqueue_though_it_answers_who_reads(
+    cluster: PostgreSQLCluster, schema: str
+) -> None:
+    app = embedq.EmbedQ(cluster.url_for("app", schema=schema), busy_timeout=0.5, sigterm=False)
+    counting = Counting(app)
+    with app:
+        cluster.execute(
+            f"""CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'a standby' USING ERRCODE = '25006'; END $$;
+                CREATE TRIGGER refuse BEFORE INSERT ON {schema}.embedq_jobs EXECUTE FUNCTION {schema}.refuse()"""
+        )
+        with pytest.raises(StorageReadOnlyError):
+            app.enqueue(counting.count)
+        cluster.execute(f"DROP TRIGGER refuse ON {schema}.embedq_jobs")
+        assert app.enqueue(counting.count).wait(10) is JobState.SUCCEEDED
+    app.close()
 
 
 @pytest.mark.parametrize("where", ["role", "url"])

@@ -56,7 +56,7 @@ def reload(site: Site, server: Server, first: set[int], *, processes: int = 4) -
 
 
 def begun_in_a_worker(site: Site, server: Server) -> JobHandle:
-    """A job that runs until its process is killed. Not in the master, which may run jobs too: its end is the server's."""
+    """A job that runs until its process is killed. Not in the master, which may run jobs: its end is the server's."""
     while True:
         job = site.enqueue(server, "work_once", 600.0)
         if site.fleet.runs_of(job.id)[-1].pid != server.process.pid:

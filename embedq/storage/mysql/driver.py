@@ -16,7 +16,7 @@ from embedq.storage.mysql import failures, foreign, migrations
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.adopted import adopted
 from embedq.storage.mysql.session import MysqlSession, Statement, compiled, connect, qualified, unlocked
-from embedq.storage.server_database import Trouble
+from embedq.storage.server_database import ENDLESS, Patience, Trouble
 
 Statements = Mapping[str, tuple[Statement, ...]]
 PROGRAM = "embedq"
@@ -37,9 +37,10 @@ class MysqlDriver:
         connect: opens them for it.
     """
 
-    def __init__(self, address: Address, *, connect: Callable[[], Any] | None = None) -> None:
+    def __init__(self, address: Address, *, patience: Patience, connect: Callable[[], Any] | None = None) -> None:
         self.url = address.label
         self.address = address
+        self._patience = patience
         self._connect = connect
         # Names this process's transactions; a fork is another process.
         self._writer = str(uuid.uuid4())
@@ -50,12 +51,17 @@ class MysqlDriver:
     def after_fork(self) -> MysqlDriver:
         for session in list(self._sessions):
             session.let_go()
-        return MysqlDriver(self.address, connect=self._connect)
+        return MysqlDriver(self.address, patience=self._patience, connect=self._connect)
 
     def connect(self) -> MysqlSession:
+        return self._connected(self._patience)
+
+    def _connected(self, patience: Patience) -> MysqlSession:
         (both, texts) = statements(self.address.qualifier)
         connection = connect(self.address, PROGRAM) if self._connect is None else adopted(self._connect)
-        session = MysqlSession(connection, self.address, writer=self._writer, statements=both, parts=texts)
+        session = MysqlSession(
+            connection, self.address, patience=patience, writer=self._writer, statements=both, parts=texts
+        )
         self._sessions.add(session)
         return session
 
@@ -66,14 +72,14 @@ class MysqlDriver:
         return failures.explain(error, self.address.label)
 
     def migrate(self) -> list[str]:
-        session = self.connect()
+        session = self._connected(ENDLESS)
         try:
             return migrations.migrate(session, self.address)
         finally:
             session.close()
 
     def pending_migrations(self) -> list[str]:
-        session = self.connect()
+        session = self._connected(ENDLESS)
         try:
             return migrations.missing_versions(session, self.address)
         finally:

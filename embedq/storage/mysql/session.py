@@ -7,6 +7,7 @@ go in one round trip: what surrounds a transaction rides along.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
@@ -25,6 +26,7 @@ from embedq.storage.base import Params, Row
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.queues import ready_queues
 from embedq.storage.server_clock import ServerClock
+from embedq.storage.server_database import Patience
 
 T = TypeVar("T")
 
@@ -33,8 +35,6 @@ T = TypeVar("T")
 SETTINGS = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-    # Seconds that a statement waits for a row, and for a table that somebody alters.
-    "SET SESSION innodb_lock_wait_timeout = 20, SESSION lock_wait_timeout = 20",
 )
 # How many queues one look may find: the look takes a step for each.
 MOST_QUEUES = {"MariaDB": "SET SESSION max_recursive_iterations = 100000",
@@ -227,6 +227,7 @@ class MysqlSession:
     """One connection of embedq's own.
 
     Args:
+        patience: how long it waits for locks and answers.
         writer: names this process's transactions in `embedq_commits`.
     """
 
@@ -235,6 +236,7 @@ class MysqlSession:
         connection: pymysql.Connection[Any],
         address: Address,
         *,
+        patience: Patience,
         writer: str,
         statements: tuple[Mapping[str, tuple[Statement, ...]], ...],
         parts: Mapping[str, str],
@@ -253,7 +255,13 @@ class MysqlSession:
         self.transaction = self._read
         self.mark: str | None = None
         _keep_alive(connection)
-        for setting in SETTINGS:
+        # The driver has no other way to change the limits that it was connected with.
+        limit = None if math.isinf(patience.answer_seconds) else patience.answer_seconds
+        connection._read_timeout = connection._write_timeout = limit  # type: ignore[attr-defined]
+        # For a row, and for a table that somebody alters.
+        seconds = math.ceil(patience.lock_seconds)
+        locks = f"SET SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}"
+        for setting in (*SETTINGS, locks):
             self._cursor.execute(setting)
         [(version, self._cursor.limit)] = self.execute("SELECT VERSION(), @@max_allowed_packet")
         self.product = "MariaDB" if "MariaDB" in version else "MySQL"
@@ -332,6 +340,8 @@ def connect(address: Address, program: str) -> pymysql.Connection[Any]:
         database=address.database,
         charset="utf8mb4",
         autocommit=True,
+        # For the greeting; see MysqlSession.
+        read_timeout=address.arguments["connect_timeout"],
         program_name=program,
         # Counts are of the rows that a statement found, as everywhere, not of those that it made different.
         client_flag=CLIENT.MULTI_STATEMENTS | CLIENT.FOUND_ROWS,

@@ -19,7 +19,7 @@ from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.listener import PostgresListener
 from embedq.storage.postgresql.session import PostgresSession
 from embedq.storage.postgresql.transaction import qualified, unlocked
-from embedq.storage.server_database import Trouble
+from embedq.storage.server_database import ENDLESS, Patience, Trouble
 
 logger = logging.getLogger("embedq")
 
@@ -38,12 +38,16 @@ class PostgresDriver:
         connect: opens them for it.
     """
 
-    def __init__(self, address: Address, *, durability: str, connect: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self, address: Address, *, durability: str, patience: Patience, connect: Callable[[], Any] | None = None
+    ) -> None:
         self.url = address.label
         self.address = address
         self._durability = durability
+        self._patience = patience
         self._connect = connect
         self._pooled = address.pooled
+        self._listener: PostgresListener | None = None
         self._sessions: WeakSet[PostgresSession] = WeakSet()
         # The application's connections that are to this database.
         self._foreign: WeakSet[Any] = WeakSet()
@@ -51,23 +55,30 @@ class PostgresDriver:
     def after_fork(self) -> PostgresDriver:
         for session in list(self._sessions):
             session.let_go()
-        return PostgresDriver(self.address, durability=self._durability, connect=self._connect)
+        return PostgresDriver(self.address, durability=self._durability, patience=self._patience, connect=self._connect)
 
     def connect(self) -> PostgresSession:
+        return self._connected(self._patience)
+
+    def _connected(self, patience: Patience) -> PostgresSession:
         try:
-            session = self._open()
+            session = self._open(patience)
         except psycopg.OperationalError as error:
             if self._pooled or not failures.pooler_in_between(error):
                 raise
-            self._share()
-            session = self._open()
-        return session
+        else:
+            if session.obeys:
+                return session
+            session.close()
+        self._share()
+        return self._open(patience)
 
-    def _open(self) -> PostgresSession:
+    def _open(self, patience: Patience) -> PostgresSession:
         session = PostgresSession(
             self.address,
             durability=self._durability,
             pooled=self._pooled,
+            patience=patience,
             sql=statements(self.address.quoted_schema),
             connect=self._connect,
         )
@@ -77,6 +88,8 @@ class PostgresDriver:
     def _share(self) -> None:
         logger.info("a pooler shares the connections to %s; changes are polled", self.url)
         self._pooled = True
+        if self._listener is not None:
+            self._listener.end()
 
     def trouble(self, error: Exception, *, reading: bool) -> Trouble:
         if not self._pooled and failures.pooler_in_between(error):
@@ -87,14 +100,14 @@ class PostgresDriver:
         return failures.explain(error, self.address.label, self.address.schema)
 
     def migrate(self) -> list[str]:
-        session = self.connect()
+        session = self._connected(ENDLESS)
         try:
             return migrations.migrate(session, self.address)
         finally:
             session.close()
 
     def pending_migrations(self) -> list[str]:
-        session = self.connect()
+        session = self._connected(ENDLESS)
         try:
             return migrations.missing_versions(session, self.address)
         finally:
@@ -103,7 +116,8 @@ class PostgresDriver:
     def listen(self, changed: Callable[[], None], *, rest: float) -> PostgresListener | None:
         if self._pooled:
             return None
-        return PostgresListener(self._open, self.address.channel, changed, self._is_own)
+        self._listener = PostgresListener(self.connect, self.address.channel, changed, self._is_own)
+        return self._listener
 
     def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
         writing, _ = statements(self.address.quoted_schema)

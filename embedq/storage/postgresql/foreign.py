@@ -35,6 +35,7 @@ class ForeignPostgresTransaction(PostgresTransaction):
         self._sql = sql
         self._prepare = False
         self.news = None
+        self.inserted = False
 
     def _execute(self, statement: str, params: Params) -> Any:
         refuse_nul(params)

@@ -56,6 +56,10 @@ class PostgresListener:
         while not self._stopping.is_set():
             try:
                 session = self._connect()
+                if session.pooled:
+                    # There nobody is told.
+                    session.close()
+                    break
                 try:
                     session.execute(f"LISTEN {self._channel}")
                     failures, self.works = 0, True
@@ -86,10 +90,15 @@ class PostgresListener:
                 self._changed()
                 self._stopping.wait(REST_SECONDS)
 
-    def close(self) -> None:
-        """End the thread."""
+    def end(self) -> None:
+        """Listen no more. From any thread, its own as well."""
+        self.works = False
         self._stopping.set()
         os.write(self._stop_writer, b"x")
+
+    def close(self) -> None:
+        """End the thread."""
+        self.end()
         self._thread.join()
         for descriptor in (self._stop_reader, self._stop_writer):
             os.close(descriptor)

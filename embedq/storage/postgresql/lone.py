@@ -10,7 +10,6 @@ not waited for: it is read before the connection is next used.
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -21,13 +20,15 @@ from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus
 
 from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
-from embedq.storage.postgresql.transaction import FOR_OTHERS, PostgresTransaction, answered, exact_texts
+from embedq.storage.postgresql.line import Line, answered
+from embedq.storage.postgresql.transaction import FOR_OTHERS, PostgresTransaction, exact_texts
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-# Jobs of one priority start in the order of their ids. An id that was put by for longer than this is let go.
-SPARE_SECONDS = 1.0
+# Jobs of one priority start in the order of their ids. An id that was put by for longer than this is let go, since
+# others have inserted meanwhile.
+SPARE_SECONDS = 0.05
 # Where the moment stands at which a job was made, in the parameters of the statement that inserts it.
 _CREATED_AT = {"insert_plain": 6, "insert_job": 13}
 
@@ -39,17 +40,15 @@ class LoneInsert(PostgresTransaction):
         unanswered: the id of a row that may or may not have been written.
     """
 
-    __slots__ = ("_channel", "_owed", "_poll", "_sequence", "_spare", "_spare_until", "unanswered")
+    __slots__ = ("_channel", "_owed", "_sequence", "_spare", "_spare_until", "unanswered")
 
-    def __init__(self, connection: psycopg.Connection, address: Address, sql: Mapping[str, str]) -> None:
-        super().__init__(connection, address, sql, True)
+    def __init__(self, connection: psycopg.Connection, line: Line, address: Address, sql: Mapping[str, str]) -> None:
+        super().__init__(connection, line, address, sql, True)
         self.unanswered: int | None = None
         self._channel = address.channel
         self._owed = 0
         self._sequence = b""
         self._spare, self._spare_until = 0, 0.0
-        self._poll = select.poll()
-        self._poll.register(self._libpq.socket, select.POLLIN)
 
     def insert(self, statement: str, params: Params) -> int | None:
         """Insert a job that has no idempotency key, and return its id."""
@@ -70,54 +69,48 @@ class LoneInsert(PostgresTransaction):
             if self.one("job_is_there", row) is not None:
                 return job_id
 
+    def others_inserted(self) -> None:
+        """The next id is taken anew: it must be higher than theirs."""
+        self._spare_until = 0.0
+
     def settle(self) -> None:
         """Read what is still to be answered, so that the connection can be used for something else."""
         if self._owed:
             self._answers(self._owed)
-        if self._libpq.pipeline_status != PipelineStatus.OFF:
-            self._libpq.exit_pipeline_mode()
+        libpq = self._line.libpq
+        if libpq.pipeline_status != PipelineStatus.OFF:
+            libpq.exit_pipeline_mode()
 
     def _send(self, name: bytes, values: Sequence[bytes | None], job_id: int, *, tell: bool) -> int | None:
         """Insert the row under that id; the next id, or None when this one is taken."""
         tell_jobs = self._ready("tell_jobs") if tell else b""
-        libpq, before = self._libpq, self.unanswered
-        # A connection that is gone already is noticed while nothing has been sent, and all is known.
-        while self._poll.poll(0):
-            libpq.consume_input()
+        line, libpq, before = self._line, self._line.libpq, self.unanswered
+        # While nothing has been sent, all is known.
+        line.notice_the_end()
         if libpq.pipeline_status == PipelineStatus.OFF:
             libpq.enter_pipeline_mode()
-        try:
-            self.unanswered = job_id
-            libpq.send_query_prepared(name, values)
+        self.unanswered = job_id
+        libpq.send_query_prepared(name, values)
+        libpq.pipeline_sync()
+        answers = self._owed = self._owed + 1
+        if tell:
+            libpq.send_query_prepared(tell_jobs, [self._channel.encode()])
             libpq.pipeline_sync()
-            answers = self._owed = self._owed + 1
-            if tell:
-                libpq.send_query_prepared(tell_jobs, [self._channel.encode()])
-                libpq.pipeline_sync()
-                self._owed += 1
-            self._flush()
-            result = answered(libpq, self._answers(answers))
-        except psycopg.Error:
-            if libpq.status != ConnStatus.BAD:
-                # The server has answered: this time it was not written.
-                self.unanswered = before
-            raise
+            self._owed += 1
+        line.flush()
+        result = self._answers(answers)
+        # If it is an error, nothing was written this time.
+        self.unanswered = before
+        answered(line, result)
         self.unanswered = None
         return int(result.get_value(0, 0) or 0) if result.ntuples else None
-
-    def _flush(self) -> None:
-        while self._libpq.flush():
-            self._poll.modify(self._libpq.socket, select.POLLIN | select.POLLOUT)
-            self._poll.poll()
-            self._poll.modify(self._libpq.socket, select.POLLIN)
-            self._libpq.consume_input()
 
     def _answers(self, number: int) -> PGresult:
         """Read the answers to so many statements; the last one's.
 
         A statement is committed when its synchronisation point is reached, and not before.
         """
-        libpq, last = self._libpq, None
+        libpq, last = self._line.libpq, None
         while True:
             while not libpq.is_busy():
                 result = libpq.get_result()
@@ -132,9 +125,7 @@ class LoneInsert(PostgresTransaction):
                     if not number:
                         assert last is not None
                         return last
-            # Not libpq's own wait: it would keep the interpreter's lock.
-            self._poll.poll()
-            libpq.consume_input()
+            self._line.hear()
 
     def _execute(self, statement: str, params: Params) -> RawCursor[Row]:
         self.settle()

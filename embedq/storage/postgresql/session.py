@@ -16,14 +16,16 @@ from typing import Any
 
 import psycopg
 from psycopg import RawCursor
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, TransactionStatus
 
 from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.adopted import adopted
+from embedq.storage.postgresql.line import Line
 from embedq.storage.postgresql.lone import LoneInsert
-from embedq.storage.postgresql.transaction import PostgresTransaction, answered, texts
+from embedq.storage.postgresql.transaction import PostgresTransaction, texts
 from embedq.storage.server_clock import ServerClock
+from embedq.storage.server_database import Patience
 
 # The tables change by the thousand in a second, so that statistics are always old, and there are none on a new table.
 # Every statement has its index: nested loops over index scans are right at any size, and one plan for all parameters.
@@ -35,9 +37,6 @@ PLANNING = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-# How long a statement waits for a row that somebody else has locked: the application may hold one for as long as its
-# transaction is open, and may itself be waiting for us.
-LOCK_MILLIS = 20_000
 # A peer that vanished without a word is noticed within half a minute; what the URL says wins.
 NETWORK = {
     "connect_timeout": 10,
@@ -56,7 +55,10 @@ class PostgresSession:
     """One connection.
 
     Args:
+        pooled: somebody in between gives each transaction another connection.
         connect: opens it, instead of the address.
+    Attributes:
+        obeys: it has the settings that were given to it. A pooler may have kept them to itself.
     """
 
     def __init__(
@@ -65,14 +67,16 @@ class PostgresSession:
         *,
         durability: str,
         pooled: bool,
+        patience: Patience,
         sql: tuple[Mapping[str, str], ...],
         connect: Callable[[], Any] | None = None,
     ) -> None:
+        self.pooled = pooled
         self._channel = address.channel
         self._schema = address.quoted_schema
         settings = {
             **PLANNING,
-            "lock_timeout": str(LOCK_MILLIS),
+            "lock_timeout": str(int(patience.lock_seconds * 1000)),
             # For a statement without a transaction around it; a transaction says so itself.
             "default_transaction_read_only": "off",
             "synchronous_commit": "on" if durability == "full" else "off",
@@ -84,16 +88,19 @@ class PostgresSession:
         self.connection.prepared_max = 300
         if pooled:
             self.connection.prepare_threshold = None
-        self._libpq = self.connection.pgconn
+        self._line = line = Line(self.connection, patience.answer_seconds)
+        self._libpq = line.libpq
         # A pooler may give each transaction another connection, so that each must be told.
         local = "".join(f"SET LOCAL {name} = {value}; " for name, value in settings.items()) if pooled else ""
         self._begin, self._look = _BEGIN % local.encode(), _LOOK % local.encode()
         writing, reading = sql
-        self._write = PostgresTransaction(self.connection, address, writing, not pooled)
-        self._read = PostgresTransaction(self.connection, address, reading, not pooled)
-        self._lone = None if pooled else LoneInsert(self.connection, address, writing)
+        self._write = PostgresTransaction(self.connection, line, address, writing, not pooled)
+        self._read = PostgresTransaction(self.connection, line, address, reading, not pooled)
+        self._lone = None if pooled else LoneInsert(self.connection, line, address, writing)
         self.transaction = self._read
         self.mark: str | None = None
+        self.obeys = pooled or self.execute("SELECT current_setting('enable_seqscan')") == [("off",)]
+        self._timeline = self._ask_timeline()
 
     def lone(self, unanswered: int | None) -> LoneInsert | None:
         if self._lone is not None:
@@ -105,13 +112,15 @@ class PostgresSession:
         mark, server = self._ask(self._look if read_only else self._begin)
         if clock is not None:
             clock.measured(int(server), sent, clock.host_now())
-        self.mark = mark.decode()
+        self.mark = f"{self._timeline} {mark.decode()}"
         self.transaction = self._read if read_only else self._write
-        self.transaction.news = None
+        self.transaction.news, self.transaction.inserted = None, False
 
     def commit(self) -> None:
         if self._libpq.transaction_status != TransactionStatus.INTRANS:
             raise psycopg.OperationalError("the transaction is not open any more")
+        if self._lone is not None and self._write.inserted:
+            self._lone.others_inserted()
         news = self._write.news
         if news is None:
             self._ask(b"COMMIT")
@@ -145,12 +154,28 @@ class PostgresSession:
         with suppress(psycopg.Error):
             self.connection.close()
 
-    def committed(self, mark: str) -> bool:
+    def _ask_timeline(self) -> str:
+        """Which of the histories the server is in that a promotion begins: in another one, numbers mean others."""
+        try:
+            [(timeline,)] = self.execute(
+                "SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
+            )
+        except psycopg.DatabaseError:
+            if self._libpq.status == ConnStatus.BAD:
+                raise
+            # Not every service that speaks like PostgreSQL has a log.
+            return ""
+        return timeline or ""
+
+    def committed(self, mark: str) -> bool | None:
+        timeline, _, number = mark.partition(" ")
         while True:
             # A number that this server never gave is one of a primary that is gone, with what it did not pass on.
             [(status,)] = self.execute(
-                "SELECT CASE WHEN $1::xid8 < pg_current_xact_id() THEN pg_xact_status($1::xid8) END", (mark,)
+                "SELECT CASE WHEN $1::xid8 < pg_current_xact_id() THEN pg_xact_status($1::xid8) END", (number,)
             )
+            if timeline != self._timeline:
+                return None
             if status != "in progress":
                 return bool(status == "committed")
             time.sleep(0.05)
@@ -181,7 +206,7 @@ class PostgresSession:
     def _ask(self, sql: bytes) -> list[bytes]:
         """Run statements without parameters in one round trip; the last one's first row."""
         self._settle()
-        result = answered(self._libpq, self._libpq.exec_(sql))
+        result = self._line.ask(sql)
         return [result.get_value(0, column) or b"" for column in range(result.nfields)] if result.ntuples else []
 
 

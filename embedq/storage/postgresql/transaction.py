@@ -9,12 +9,11 @@ from typing import Any
 
 import psycopg
 from psycopg import RawCursor
-from psycopg.pq import ConnStatus, ExecStatus
-from psycopg.pq.abc import PGconn, PGresult
 
 from embedq.errors import EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
+from embedq.storage.postgresql.line import Line
 
 # Statements after which others have something to do, and what to call it. Who only sees jobs that he made himself
 # need not look.
@@ -33,18 +32,22 @@ class PostgresTransaction:
 
     Attributes:
         news: what to tell others after the commit.
+        inserted: it has new jobs.
     """
 
-    __slots__ = ("_cursor", "_libpq", "_prepare", "_prepared", "_qualify", "_sql", "news")
+    __slots__ = ("_cursor", "_line", "_prepare", "_prepared", "_qualify", "_sql", "inserted", "news")
 
-    def __init__(self, connection: psycopg.Connection, address: Address, sql: Mapping[str, str], prepare: bool) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, line: Line, address: Address, sql: Mapping[str, str], prepare: bool
+    ) -> None:
         self._cursor = RawCursor(connection)
-        self._libpq = connection.pgconn
+        self._line = line
         self._prepared: set[str] = set()
         self._qualify = address.quoted_schema
         self._sql = sql
         self._prepare = prepare
         self.news: str | None = None
+        self.inserted = False
 
     def _execute(self, statement: str, params: Params) -> RawCursor[Row]:
         values = exact_texts(params) if statement in _EXACT else texts(params)
@@ -71,6 +74,7 @@ class PostgresTransaction:
         return rows
 
     def insert(self, statement: str, params: Params) -> int | None:
+        self.inserted = True
         if statement == "insert_plain" and self._prepare:
             return self._insert_plain(params)
         row = self._execute(statement, params).fetchone()
@@ -82,7 +86,7 @@ class PostgresTransaction:
         """What most enqueues are, without the driver's cursor: that costs a fifth of an enqueue."""
         # None of its columns may be NULL.
         values = [value.encode() for value in exact_texts(params) if value is not None]
-        result = answered(self._libpq, self._libpq.exec_prepared(self._ready("insert_plain"), values))
+        result = self._line.run_prepared(self._ready("insert_plain"), values)
         if params[0] in FOR_OTHERS:
             self._note("jobs")
         return int(result.get_value(0, 0) or 0)
@@ -91,11 +95,12 @@ class PostgresTransaction:
         """Prepare a named statement, once on each connection; its name there."""
         name = f"embedq_{statement}".encode()
         if statement not in self._prepared:
-            answered(self._libpq, self._libpq.prepare(name, self._sql[statement].encode()))
+            self._line.prepare(name, self._sql[statement])
             self._prepared.add(statement)
         return name
 
     def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
+        self.inserted = True
         rows = self._execute(statement, (*shared, json.dumps(values))).fetchall()
         self._note("jobs")
         return [job_id for (job_id,) in rows]
@@ -114,20 +119,10 @@ class PostgresTransaction:
             self.news = news
 
 
-def answered(libpq: PGconn, result: PGresult) -> PGresult:
-    """The result of a call of libpq's own; psycopg's exception for one that is an error."""
-    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-        if libpq.status == ConnStatus.BAD:
-            said = result.error_message.decode(errors="replace")
-            raise psycopg.OperationalError(said or "the connection is lost")
-        raise psycopg.errors.error_from_result(result)
-    return result
-
-
 def qualified(sql: str, schema: str) -> str:
     """A statement with its tables' schema, so that no search_path decides."""
     tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies|actions|questions"
-    return re.sub(rf"(?<![\w.])embedq_(?=(?:{tables})\b)", f"{schema}.embedq_", sql)
+    return re.sub(rf"(?<![\w.])embedq_(?=(?:{tables})\b)", lambda _: f"{schema}.embedq_", sql)
 
 
 def unlocked(sql: str) -> str:
