@@ -46,9 +46,11 @@ class Filters:
     @property
     def words(self) -> str:
         """For people: `state: dead, queue: mail`."""
-        shown = [(name, value) for name, value in self.pairs if name != "ids"]
+        shown = [(name, value) for name, value in self.pairs if name not in ("ids", "state")]
         ids = [value for name, value in self.pairs if name == "ids"]
         parts = [f"{name.replace('_', ' ')}: {value}" for name, value in shown]
+        if self.states:
+            parts.insert(0, f"state: {' or '.join(self.states)}")
         if ids:
             parts.append(f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} selected jobs")
         return ", ".join(parts) or "all jobs"
