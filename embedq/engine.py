@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from embedq import hosting, job_process, shutdown
 from embedq.clock import Clock, SystemClock
 from embedq.config import Settings
-from embedq.errors import ConfigurationError, NotStartedError, StorageMissingError
+from embedq.errors import ConfigurationError, CopyError, NotStartedError, StorageMissingError
 from embedq.middleware import EnqueueMiddleware, Middleware
 from embedq.offload import Offload
 from embedq.signing import Key, load_or_create_key
-from embedq.storage import backends, engines
+from embedq.storage import backends, copying, engines
 from embedq.storage.base import Database
 from embedq.task import REGISTRY, Registry
 from embedq.version import VERSION
@@ -198,6 +198,7 @@ class Engine:
             from embedq.runtime import Runtime
 
             self.connect()
+            self._refuse_half_a_copy()
             runtime = Runtime(
                 settings=self.settings,
                 clock=self.clock,
@@ -207,11 +208,33 @@ class Engine:
                 key=lambda: self.key,
                 middleware=self.middleware,
                 version=VERSION,
+                look_around=self._look_around,
             )
             runtime.start()
             self.runtime = runtime
             shutdown.drain_at_exit(on_sigterm=self.settings.sigterm)
             logger.info("started with %d workers on %s", self.settings.workers, self.settings.database)
+
+    def _refuse_half_a_copy(self) -> None:
+        record = self.database.read(copying.record)
+        if record is not None:
+            raise CopyError(
+                f"{self.settings.database} has only a part of what is to be copied there from {record.label}, and what "
+                "runs here now would run again: let `embedq copy` end, or run the same command again if it was broken "
+                "off. To go on without what is missing, use another, empty database"
+            )
+
+    def _look_around(self, runtime: Runtime) -> None:
+        # Imported here, after the start: nobody waits for it.
+        from embedq.doctor.first_look import look
+
+        look(
+            self.settings,
+            self.clock,
+            self.database,
+            server_uuid=runtime.membership.presence.uuid,
+            has=runtime.has,
+        )
 
     def stop(self, timeout: float | None) -> bool:
         """Stop the threads. See `EmbedQ.stop`."""

@@ -5,7 +5,8 @@ it went, within the time it takes to look; no clock and no duration is involved.
 a debugger, still holds its lock and keeps its jobs.
 
 Beside the lock is `<uuid>.running`, a small memory-mapped file in which each worker notes the job it is running. It
-outlives a kill -9, so a rescuer can tell the jobs that were running from those that were merely claimed.
+outlives a kill -9, so a rescuer can tell the jobs that were running from those that were merely claimed. `<uuid>.code`
+says of which app the process is (doctor/kinship.py).
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def notes_of(folder: Path, server_uuid: str) -> frozenset[int] | None:
 
 def remove_files(folder: Path, server_uuid: str) -> None:
     """Remove what a dead process left."""
-    for suffix in ("lock", "running"):
+    for suffix in ("lock", "running", "code"):
         (folder / f"{server_uuid}.{suffix}").unlink(missing_ok=True)
 
 

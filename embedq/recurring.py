@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,9 +18,11 @@ from embedq.misfire import Misfire, misfire_from_text, misfire_to_text, parse_mi
 from embedq.schedule import Cron, Every, parse_schedule, schedule_from_text, schedule_to_text
 from embedq.storage import inspect, schedules
 from embedq.storage.rows import storable
-from embedq.storage.schedules import ScheduleRow
+from embedq.storage.schedules import Change, ScheduleRow
 from embedq.task import Call
 from embedq.transactions import writing
+
+logger = logging.getLogger("embedq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ class RecurringJobs:
             row = self._drafting.row(call)
             expires_in = call.task.wanted.expires_in
             now = self._engine.clock.now()
-            changed = writing(self._engine)(
+            change: Change | None = writing(self._engine)(
                 schedules.put,
                 name=name,
                 spec=schedule_to_text(schedule),
@@ -89,8 +92,10 @@ class RecurringJobs:
                 first_fire=schedule.next_micros(now),
                 now=now,
             )
-            if changed:
+            if change is not None:
                 self._changed()
+                if change.formerly not in (None, call.task.name):
+                    self._taken_over(name, change.formerly, call.task.name)
 
         self._declared[name] = lambda other: other.put(
             name, when, call, timezone=timezone, misfire=misfire, grace=grace
@@ -136,6 +141,14 @@ class RecurringJobs:
         """Forget it."""
         self._engine.database.write(schedules.remove, name)
         self._declared.pop(name, None)
+
+    def _taken_over(self, name: str, formerly: str, task: str) -> None:
+        # Imported here: at most starts nothing has changed.
+        from embedq.doctor.first_look import warn_of_takeover
+
+        engine = self._engine
+        logger.info("recurring job %r runs %s now, and no longer %s", name, task, formerly)
+        warn_of_takeover(engine.settings, engine.clock, engine.database, name=name, formerly=formerly, task=task)
 
     def _changed(self) -> None:
         """Let the leader look again, if it is here."""

@@ -32,7 +32,11 @@ THREADS_SECONDS = 5.0
 
 
 class Runtime:
-    """The threads of one started app."""
+    """The threads of one started app.
+
+    Args:
+        look_around: called with this on a thread of its own when it has run for a few seconds; see `Leader`.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Runtime:
         key: Callable[[], Key],
         middleware: Sequence[Middleware],
         version: str,
+        look_around: Callable[[Runtime], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -81,7 +86,12 @@ class Runtime:
             database=database,
             server_id=self._server_id,
             fired=lambda: self.dispatcher.notify(0),
+            look_around=None if look_around is None else lambda: look_around(self),
         )
+
+    def has(self, needs: str) -> bool:
+        """Whether this process has what a parked job needs."""
+        return self._resolver.has(needs)
 
     def _server_id(self) -> int:
         return self.membership.server_id

@@ -19,8 +19,9 @@ import embedq
 from embedq import Discard, EmbedQ, JobState, every
 from embedq.cli import main
 from embedq.clock import SECOND, SystemClock
-from embedq.doctor import stores
+from embedq.doctor import processes, stores
 from embedq.doctor.findings import Section
+from embedq.doctor.processes import Life, Seen
 from embedq.errors import StorageUnavailableError
 from embedq.storage.sqlite import failures
 from embedq.task import REGISTRY
@@ -181,6 +182,27 @@ def test_a_process_whose_threads_say_nothing_while_its_lock_is_held(app: EmbedQ)
     assert silent["severity"] == "error"
     assert f"process {os.getpid()} on " in silent["problem"]
     assert "has said nothing for 1 min" in silent["problem"]
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("/usr/bin/uwsgi --master --module shop:app", "uWSGI needs --enable-threads, and --lazy-apps or --py-call-"),
+        ("/usr/bin/python -m shop", "it is suspended (a paused container, a laptop that slept), swaps, "),
+        (None, "it is suspended"),
+    ],
+)
+def test_where_uwsgi_keeps_threads_from_running_the_advice_is_its_options(
+    app: EmbedQ, command: str | None, advice: str
+) -> None:
+    # The uWSGI that can be installed always runs threads: see tests/webservers/test_refusals.py.
+    app.start()
+    [server] = app.servers()
+    silent = Seen(server=server, life=Life.SILENT, silent=60.0, pid=server.pid, command=command)
+    [finding] = processes.check([silent], now=app.clock.now()).findings
+    assert (finding.code, finding.severity.value) == ("process-silent", "error")
+    assert finding.advice.startswith(advice)
+    assert finding.details == ((command,) if command else ())
 
 
 def test_processes_of_different_versions(app: EmbedQ) -> None:

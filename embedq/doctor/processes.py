@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from embedq.clock import to_datetime
-from embedq.doctor import proc
+from embedq.doctor import kinship, proc
 from embedq.doctor.findings import Section
+from embedq.doctor.kinship import Code
 from embedq.liveness import died, host_identity
 from embedq.storage.health import Process
 from embedq.storage.inspect import Server
@@ -37,6 +38,7 @@ class Seen:
         silent: seconds since its last heartbeat; negative if that is yet to come.
         pid: its number as seen from here; None if it is on another host, or cannot be seen.
         command, folder: how it was started and where it runs, if that can be seen.
+        code: what it says of the app that it runs; nothing from another host.
     """
 
     server: Server
@@ -45,6 +47,7 @@ class Seen:
     pid: int | None = None
     command: str | None = None
     folder: str | None = None
+    code: Code = field(default_factory=Code)
 
     @property
     def name(self) -> str:
@@ -71,12 +74,12 @@ def _observe(process: Process, folder: Path | None, lease: float, now: int) -> S
         return Seen(server=server, life=Life.DEAD if silent > lease else Life.ALIVE, silent=silent)
     if gone:
         return Seen(server=server, life=Life.DEAD, silent=silent)
-    pid = proc.flock_holder(folder / f"{server.uuid}.lock")
+    pid, code = proc.flock_holder(folder / f"{server.uuid}.lock"), kinship.read_note(folder, server.uuid)
     if pid is None:
-        return Seen(server=server, life=Life.SILENT if silent > lease else Life.ALIVE, silent=silent)
+        return Seen(server=server, life=Life.SILENT if silent > lease else Life.ALIVE, silent=silent, code=code)
     life = Life.STOPPED if proc.is_stopped(pid) else Life.SILENT if silent > lease else Life.ALIVE
     return Seen(
-        server=server, life=life, silent=silent, pid=pid, command=proc.command(pid), folder=proc.home(pid)
+        server=server, life=life, silent=silent, pid=pid, command=proc.command(pid), folder=proc.home(pid), code=code
     )  # fmt: skip
 
 
@@ -97,6 +100,7 @@ def check(seen: Sequence[Seen], *, now: int) -> Section:
     running = counted(sum(server.running for server in alive), "job")
     section.fine.append(f"{counted(len(alive), 'process')} alive, {threads}, {running} running")
     _versions(section, alive)
+    _apps(section, seen)
     youth = (to_datetime(now) - min(server.started_at for server in alive)).total_seconds()
     if not any(one.server.leader for one in seen) and youth > LEADERLESS_SECONDS:
         section.error(
@@ -168,7 +172,49 @@ def _versions(section: Section, alive: Sequence[Server]) -> None:
         )
 
 
-def strangers(seen: Sequence[Seen]) -> tuple[str, ...]:
+def _apps(section: Section, seen: Sequence[Seen]) -> None:
+    """Live processes of apps that have nothing in common, and take each other's jobs."""
+    alive = _apart(seen)
+    if any(strangers_to(one.code, one.server.queues, alive) for one in alive):
+        section.warning(
+            "two-apps",
+            "processes of different apps share this database: each takes the other's jobs, and recurring jobs of one "
+            "name are whose app came last",
+            "give each app a database of its own, or each a queue that only its processes work (queues=[…], --queues). "
+            "While a deployment rolls out into a new folder it passes by itself",
+            tuple(map(whose, alive[:5])),
+        )
+
+
+def _apart(seen: Sequence[Seen]) -> list[Seen]:
+    """A live process of each app, the eldest."""
+    eldest: list[Seen] = []
+    for one in seen:
+        if one.life is not Life.ALIVE or one.server.stopping or not one.code.modules:
+            continue
+        if not any(one.code.is_kin_to(other.code) for other in eldest):
+            eldest.append(one)
+    return eldest
+
+
+def strangers_to(code: Code, queues: tuple[str, ...] | None, seen: Sequence[Seen]) -> list[Seen]:
+    """The live processes of other apps than the one with that code, but for those that work none of its queues."""
+    return [
+        one
+        for one in seen
+        if one.life is Life.ALIVE
+        and not one.server.stopping
+        and not one.code.is_kin_to(code)
+        and (queues is None or one.server.queues is None or not set(queues).isdisjoint(one.server.queues))
+    ]
+
+
+def whose(one: Seen) -> str:
+    """The process and its app, in a line."""
+    return f"process {one.server.pid}, with code in {one.code.folder}{f': {one.command}' if one.command else ''}"
+
+
+def in_folders(seen: Sequence[Seen]) -> tuple[str, ...]:
     """The folders and commands of live processes, if they do not all run in one folder: perhaps of two apps."""
     alive = [one for one in seen if one.life is Life.ALIVE and one.folder is not None]
     if len({one.folder for one in alive}) < 2:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedq.clock import SECOND
 from embedq.doctor.findings import Section
-from embedq.doctor.processes import Life, Seen, strangers
+from embedq.doctor.processes import Life, Seen, in_folders
 from embedq.job import Ending, JobState
 from embedq.storage import health, inspect
 from embedq.storage.base import Transaction
@@ -136,7 +136,7 @@ def _parked(section: Section, parked: Sequence[Parked], seen: Sequence[Seen]) ->
         )
     if len(parked) > SHOWN:
         section.error("jobs-parked", f"and {len(parked) - SHOWN} more needs", "embedq jobs --state parked")
-    apps = strangers(seen) if any(one.needs.startswith(("task ", "type ", "module ")) for one in parked) else ()
+    apps = in_folders(seen) if any(one.needs.startswith(("task ", "type ", "module ")) for one in parked) else ()
     if apps:
         section.warning(
             "two-apps",
@@ -145,6 +145,26 @@ def _parked(section: Section, parked: Sequence[Parked], seen: Sequence[Seen]) ->
             "give each app a database of its own, or each a queue that only its processes work",
             apps,
         )
+
+
+def read_parked(tx: Transaction, queues: Sequence[str] | None) -> list[Parked]:
+    """Some of what parked jobs of these queues (None: of all) wait for, most jobs first."""
+    found = health.parked(tx, most=SHOWN)
+    return [one for one in found if queues is None or inspect.job(tx, one.example).queue in queues]
+
+
+def check_unrunnable(parked: Sequence[Parked], has: Callable[[str], bool]) -> Section:
+    """Parked jobs that this process cannot run, as it starts: others may still be on their way."""
+    section = Section("Jobs")
+    for one in parked:
+        if not has(one.needs):
+            section.warning(
+                "jobs-parked",
+                f"{counted(one.jobs, 'job', cap=CAP)} parked for want of {one.needs}, which this process does not have",
+                _remedy(one.needs),
+                (f"for example job {one.example}: embedq show {one.example}",),
+            )
+    return section
 
 
 def _remedy(needs: str) -> str:

@@ -14,6 +14,7 @@ from embedq.storage import backends
 from embedq.storage.base import Database
 from embedq.storage.mysql import health as mysql
 from embedq.storage.postgresql import health as postgresql
+from embedq.storage.sqlite import failures
 from embedq.storage.sqlite import health as sqlite
 from embedq.wording import counted, size, span
 
@@ -48,13 +49,7 @@ def _file(section: Section, settings: Settings) -> None:
     health = sqlite.examine(path)
     where = f" on {health.filesystem}" if health.filesystem else ""
     section.fine.append(f"SQLite {health.version}, {size(health.size)}{where} with {size(health.free)} free")
-    if health.network:
-        section.error(
-            "network-filesystem",
-            f"the file is on a network file system ({health.filesystem}), where SQLite's locks and shared memory are "
-            "not to be trusted: it can be destroyed",
-            "put it on a local disk, or use PostgreSQL or MySQL: embedq copy",
-        )
+    _network(section, health.filesystem)
     if health.journal != "wal":
         section.error(
             "no-write-ahead-log",
@@ -65,6 +60,23 @@ def _file(section: Section, settings: Settings) -> None:
     _log(section, health, path)
     _locked(section, path)
     _secrets(section, settings, path, health.mode)
+
+
+def check_filesystem(settings: Settings) -> Section:
+    """Whether a SQLite file is where it can be trusted; of the whole section this asks the least."""
+    section = Section("Database")
+    _network(section, failures.filesystem(sqlite_path(settings.url).absolute()))
+    return section
+
+
+def _network(section: Section, filesystem: str | None) -> None:
+    if filesystem in failures.NETWORK_FILESYSTEMS:
+        section.error(
+            "network-filesystem",
+            f"the file is on a network file system ({filesystem}), where SQLite's locks and shared memory are "
+            "not to be trusted: it can be destroyed",
+            "put it on a local disk, or use PostgreSQL or MySQL: embedq copy",
+        )
 
 
 def check_room(section: Section, free: int, folder: Path) -> None:

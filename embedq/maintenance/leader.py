@@ -31,6 +31,8 @@ PRUNE_BATCH = 500
 COMPACT_SECONDS = 60.0
 # Between two batches, so that others get to write.
 PRUNE_PAUSE = 0.01
+# After its start, when those that start with it have started too, a process looks around once.
+SETTLED_SECONDS = 5.0
 # A clock that loses more than this against the monotonic one was set back.
 STEP_BACK = SECOND
 
@@ -41,6 +43,7 @@ class Leader:
     Args:
         server_id: gives this process's number.
         fired: called when a recurring job was enqueued, or others went back to the queue.
+        look_around: called once, soon after the start, and once more if this process leads only later.
     """
 
     def __init__(
@@ -51,12 +54,16 @@ class Leader:
         database: Database,
         server_id: Callable[[], int],
         fired: Callable[[], None],
+        look_around: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._database = database
         self._server_id = server_id
         self._fired = fired
+        self._look_around = look_around
+        self._settled_at = 0.0
+        self._looked = False
         self._wake = WakeUp()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -73,6 +80,7 @@ class Leader:
 
     def start(self) -> None:
         """Start the thread."""
+        self._settled_at = time.monotonic() + SETTLED_SECONDS
         self._thread = threading.Thread(target=self._loop, name="embedq-leader", daemon=True)
         self._thread.start()
 
@@ -102,7 +110,21 @@ class Leader:
                 log = logger.warning if isinstance(error, StorageError) else logger.exception
                 log("leadership: %s", error)
                 pause = LOOK_SECONDS
+            self._look()
             self._wake.sleep(pause)
+
+    def _look(self) -> None:
+        look = self._look_around
+        if look is None or self._stopping or time.monotonic() < self._settled_at or (self._looked and not self.leading):
+            return
+        self._looked = True
+        if self.leading:
+            self._look_around = None
+        try:
+            look()
+        except Exception as error:
+            # It is there to help, and nothing depends on it.
+            logger.debug("could not look around: %s", error, exc_info=True)
 
     def step(self) -> float:
         """One round: bid or renew, fire what is due, prune; return how many seconds there is nothing to do."""

@@ -85,9 +85,9 @@ def delayed(tx: Transaction) -> dict[str, Line]:
     return {queue: Line(jobs, soonest) for queue, jobs, soonest in tx.all("due_first", (CAP,))}
 
 
-def parked(tx: Transaction) -> list[Parked]:
-    """What parked jobs wait for, most jobs first."""
-    found = [Parked(needs, *tx.all("parked_for", (needs, CAP))[0]) for (needs,) in tx.all("parked_needs")[:CAP]]
+def parked(tx: Transaction, *, most: int = CAP) -> list[Parked]:
+    """What parked jobs wait for, most jobs first; of so many needs at most."""
+    found = [Parked(needs, *tx.all("parked_for", (needs, CAP))[0]) for (needs,) in tx.all("parked_needs")[:most]]
     return sorted((one for one in found if one.jobs), key=lambda one: (-one.jobs, one.needs))
 
 

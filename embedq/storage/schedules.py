@@ -59,10 +59,16 @@ def load(tx: Transaction, name: str) -> ScheduleRow:
     return ScheduleRow._make(row)
 
 
+class Change(NamedTuple):
+    """What `put` did: the name of the function that the schedule ran before; None if it is new."""
+
+    formerly: str | None
+
+
 def put(
     tx: Transaction, *, name: str, spec: str, misfire: str, task: str, template: str, first_fire: int, now: int
-) -> bool:
-    """Add a schedule, or bring it up to date; True when anything changed.
+) -> Change | None:
+    """Add a schedule, or bring it up to date; None when it is the same already.
 
     Every process does this at every start, so a schedule that is the same already is left alone, and its next
     occurrence with it: what was missed while no process ran is still known.
@@ -70,13 +76,13 @@ def put(
     row = tx.one("schedule", (name,))
     if row is None:
         tx.run("insert_schedule", (name, spec, misfire, task, template, first_fire, now, now))
-        return True
+        return Change(None)
     old = ScheduleRow._make(row)
     if (old.spec, old.misfire, old.task, old.template) == (spec, misfire, task, template):
-        return False
+        return None
     next_fire_at = old.next_fire_at if old.spec == spec else first_fire
     tx.run("update_schedule", (spec, misfire, task, template, next_fire_at, now, name))
-    return True
+    return Change(old.task)
 
 
 def remove(tx: Transaction, name: str) -> None:

@@ -13,6 +13,7 @@ from embedq.storage import claims, inspect, jobs, schedules, servers, upkeep
 from embedq.storage.base import Database
 from embedq.storage.claims import Finished, Request
 from embedq.storage.rows import ClaimedJob, NewJob, Outcome
+from embedq.storage.schedules import Change
 from embedq.storage.servers import Identity, Lease
 from tests.support import FakeClock
 
@@ -171,7 +172,7 @@ class Store:
     def prune(self, limit: int = 500) -> int:
         return self.db.write(upkeep.prune_jobs, now=self.now, limit=limit)
 
-    def put_schedule(self, name: str = "pulse", **given: Any) -> bool:
+    def put_schedule(self, name: str = "pulse", **given: Any) -> Change | None:
         """Add a schedule whose first occurrence is a minute from now."""
         values: dict[str, Any] = {
             "spec": '{"every_micros":60000000}',

@@ -20,7 +20,6 @@ class FileHealth:
 
     Attributes:
         filesystem: its type as the kernel names it; None where that is not known.
-        network: it is one of those that SQLite is not safe on.
         mode: the file's permissions.
     """
 
@@ -30,7 +29,6 @@ class FileHealth:
     log_size: int
     free: int
     filesystem: str | None
-    network: bool
     mode: int
 
 
@@ -53,6 +51,5 @@ def examine(path: Path) -> FileHealth:
         log_size=log.stat().st_size if log.exists() else 0,
         free=shutil.disk_usage(path.parent).free,
         filesystem=kind,
-        network=kind in failures.NETWORK_FILESYSTEMS,
         mode=status.st_mode,
     )
