@@ -28,7 +28,7 @@ def one(show: Showcase, **filters: object) -> int:
 
 PAGES = [
     "/", "/?span=week", "/jobs", "/jobs?state=dead&size=25", "/dead", "/recurring", "/recurring/calendar",
-    "/recurring/calendar?days=31", "/recurring/of/nightly%20report", "/recurring/of/hourly%20%3Cb%3Eindex%3C%2Fb%3E",
+    "/recurring/calendar?days=31&from=2027-03-10", "/recurring/of/nightly%20report", "/recurring/of/hourly%20%3Cb%3Eindex%3C%2Fb%3E",
     "/queues", "/servers", "/tasks", "/tasks?span=day&sort=failures", "/tasks/of/shop.mail:send", "/audit",
 ]  # fmt: skip
 
@@ -158,7 +158,7 @@ def test_the_search_box_understands_what_is_typed(visitor: Visitor, typed: str, 
     "path",
     ["/jobs?state=lost", "/jobs?ids=x", "/jobs?created_from=yesterday", "/jobs?cursor=nonsense", "/jobs?size=0",
      "/jobs?size=9999", "/?span=year", "/recurring/calendar?days=9", "/jobs?ids=99999999999999999999", "/search?q=id:x",
-     "/jobs?parent=%C2%B2"],
+     "/jobs?parent=%C2%B2", "/recurring/calendar?from=spring", "/recurring/calendar?from=9999-12-31"],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_gets_an_answer_that_says_so(visitor: Visitor, path: str) -> None:
     answer = visitor.get(path)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from itertools import groupby
+from datetime import date, timedelta
 
 from starlette.responses import Response
 
+from embedq.dashboard.agenda import by_day, midnight
 from embedq.dashboard.visit import BadRequest, Visit
 from embedq.errors import ScheduleNotFoundError
+from embedq.schedule import Cron
 from embedq.storage.inspect.trouble import ScheduleTrouble, schedule_trouble
 
 LEDGER = 100
 DAYS = {"1": 1, "3": 3, "7": 7, "31": 31}
+FARTHEST = timedelta(days=10 * 365)
 
 
 def show(visit: Visit) -> Response:
@@ -44,11 +46,36 @@ def one(visit: Visit) -> Response:
 
 
 def calendar(visit: Visit) -> Response:
-    """The coming occurrences of all, by day."""
-    days = visit.query.get("days", "3")
+    """What fires in the coming days, or from some day on."""
+    days = visit.query.get("days", "7")
     if days not in DAYS:
         raise BadRequest(f"days={days[:20]!r} must be one of: {', '.join(DAYS)}")
-    start = visit.now
-    found = visit.queue.monitor.calendar(start, start + timedelta(days=DAYS[days]), each=24)
-    by_day = [(day, list(these)) for day, these in groupby(found.occurrences, key=lambda one: one.at.date())]
-    return visit.page("calendar.html", by_day=by_day, dense=found.dense, days=days, choices=list(DAYS))
+    today, length = visit.now.date(), timedelta(days=DAYS[days])
+    first = _first_day(visit.query.get("from", ""), today)
+    start, end = max(visit.now, midnight(first)), midnight(first) + length
+    found = visit.queue.monitor.calendar(start, end, each=24 + 4 * DAYS[days])
+    schedules = {schedule.name: schedule for schedule in visit.queue.schedules()}
+    zones = [one.when.timezone for one in schedules.values() if isinstance(one.when, Cron) and not one.paused]
+    return visit.page(
+        "calendar.html",
+        agenda=by_day((one for one in found.occurrences if one.schedule not in found.dense), zones, start, end),
+        often=[schedules[name] for name in found.dense if name in schedules],
+        days=days,
+        choices=list(DAYS),
+        first=first,
+        last=first + length - timedelta(days=1),
+        earlier=max(today, first - length) if first > today else None,
+        later=first + length,
+        today=today,
+    )
+
+
+def _first_day(text: str, today: date) -> date:
+    """The day that a calendar begins with: today, or a later one. BadRequest if it is none, or too far away."""
+    try:
+        day = date.fromisoformat(text) if text else today
+    except ValueError:
+        raise BadRequest(f"from={text[:20]!r} is no day; write it like 2026-06-01") from None
+    if day > today + FARTHEST:
+        raise BadRequest(f"from={text[:20]} is too far away; the calendar goes {FARTHEST.days // 365} years ahead")
+    return max(day, today)
