@@ -185,6 +185,12 @@ document.addEventListener("keydown", (event) => {
   if (event.key in keys) { event.preventDefault(); keys[event.key](); }
 });
 
+// On a phone the pages and the states are wider than it is: the current one is in sight.
+for (const bar of document.querySelectorAll(".side, .tabs")) {
+  const here = bar.querySelector("[aria-current]");
+  if (here) bar.scrollLeft = here.offsetLeft - bar.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
+}
+
 showPaused();
 showTicked();
 showTimes();
