@@ -3,7 +3,8 @@
     python -m tests.dashboard.sites URL      # writes {"flask": "http://127.0.0.1:1234/ops/embedq", …} to stdout
 
 Flask, FastAPI and Django serve it under a prefix, the stand-alone one has none; `proxy` is FastAPI behind a reverse
-proxy that takes off a prefix of its own; and `local` is behind that, too, without being told whom to let in.
+proxy that takes off a prefix of its own; and `local` is behind that, too, without being told whom to let in. `empty`
+has a database of its own without a job, and may only be looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -142,6 +144,8 @@ def main(url: str) -> None:
     show = make(queue)
     inner = serve_asgi(fastapi_site(queue, authorize=lambda request: True))
     closed = serve_asgi(fastapi_site(queue))
+    folder = tempfile.TemporaryDirectory()
+    nothing = EmbedQ(f"sqlite:///{folder.name}/empty.db").connect()
     found = {
         "flask": (serve_wsgi(flask_site(queue)), PREFIX),
         "fastapi": (closed, PREFIX),
@@ -149,12 +153,15 @@ def main(url: str) -> None:
         "alone": (serve_asgi(dashboard.asgi(queue, **options())), ""),
         "proxy": (serve_proxy(inner), OUTER + PREFIX),
         "local": (serve_proxy(closed), OUTER + PREFIX),
+        "empty": (serve_asgi(dashboard.asgi(nothing, read_only=True)), ""),
     }
     print(json.dumps({name: f"http://127.0.0.1:{port}{path}" for name, (port, path) in found.items()}), flush=True)
     # Until the test that reads this is over.
     sys.stdin.read()
     show.stop.set()
     queue.stop()
+    nothing.close()
+    folder.cleanup()
 
 
 if __name__ == "__main__":

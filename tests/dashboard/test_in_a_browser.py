@@ -82,19 +82,37 @@ def test_every_page_opens_without_a_complaint(at: Callable[[str], Browser], queu
     assert browser.complaints() == []
 
 
-def test_it_is_accessible_and_fits_a_phone_in_both_themes(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+def test_it_is_accessible_and_fits_in_both_themes_and_widths(at: Callable[[str], Browser], queue: EmbedQ) -> None:
     browser = at("fastapi")
     [dead] = queue.jobs(state=JobState.DEAD, limit=1)
     asked = f"/jobs/{dead.id}"
     for path in [*PAGES[3:], "/", "/jobs?state=dead", "/jobs?queue=none", "/nowhere", asked, *job_pages(queue)[1:]]:
-        browser.width(1280)
-        browser.open(path)
+        assert_fit(browser, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/jobs", "/dead", "/recurring", "/recurring/calendar", "/queues", "/servers", "/tasks", "/audit"]
+)
+def test_so_are_the_pages_that_have_nothing_to_show_yet(at: Callable[[str], Browser], path: str) -> None:
+    browser = at("empty")
+    assert_fit(browser, path)
+    assert browser.all(".empty h2"), "it says what will be here"
+
+
+def assert_fit(browser: Browser, path: str) -> None:
+    """axe has nothing against a page, on a desk and on a phone, by day and by night, and nothing sticks out."""
+    for pixels in (1280, 390):
+        browser.width(pixels)
         browser.dark(False)
-        assert browser.violations() == [], path
+        browser.open(path)
+        assert browser.violations() == [], (path, pixels)
+        assert browser.run("return document.documentElement.scrollWidth") <= pixels, (path, pixels)
+        cut = (
+            "return [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        )
+        assert browser.run(cut) == 0, (path, pixels)
         browser.dark()
-        assert browser.violations("color-contrast") == [], path
-        browser.width(390)
-        assert browser.run("return document.documentElement.scrollWidth") <= 390, path
+        assert browser.violations("color-contrast") == [], (path, pixels)
 
 
 @pytest.mark.parametrize("site", ["flask", "fastapi", "django", "proxy"])
