@@ -422,6 +422,31 @@ def test_an_app_comes_up_while_its_database_is_not_there_yet(
     assert [schedule.name for schedule in queue.schedules()] == ["nightly"]
 
 
+def test_greenlets_that_come_after_the_app_was_made_are_told_of_once(tmp_path: Path) -> None:
+    pytest.importorskip("gevent")
+    out = Child(
+        """
+        import logging, sys, threading
+        from flask import Flask
+        from embedq.contrib.flask import EmbedQ, starting
+        logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
+        starting.FIRST_PAUSE_SECONDS = 0.01
+        app = Flask("shop")
+        app.config.update(EMBEDQ_URL=f"sqlite:///{sys.argv[1]}/shop.db", EMBEDQ_AUTOSTART="now")
+        extension = EmbedQ(app)
+        start, = [thread for thread in threading.enumerate() if thread.name == "embedq-start"]
+        from gevent import monkey
+        monkey.patch_all()
+        start.join(20)
+        print(start.is_alive(), extension.current.started, flush=True)
+        """,
+        tmp_path,
+    ).finish()
+    told, end = out.splitlines()
+    assert told.startswith("ERROR no jobs run in this process: gevent has made greenlets of Python's threads")
+    assert end == "False False"
+
+
 def test_a_child_that_is_forked_before_the_start_starts_by_itself(tmp_path: Path) -> None:
     out = Child(
         """

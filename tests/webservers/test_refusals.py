@@ -15,10 +15,13 @@ from tests.webservers.proof import everything_has_run
 
 SITES = "tests.webservers.sites"
 GEVENT = ["gunicorn", "-k", "gevent", "-w", "2", "-b", "127.0.0.1:{port}"]
+# One that starts where it is imported, and one whose extension starts by itself.
+STARTING = ["plain", "extension"]
 
 
-def test_under_gevent_the_start_is_refused(site: Site) -> None:
-    server = site.serve(*GEVENT, f"{SITES}.plain:app")
+@pytest.mark.parametrize("app", STARTING)
+def test_under_gevent_the_start_is_refused(app: str, site: Site) -> None:
+    server = site.serve(*GEVENT, f"{SITES}.{app}:app")
     assert server.wait() != 0
     assert "ConfigurationError: gevent has made greenlets of Python's threads" in server.log
     assert "gunicorn -k gthread" in server.log
@@ -33,10 +36,11 @@ def test_under_gevent_an_app_enqueues_and_the_jobs_run_elsewhere(site: Site) -> 
     everything_has_run(site.fleet, site.queue.connect(), site.acknowledged)
 
 
-def test_uwsgi_that_forks_without_telling_is_refused(site: Site) -> None:
+@pytest.mark.parametrize("app", STARTING)
+def test_uwsgi_that_forks_without_telling_is_refused(app: str, site: Site) -> None:
     server = site.serve(
         *("uwsgi", "--master", "--processes", "2", "--need-app", "--http-socket", "127.0.0.1:{port}"),
-        *("--module", f"{SITES}.plain:app"),
+        *("--module", f"{SITES}.{app}:app"),
     )
     assert server.wait() != 0
     assert "--lazy-apps, and each worker loads the application for itself; or --py-call-uwsgi-fork-hooks" in server.log

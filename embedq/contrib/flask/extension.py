@@ -94,7 +94,8 @@ class EmbedQ:
         The database is not touched yet.
         Raises:
             ConfigurationError: a key of `app.config` that begins with EMBEDQ_ is unknown or has a value that cannot
-                work; the app has been initialised already; or the queue that was given is in use.
+                work; the app has been initialised already; the queue that was given is in use; or workers would start
+                here, and under this web server no job would ever run.
         """
         if "embedq" in app.extensions:
             raise ConfigurationError(f"{app} has embedq already; call init_app once for each Flask app")

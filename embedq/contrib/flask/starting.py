@@ -8,7 +8,8 @@ process load it too, and none of them should run jobs. So workers start
     never by themselves   in other `flask` commands, and for Flask's test client or while TESTING
 
 "At once" is on a thread, when the process has done importing: a job should find the app whole, and an app should come
-up while its database is not there yet.
+up while its database is not there yet. Where no job could ever run, that is said before there is a thread: an app that
+took jobs and ran none would look well.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from flask.cli import ScriptInfo, run_command
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
-from embedq import EmbedQ, job_process, shutdown
+from embedq import ConfigurationError, EmbedQ, StorageError, hosting, job_process, shutdown
 from embedq.contrib.flask.conf import Autostart
 
 logger = logging.getLogger("embedq")
@@ -52,10 +53,16 @@ class Starter:
         shutdown.look_after(self)
 
     def watch(self, app: Flask, autostart: Autostart) -> None:
-        """Start the queue when the app serves requests."""
+        """Start the queue when the app serves requests.
+
+        Raises:
+            ConfigurationError: it would be now, and under this server no job would ever run.
+        """
         if autostart is Autostart.NEVER or in_a_command() or job_process.here():
             return
         if autostart is Autostart.NOW or (serves() and not app.testing):
+            hosting.check_threads()
+            hosting.check_forks()
             self.begin()
         else:
             request_started.connect(self._on_request, app)
@@ -86,18 +93,23 @@ class Starter:
         self.start()
 
     def start(self) -> None:
-        """Start the queue, in this thread, however many tries it takes."""
+        """Start the queue, in this thread, however many tries it takes until its database is there."""
         pause = FIRST_PAUSE_SECONDS
         while not self._over.is_set():
             try:
                 self._queue.start()
-            except Exception as error:
+            except StorageError as error:
                 logger.error("could not start: %s; the next try is in %g s", error, pause)
                 self._over.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            else:
-                self._trying = False
-                return
+                continue
+            except ConfigurationError as error:
+                # Such as greenlets in place of threads, by a server that patches after the fork.
+                logger.error("no jobs run in this process: %s", error)
+            except Exception:
+                logger.exception("no jobs run in this process")
+            self._trying = False
+            return
 
     def close(self) -> None:
         """At the interpreter's exit."""
