@@ -302,17 +302,37 @@ def scheme_of(url: str) -> str:
     """
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError(f"url={url!r} is not a database URL; write {_EXAMPLES}")
-    scheme = url.split("://", 1)[0]
+    scheme, rest = url.split("://", 1)
+    scheme, _, driver = scheme.lower().partition("+")
     if scheme not in SCHEMES:
         raise ConfigurationError(
             f"url={without_password(url)!r}: jobs are stored in SQLite, PostgreSQL, MySQL or MariaDB; write {_EXAMPLES}"
         )
+    if driver:
+        raise ConfigurationError(
+            f"leave +{driver} out of the URL: embedq brings its own driver. {scheme}://… is enough"
+        )
+    if SCHEMES[scheme] != "sqlite" and _is_torn(rest):
+        # Nothing of it is shown: anything may be a part of the password.
+        raise ConfigurationError(
+            f"the {scheme} URL has a /, ? or # in its user or password; write it percent-encoded: "
+            "urllib.parse.quote(password, safe='')"
+        )
     return SCHEMES[scheme]
+
+
+def _is_torn(rest: str) -> bool:
+    """Whether what stands behind the :// of a server's URL has been cut into parts at a character of its password."""
+    where, rest = re.split("(?=[/?#]|$)", rest, maxsplit=1)
+    if "#" in rest or "@" in rest.partition("?")[0]:
+        return True
+    # Without a user there are only hosts: addresses in brackets, and ports, which are numbers.
+    return "@" not in where and re.search(r":(?!\d*(,|$))", re.sub(r"\[[^]]*\]", "", where)) is not None
 
 
 def without_password(url: str) -> str:
     """A URL with *** in place of its password."""
-    return re.sub(r"(://[^/?#@]*?:)[^/?#]*(?=@)", r"\1***", re.sub(r"([?&]password=)[^&]*", r"\1***", url))
+    return re.sub(r"(://[^/?#@]*?:)[^/?#]*(?=@)", r"\1***", re.sub(r"([?&]\w*password=)[^&]*", r"\1***", url))
 
 
 def sqlite_path(url: str) -> Path:

@@ -447,6 +447,16 @@ def test_a_target_that_was_used_meanwhile_is_not_called_complete(
     assert target.rows() == source.rows()
 
 
+def test_jobs_do_not_run_where_only_a_part_of_them_has_arrived(
+    onto: tuple[House, House], move: Callable[[House, House], Move]
+) -> None:
+    source, target = onto
+    move(source, target).prepare()
+    with pytest.raises(CopyError, match=r"only a part of .*copied\.db"):
+        EmbedQ(target.url, sigterm=False).start()
+    assert copy(source.url, target.url).code == 0
+
+
 def test_the_unfinished_copy_of_another_database_is_refused(
     onto: tuple[House, House], move: Callable[[House, House], Move], house: Callable[[str, str], House]
 ) -> None:

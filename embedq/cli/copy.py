@@ -24,6 +24,8 @@ from embedq.moving import Move
 from embedq.signing import copy_key
 from embedq.storage import backends
 
+COUNT_SECONDS = 600.0
+
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
@@ -64,7 +66,8 @@ def copy(session: Session, /, source: str, target: str, anew: bool) -> None:
 
 
 def _app(url: str) -> EmbedQ:
-    app = EmbedQ(url)
+    # To count millions of rows takes a server its time.
+    app = EmbedQ(url) if scheme_of(url) == "sqlite" else EmbedQ(url, busy_timeout=COUNT_SECONDS)
     click.get_current_context().call_on_close(app.close)
     return app
 

@@ -50,7 +50,7 @@ class PostgreSQLCluster:
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres?{query}"
 
     def start(self) -> None:
-        given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self._settings}
+        given = {"listen_addresses": "127.0.0.1", "unix_socket_directories": self.data, **self._settings}
         options = " ".join(f"-c {name}={value}" for name, value in {"port": self.port, **given}.items())
         self._run("pg_ctl", "-D", str(self.data), "-w", "-o", options, "-l", f"{self.data}.log", "start")
 

@@ -222,6 +222,8 @@ def test_tls_is_what_the_url_says(cluster: MySQLCluster) -> None:
         ("ssl_mode=maybe", "must be one of DISABLED"),
         ("prefix=a-b", "letters, digits and _"),
         ("connect_timeout=soon", "whole numbers"),
+        ("connect_timeout=0", "at least 1 second"),
+        ("ssl_ca=/nowhere.pem", "ssl_ca='/nowhere.pem' is not a file here"),
     ],
 )
 def test_a_parameter_that_cannot_work_is_named(parameters: str, says: str) -> None:

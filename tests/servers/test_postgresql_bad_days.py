@@ -26,6 +26,7 @@ from embedq import (
     StorageMissingError,
     StorageReadOnlyError,
     StorageUncertainError,
+    TransactionError,
 )
 from embedq.storage.base import Transaction
 from tests.databases import KINDS, open_database
@@ -521,6 +522,49 @@ def test_a_name_that_the_server_cannot_hold_is_refused_and_an_error_that_it_cann
         job.wait(timeout=10)
         assert "before\ufffdafter" in str(job.snapshot().error)
     app.close()
+
+
+def test_a_clone_of_the_database_is_another_one(cluster: PostgreSQLCluster, schema: str) -> None:
+    cluster.execute("CREATE DATABASE clone TEMPLATE postgres")
+    app = embedq.EmbedQ(cluster.url_for("app", schema=schema)).connect()
+    counting = Counting(app)
+    try:
+        with (
+            psycopg.connect(cluster.url_for("app").replace("/postgres", "/clone")) as own,
+            pytest.raises(TransactionError, match="another"),
+            app.transaction(own),
+        ):
+            app.enqueue(counting.count)
+    finally:
+        app.close()
+        cluster.execute("DROP DATABASE clone WITH (FORCE)")
+
+
+def test_the_servers_socket_is_reached_by_the_url_that_libpq_has_for_it(
+    cluster: PostgreSQLCluster, schema: str
+) -> None:
+    url = f"postgresql:///postgres?host={quote(str(cluster.data))}&port={cluster.port}&user=app&schema={schema}"
+    app = embedq.EmbedQ(url).connect()
+    assert app.count_jobs() == 0
+    app.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "parameters", "says"),
+    [
+        ("nobody-here", {}, "no such user"),
+        ("app", {"sslmode": "require"}, "takes no encrypted connections"),
+        ("app", {"sslmode": "sometimes"}, "libpq does not take what the URL"),
+        ("app", {"ssl_mode": "require"}, "libpq does not understand the URL"),
+        ("app", {"schema": "pg_jobs"}, "cannot be the name of a schema|may not create the schema"),
+        ("app", {"schema": "not_there"}, "may not create the schema not_there"),
+    ],
+)
+def test_a_url_that_cannot_work_is_told_why(
+    cluster: PostgreSQLCluster, schema: str, user: str, parameters: dict[str, str], says: str
+) -> None:
+    with pytest.raises(embedq.EmbedqError, match=says):
+        embedq.EmbedQ(cluster.url_for(user, **parameters), busy_timeout=0.1).connect()
 
 
 # -- being told --------------------------------------------------------------------------------------------------------

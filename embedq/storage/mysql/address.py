@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -66,6 +67,8 @@ def parse(url: str) -> Address:
         port, timeout = parts.port or PORT, int(given.get("connect_timeout", CONNECT_SECONDS))
     except ValueError as error:
         raise ConfigurationError(f"the port and connect_timeout are whole numbers: {error}") from error
+    if timeout < 1:
+        raise ConfigurationError(f"connect_timeout={timeout} must be at least 1 second")
     arguments: dict[str, Any] = {
         "host": parts.hostname or "localhost",
         "port": port,
@@ -91,6 +94,9 @@ def _tls(given: dict[str, str]) -> dict[str, Any]:
     if mode not in _SSL_MODES:
         raise ConfigurationError(f"ssl_mode={mode!r} must be one of {', '.join(_SSL_MODES)}")
     files: dict[str, Any] = {name: given[name] for name in ("ssl_ca", "ssl_cert", "ssl_key") if name in given}
+    for name, file in files.items():
+        if not Path(file).is_file():
+            raise ConfigurationError(f"{name}={file!r} is not a file here")
     if mode == "DISABLED":
         return {"ssl_disabled": True}
     if mode.startswith("VERIFY"):

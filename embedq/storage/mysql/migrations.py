@@ -19,7 +19,8 @@ from embedq.storage.mysql.session import MysqlSession
 
 # In order; one SQL file each. A released one never changes.
 VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
-LOCK_SECONDS = 60
+# However long another process needs, if it is not stuck.
+LOCK_SECONDS = 3600
 # What the tables need: SKIP LOCKED and JSON_TABLE.
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
 COLLATIONS = {"MariaDB": "utf8mb4_nopad_bin", "MySQL": "utf8mb4_0900_bin"}
@@ -34,6 +35,7 @@ def migrate(session: MysqlSession, address: Address) -> list[str]:
     """
     _check_version(session)
     if not missing_versions(session, address):
+        session.forget_the_dead()
         return []
     lock = "embedq " + hashlib.sha256(address.qualifier.encode()).hexdigest()[:32]
     if session.execute("SELECT GET_LOCK(%s, %s)", (lock, LOCK_SECONDS)) != [(1,)]:

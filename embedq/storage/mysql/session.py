@@ -287,7 +287,7 @@ class MysqlSession:
         table = f"{self._qualifier}embedq_commits"
         self._ask(
             f"INSERT INTO {table} (writer, mark, since) VALUES ('{self._writer}', {self.mark}, UNIX_TIMESTAMP()) "
-            f"ON DUPLICATE KEY UPDATE mark = {self.mark}; COMMIT"
+            f"ON DUPLICATE KEY UPDATE mark = {self.mark}, since = UNIX_TIMESTAMP(); COMMIT"
         )
 
     def rollback(self) -> bool:
@@ -302,6 +302,11 @@ class MysqlSession:
             f"SELECT mark FROM {self._qualifier}embedq_commits WHERE writer = %s FOR UPDATE", (self._writer,)
         )
         return found == [(int(mark),)]
+
+    def forget_the_dead(self) -> None:
+        """Delete the numbers of processes that have not written for a day: nobody asks for them any more."""
+        with suppress(pymysql.Error):
+            self.execute(f"DELETE FROM {self._qualifier}embedq_commits WHERE since < UNIX_TIMESTAMP() - 86400")
 
     def identity(self) -> str:
         [(identity,)] = self.execute(f"SELECT id FROM {self._qualifier}embedq_identity")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from embedq.errors import ConfigurationError
 
@@ -62,8 +62,9 @@ def parse(url: str) -> Address:
     pooled = own.get("pgbouncer", "false").lower()
     if pooled not in ("true", "false", "1", "0"):
         raise ConfigurationError(f"pgbouncer={pooled!r} must be true or false")
-    conninfo = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest, quote_via=quote), ""))
-    label = urlunsplit(("postgresql", parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # Not urlunsplit: it leaves out the slashes where no host is named, as for a socket.
+    conninfo = f"postgresql://{parts.netloc}{parts.path}?{urlencode(rest, quote_via=quote)}"
+    label = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return Address(
         conninfo=conninfo,
         label=label if schema == "public" else f"{label}?schema={quote(schema)}",

@@ -30,6 +30,7 @@ _REFUSED = (
     "password authentication failed", "authentication failed", "no password supplied", "no pg_hba.conf entry",
     "does not exist", "is not permitted to log in", "permission denied for database", "root certificate",
     "server does not support SSL", "invalid connection option", "invalid sslmode", "certificate verify failed",
+    "value: \"",
     "does not match host name",
 )  # fmt: skip
 
@@ -75,6 +76,15 @@ def explain(error: Exception, label: str, schema: str) -> StorageError | None:
             f"{label} accepts no writes: it is a standby. Point the URL at the primary; with several hosts add "
             f"target_session_attrs=read-write. {said}"
         )
+    if code == "42501" and "for database" in text:
+        return StorageReadOnlyError(
+            f"this user may not create the schema {schema} in {label}. As the database's owner: CREATE SCHEMA {schema} "
+            f"AUTHORIZATION the user, or GRANT CREATE ON DATABASE; or choose one that is there with ?schema=… {said}"
+        )
+    if code == "42939":
+        return StorageMissingError(
+            f"{schema} cannot be the name of a schema in {label}; choose another with ?schema=… {said}"
+        )
     if code == "42501" or "permission denied" in text:
         return StorageReadOnlyError(
             f"this user may not use embedq's tables in schema {schema} of {label}. As their owner: GRANT USAGE, CREATE "
@@ -99,6 +109,15 @@ def explain(error: Exception, label: str, schema: str) -> StorageError | None:
         )
     if code == "3D000" or ("database" in text and "does not exist" in text):
         return StorageMissingError(f"there is no such database: {label}. Create it with createdb. {said}")
+    if 'role "' in text and "does not exist" in text:
+        return StorageMissingError(f"{label} has no such user. Check the one in the URL, or CREATE ROLE. {said}")
+    if "SSL" in text and "does not support" in text:
+        return StorageMissingError(
+            f"{label} takes no encrypted connections, and the URL asks for one. Set ssl = on there, or another sslmode "
+            f"in the URL. {said}"
+        )
+    if not code and any(word in text for word in ("invalid sslmode", "invalid connection option", 'value: "')):
+        return StorageMissingError(f"libpq does not take what the URL of {label} says. {said}")
     if "certificate" in text:
         return StorageMissingError(
             f"the certificate of {label} is not one that the URL lets pass, or there is none to check it by. Look at "

@@ -14,7 +14,7 @@ from embedq.errors import TransactionError
 from embedq.storage import foreign
 from embedq.storage.base import Lent, Params
 from embedq.storage.postgresql.address import Address
-from embedq.storage.postgresql.transaction import PostgresTransaction, refuse_nul
+from embedq.storage.postgresql.transaction import IDENTITY, PostgresTransaction, refuse_nul
 
 # Runs SQL with $1 for its parameters, and returns something like a cursor.
 Execute = Callable[[str, Sequence[Any]], Any]
@@ -100,7 +100,7 @@ def _compare(transaction: ForeignPostgresTransaction, address: Address, identity
     table = f"{address.quoted_schema}.embedq_identity"
     # A query for a table that is not there would break the application's transaction.
     there, database = execute("SELECT to_regclass($1::text) IS NOT NULL, current_database()", (table,)).fetchone()
-    if not there or execute(f"SELECT id FROM {table}", ()).fetchone()[0] != identity:
+    if not there or execute(IDENTITY.format(schema=address.quoted_schema), ()).fetchone()[0] != identity:
         raise foreign.elsewhere(f"the database {database!r}, which is another", address.label)
 
 

@@ -18,12 +18,13 @@ import psycopg
 from psycopg import RawCursor
 from psycopg.pq import ConnStatus, TransactionStatus
 
+from embedq.errors import ConfigurationError
 from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.adopted import adopted
 from embedq.storage.postgresql.line import Line
 from embedq.storage.postgresql.lone import LoneInsert
-from embedq.storage.postgresql.transaction import PostgresTransaction, texts
+from embedq.storage.postgresql.transaction import IDENTITY, PostgresTransaction, texts
 from embedq.storage.server_clock import ServerClock
 from embedq.storage.server_database import Patience
 
@@ -181,7 +182,7 @@ class PostgresSession:
             time.sleep(0.05)
 
     def identity(self) -> str:
-        [(identity,)] = self.execute(f"SELECT id FROM {self._schema}.embedq_identity")
+        [(identity,)] = self.execute(IDENTITY.format(schema=self._schema))
         return str(identity)
 
     @property
@@ -211,7 +212,12 @@ class PostgresSession:
 
 
 def _connected(address: Address, settings: Mapping[str, str]) -> psycopg.Connection:
-    given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
+    except psycopg.ProgrammingError as error:
+        # What it says of a bad escape shows the password.
+        said = "a % must be written %25" if "percent" in str(error) else " ".join(str(error).split())
+        raise ConfigurationError(f"libpq does not understand the URL of {address.label}: {said}") from None
     extra = {name: value for name, value in NETWORK.items() if name not in given}
     if settings:
         own = " ".join(f"-c {name}={value}" for name, value in settings.items())

@@ -15,6 +15,10 @@ from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.line import Line
 
+# A database that was copied by a template or from a dump has the same id; its own numbers are others.
+IDENTITY = """SELECT concat_ws(' ', id, tableoid, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    FROM {schema}.embedq_identity"""
+
 # Statements after which others have something to do, and what to call it. Who only sees jobs that he made himself
 # need not look.
 _NEWS = {
