@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.measures import MEASURES, possible, usual
 from benchmarks.places import Site, open_site
-from benchmarks.report import HEADER, Figure, line, load_average, machine, row, write_json
+from benchmarks.report import HEADER, Figure, line, load_average, machine, row, unrest, write_json
 from benchmarks.scale import FULL, QUICK, Scale
 
 PATIENCE_FOR_CALM_SECONDS = 600
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"{', '.join(impossible)} cannot be measured on {site.kind}")
         about = machine(site.kind, site.about, site.filesystem_of)
         print("  ".join(f"{key} {value}" for key, value in about.items()))
+        if warning := unrest(about):
+            print(f"\n!!! WARNING: {warning}. See --calm.\n", file=sys.stderr)
         print(
             "Each figure is the median of its rounds; the limit was measured by turns with it, and the ratio is the\n"
             "median of the rounds' own. Below a load average of about 1 the absolute figures mean something too.\n"

@@ -23,6 +23,8 @@ SQLITE: Mapping[str, Mark] = {
     "memory": at_most(25),
     "wake": ratio_at_most(2),
     "backlog": ratio_at_most(1.25),
+    "import": at_most(100),
+    "start": at_most(50),
     "growth": ratio_at_most(1.25),
     "dashboard": at_most(100),
 }

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import amount, mark_text
+from benchmarks.report import amount, mark_text, unrest
 from benchmarks.tools import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -27,7 +27,9 @@ def where(document: dict[str, Any]) -> str:
     parts = [machine["database"], f"Python {machine['python']}", machine["system"], f"{machine['cores']} cores"]
     if machine["filesystem"]:
         parts.append(machine["filesystem"])
-    return f"{', '.join(parts)}; load average {min(loads)} to {max(loads)} while it ran."
+    warning = unrest(machine)
+    told = f" **Warning: {warning}.**" if warning else ""
+    return f"{', '.join(parts)}; load average {min(loads)} to {max(loads)} while it ran.{told}"
 
 
 def table(document: dict[str, Any]) -> str:

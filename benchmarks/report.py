@@ -186,6 +186,17 @@ def load_average() -> float:
         return -1.0
 
 
+def unrest(about: Mapping[str, Any]) -> str | None:
+    """A warning for a run that began while the machine had much else to do; None for a calm one."""
+    load, cores = about["load_average"], about["cores"] or 1
+    if load <= cores / 2:
+        return None
+    return (
+        f"the load average was {load} on {cores} cores when this run began: others were busy, and its figures, "
+        "the absolute ones above all, are not to be relied on"
+    )
+
+
 def filesystem(folder: Path) -> str:
     """The kind of file system under a folder, as the kernel names it; "" where it does not say."""
     try:

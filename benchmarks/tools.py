@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import time
@@ -135,7 +136,15 @@ class Child:
         return json.loads(output)
 
 
-def run_script(script: str, *arguments: object) -> str:
-    """What a fresh Python process prints that runs `script` and nothing else."""
+def run_script(script: str, *arguments: object, compiled: Path | None = None) -> str:
+    """What a fresh Python process prints that runs `script` and nothing else.
+
+    Args:
+        compiled: a folder for what it compiles, whatever the environment says of that; the next one finds it there.
+    """
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    environment = dict(os.environ)
+    if compiled is not None:
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPYCACHEPREFIX"] = str(compiled)
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stdout

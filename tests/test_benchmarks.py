@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.measures import MEASURES, possible
-from benchmarks.page import markers, publish
+from benchmarks.page import markers, publish, table
 from benchmarks.places import open_site
 from benchmarks.report import Figure, at_most, machine, ratio_at_least, ratio_at_most
 from benchmarks.scale import Scale
@@ -134,6 +135,25 @@ def test_a_run_is_written_into_the_page_between_its_markers(tmp_path: Path) -> N
     assert "| … besides | 1.50 ms |  |  |  |  |" in text
     assert "load average 0.5 to 1.5" in text
     assert "0 of 1 marks reached" in text
+
+
+@pytest.mark.parametrize(("load", "cores", "warned"), [(1.1, 2, True), (1.0, 2, False), (-1.0, 8, False)])
+def test_a_run_on_a_machine_that_was_busy_says_so_in_its_page(load: float, cores: int, warned: bool) -> None:
+    about = machine("sqlite", "SQLite", None) | {"load_average": load, "cores": cores}
+    figure = Figure(measure="x", title="x", unit="ms", values=[1.0])
+    text = table({"machine": about, "figures": [figure.as_json()]})
+    assert ("**Warning: the load average was 1.1 on 2 cores when this run began" in text) is warned
+
+
+def test_a_run_on_a_machine_that_is_busy_says_so_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 1000.0, 1000.0))
+    main(["--only", "startup", "--quick", "--repeat", "1", "--folder", str(tmp_path)])
+    told = capsys.readouterr()
+    assert "WARNING: the load average was 1000.0 on " in told.err
+    assert "≤ 100 ms" in told.out
+    assert "≤ 50 ms" in told.out
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
