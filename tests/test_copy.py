@@ -452,8 +452,10 @@ def test_jobs_do_not_run_where_only_a_part_of_them_has_arrived(
 ) -> None:
     source, target = onto
     move(source, target).prepare()
+    app = EmbedQ(target.url, sigterm=False)
     with pytest.raises(CopyError, match=r"only a part of .*copied\.db"):
-        EmbedQ(target.url, sigterm=False).start()
+        app.start()
+    app.close()
     assert copy(source.url, target.url).code == 0
 
 
