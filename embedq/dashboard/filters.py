@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -50,10 +50,18 @@ class Filters:
         ids = [value for name, value in self.pairs if name == "ids"]
         parts = [f"{name.replace('_', ' ')}: {value}" for name, value in shown]
         if self.states:
-            parts.insert(0, f"state: {' or '.join(self.states)}")
+            parts.insert(0, f"state: {_one_of(self.states)}")
         if ids:
             parts.append(f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} selected jobs")
         return ", ".join(parts) or "all jobs"
+
+
+def _one_of(states: Sequence[JobState]) -> str:
+    """`dead or cancelled`; of most of them those that are left out, `any but running`."""
+    others = [state for state in JobState if state not in states]
+    if len(states) <= len(others):
+        return " or ".join(states)
+    return f"any but {' and '.join(others)}" if others else "any"
 
 
 def read(params: ImmutableMultiDict[Any, str]) -> Filters:

@@ -72,6 +72,7 @@ def test_all_that_match_are_counted_asked_about_and_done_in_the_background(visit
     other = app.enqueue_in(60, print, "other")
     asked = visitor.post("/act", {"verb": "cancel", "scope": "all", "queue": "many", "ids": str(other.id)})
     assert "Cancel 1,200 jobs?" in words(asked.text)
+    assert "state: any but succeeded and dead and cancelled, queue: many" in words(asked.text)
     assert "in the background" in words(asked.text)
     assert {jobs[0].state, jobs[-1].state} == {"ready"}
     text = confirm(visitor, asked.text)
