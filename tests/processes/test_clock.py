@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,11 +41,11 @@ def wall() -> SteppingClock:
 
 
 @pytest.fixture
-def apps(tmp_path: Path, wall: SteppingClock, caplog: pytest.LogCaptureFixture) -> Iterator[list[embedq.EmbedQ]]:
-    """Three apps on one file and under one clock, each with threads, locks and a heart of its own: one host."""
+def apps(url: str, wall: SteppingClock, caplog: pytest.LogCaptureFixture) -> Iterator[list[embedq.EmbedQ]]:
+    """Three apps on one database and under one clock, each with threads, locks and a heart of its own: one host."""
     # What ended is kept for longer than the clock steps.
     settings: dict[str, Any] = {"workers": 3, "lease": 1.0, "retention": embedq.Retention(succeeded=timedelta(days=9))}
-    started = [embedq.EmbedQ(f"sqlite:///{tmp_path}/clock.db", clock=wall, **settings) for _ in range(3)]
+    started = [embedq.EmbedQ(url, clock=wall, **settings) for _ in range(3)]
     with caplog.at_level(logging.WARNING, logger="embedq"):
         for app in started:
             app.start()
