@@ -82,6 +82,15 @@ def test_every_page_opens_without_a_complaint(at: Callable[[str], Browser], queu
     assert browser.complaints() == []
 
 
+def test_a_live_stack_is_looked_at_again_and_again(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    [running] = queue.jobs(state=JobState.RUNNING, limit=1)
+    browser.open(f"/jobs/{running.id}/stack")
+    first = browser.one("#live time").get_attribute("datetime")
+    browser.waits_until(lambda: browser.one("#live time").get_attribute("datetime") != first)
+    assert "traceback" in str(browser.one("#live pre").get_attribute("class"))
+
+
 def test_it_is_accessible_and_fits_in_both_themes_and_widths(at: Callable[[str], Browser], queue: EmbedQ) -> None:
     browser = at("fastapi")
     [dead] = queue.jobs(state=JobState.DEAD, limit=1)
@@ -260,6 +269,28 @@ def test_the_search_box_finds(at: Callable[[str], Browser], queue: EmbedQ) -> No
     browser.waits_until(lambda: len(browser.all("[data-row]")) == 1)
     assert "photo-3" in browser.text("[data-row]")
     assert browser.one("input[name=argument]").get_attribute("value") == "photo-3"
+
+
+def test_on_a_phone_the_current_page_and_state_are_in_sight(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    browser.width(390)
+    browser.open("/audit")
+    place = "const one = document.querySelector(arguments[0]).getBoundingClientRect(); return [one.left, one.right]"
+    left, right = browser.run(place, ".side [aria-current]")
+    assert left >= 0
+    assert right <= 390
+    browser.open("/jobs?state=cancelled")
+    left, right = browser.run(place, ".tabs [aria-current]")
+    assert left >= 0
+    assert right <= 390
+
+
+def test_what_is_filtered_by_is_shown_and_taken_off(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    browser.open("/jobs?queue=images&tag=none&state=retrying")
+    assert [one.text.rstrip(" ×") for one in browser.all(".given li")] == ["queue images", "tag none", "clear all"]
+    browser.click("a[aria-label='Without tag']")
+    browser.waits_until(lambda: browser.driver.current_url.endswith("/jobs?queue=images&state=retrying"))
 
 
 def test_who_comes_through_a_proxy_is_refused_until_somebody_says_otherwise(at: Callable[[str], Browser]) -> None:
