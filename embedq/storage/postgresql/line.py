@@ -7,7 +7,7 @@ to that, and a limit of the server's own is no help then.
 from __future__ import annotations
 
 import math
-import select
+import selectors
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WAITS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
+# Not epoll, which has a descriptor of its own that a fork would share.
+Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_WAITS = {Wait.R: READ, Wait.W: WRITE, Wait.RW: READ | WRITE}
 
 
 class Line:
@@ -33,10 +36,11 @@ class Line:
 
     def __init__(self, connection: psycopg.Connection, answer_seconds: float) -> None:
         self.libpq = connection.pgconn
-        self._millis = None if math.isinf(answer_seconds) else int(answer_seconds * 1000)
-        self._poll = select.poll()
+        self._seconds = None if math.isinf(answer_seconds) else answer_seconds
+        self._selector = Selector()
         self._socket = self.libpq.socket
-        self._poll.register(self._socket, select.POLLIN)
+        self._selector.register(self._socket, READ)
+        self._events = READ
         # Cursors wait by it.
         connection.wait = self._wait  # type: ignore[method-assign, assignment]
 
@@ -61,19 +65,20 @@ class Line:
 
     def notice_the_end(self) -> None:
         """Raise psycopg.OperationalError if the connection is known to be gone already. Does not wait."""
-        while self._poll.poll(0):
+        self._watch(READ)
+        while self._selector.select(0):
             self.libpq.consume_input()
 
     def flush(self) -> None:
         """See that what was sent is on its way."""
         while self.libpq.flush():
-            self._wait_for(select.POLLIN | select.POLLOUT)
+            self._wait_for(READ | WRITE)
             self.libpq.consume_input()
 
     def hear(self) -> None:
         """Wait until the server says something, and take it in."""
         # Not libpq's own wait: in a pipeline it would keep the interpreter's lock.
-        self._wait_for(select.POLLIN)
+        self._wait_for(READ)
         self.libpq.consume_input()
 
     def _answer(self) -> PGresult:
@@ -90,11 +95,16 @@ class Line:
             raise psycopg.OperationalError("the connection is lost")
         return answered(self, last)
 
+    def _watch(self, events: int) -> None:
+        if events != self._events:
+            self._selector.modify(self._socket, events)
+            self._events = events
+
     def _wait_for(self, events: int) -> int:
-        self._poll.modify(self._socket, events)
-        found = self._poll.poll(self._millis)
+        self._watch(events)
+        found = self._selector.select(self._seconds)
         if not found:
-            raise psycopg.OperationalError(f"no answer within {(self._millis or 0) / 1000:g} s")
+            raise psycopg.OperationalError(f"no answer within {self._seconds:g} s")
         return found[0][1]
 
     def _wait(self, steps: PQGen[T], interval: float = 0.0) -> T:
@@ -103,11 +113,7 @@ class Line:
             wanted = next(steps)
             while True:
                 found = self._wait_for(_WAITS[wanted])
-                ready = Ready.W if found & select.POLLOUT else Ready.NONE
-                # Also where the other side has hung up: to read tells why.
-                if found & ~select.POLLOUT:
-                    ready = Ready.RW if ready else Ready.R
-                wanted = steps.send(ready)
+                wanted = steps.send(Ready((Ready.R if found & READ else 0) | (Ready.W if found & WRITE else 0)))
         except StopIteration as end:
             result: T = end.value
             return result
