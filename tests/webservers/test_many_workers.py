@@ -19,13 +19,15 @@ from tests.webservers.server import Server
 
 SITES = "tests.webservers.sites"
 REQUESTS = 1000
+# About one second, on a machine that is busy.
+RESCUED_SECONDS = 2.5
 UWSGI = [
     *("uwsgi", "--master", "--processes", "4", "--threads", "2", "--enable-threads", "--disable-logging"),
     # Otherwise SIGTERM is a reload; and --die-on-term ends workers on the spot, in the middle of requests and jobs.
     *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
     # Of an environment's Python, so that a reload starts that again.
     *("--binary-path", sys.executable),
-    *("--http-socket", "127.0.0.1:{port}", "--module", f"{SITES}.plain:app"),
+    *("--http-socket", "127.0.0.1:{port}"),
 ]
 
 
@@ -39,8 +41,10 @@ def live_through(site: Site, server: Server, *, processes: int = 4) -> int:
         reload(site, server, first, processes=processes)
         broken_off = begun_in_a_worker(site, server)
         site.kill_the_process_of(broken_off)
-        eventually(lambda: broken_off.state is JobState.SUCCEEDED, seconds=5)
+        eventually(lambda: broken_off.state is JobState.SUCCEEDED, seconds=RESCUED_SECONDS, message=site.log)
         load.until(REQUESTS)
+        # uWSGI does not tell a worker that is still loading the app to end, and then waits for it.
+        site.running(processes)
         with drained(site, server):
             server.send(signal.SIGTERM)
             status = server.wait()
@@ -74,24 +78,32 @@ def drained(site: Site, server: Server) -> Iterator[None]:
     assert len(site.fleet.runs_of(job.id)) == 1, site.log
 
 
+RECYCLED = ["--max-requests", "100"]
+THREADS = ["-k", "gthread", "--threads", "4"]
+
+
 @pytest.mark.parametrize(
-    ("options", "processes"),
+    ("app", "options", "processes"),
     [
-        pytest.param(["-k", "sync", "--max-requests", "100"], 4, id="sync"),
-        pytest.param(["-k", "gthread", "--threads", "4"], 4, id="gthread"),
+        pytest.param("project_wsgi:application", ["-k", "sync"], 4, id="sync"),
         # The master has loaded the app, so it works as well.
-        pytest.param(["-k", "gthread", "--threads", "4", "--preload"], 5, id="preload"),
+        pytest.param("project_wsgi:application", ["-k", "sync", "--preload"], 5, id="sync-preload"),
+        pytest.param("plain:app", THREADS, 4, id="gthread"),
+        pytest.param("extension:app", [*THREADS, "--preload"], 5, id="gthread-preload"),
     ],
 )
-def test_gunicorn(site: Site, options: list[str], processes: int) -> None:
-    server = site.serve("gunicorn", "-w", "4", "-b", "127.0.0.1:{port}", *options, f"{SITES}.plain:app")
+def test_gunicorn(site: Site, app: str, options: list[str], processes: int) -> None:
+    command = ["gunicorn", "-w", "4", "-b", "127.0.0.1:{port}", *RECYCLED, *options, f"{SITES}.{app}"]
+    server = site.serve(*command, EMBEDQ_STOP_TIMEOUT="5")
     assert live_through(site, server, processes=processes) == 0
 
 
 @pytest.mark.parametrize(
     ("app", "options", "processes"),
     [
-        pytest.param("lifespan:app", [], 4, id="lifespan"),
+        pytest.param("lifespan:app", RECYCLED, 4, id="lifespan"),
+        # The master has loaded the app, and has no lifespan.
+        pytest.param("fast:app", ["--preload", *RECYCLED], 4, id="lifespan-preload"),
         pytest.param("project_asgi:application", ["--preload"], 5, id="preload"),
     ],
 )
@@ -101,10 +113,9 @@ def test_gunicorn_with_workers_of_uvicorn(site: Site, app: str, options: list[st
     assert live_through(site, server, processes=processes) == 0
 
 
-def test_uvicorn(site: Site) -> None:
-    # Without a lifespan. With one it is reloaded in test_one_worker.py.
-    app = f"{SITES}.project_asgi:application"
-    server = site.serve("uvicorn", "--workers", "4", "--port", "{port}", "--no-access-log", app)
+@pytest.mark.parametrize("app", ["project_asgi:application", "star:app"])
+def test_uvicorn(site: Site, app: str) -> None:
+    server = site.serve("uvicorn", "--workers", "4", "--port", "{port}", "--no-access-log", f"{SITES}.{app}")
     assert live_through(site, server) == 0
 
 
@@ -136,7 +147,14 @@ def test_hypercorn_ends_when_one_of_its_workers_dies(site: Site) -> None:
     assert broken_off.state is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize("loading", ["--lazy-apps", "--py-call-uwsgi-fork-hooks"])
-def test_uwsgi(site: Site, loading: str) -> None:
-    server = site.serve(*UWSGI, loading)
+@pytest.mark.parametrize(
+    ("app", "loading"),
+    [
+        ("plain:app", "--lazy-apps"),
+        ("project_wsgi:application", "--lazy-apps"),
+        ("extension:app", "--py-call-uwsgi-fork-hooks"),
+    ],
+)
+def test_uwsgi(site: Site, app: str, loading: str) -> None:
+    server = site.serve(*UWSGI, "--module", f"{SITES}.{app}", loading, EMBEDQ_STOP_TIMEOUT="5")
     assert live_through(site, server) == 0
