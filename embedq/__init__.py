@@ -103,19 +103,26 @@ def start(url: str | Path | ApplicationEngine | None = None, **settings: Any) ->
 
     Args:
         url: `sqlite:///app.db`, or a SQLAlchemy engine; $EMBEDQ_URL, or `sqlite:///embedq.db`, when not given.
-        settings: the fields of `embedq.Settings`, and `clock`, `middleware` and `enqueue_middleware`.
+        settings: the fields of `embedq.Settings`, and `clock`, `middleware` and `enqueue_middleware`. Without any, and
+            without a URL, those of an earlier `default_app().configure(…)` hold.
     Returns:
         The default app, also a context manager that stops it: `with embedq.start(): …`.
     Raises:
         ConfigurationError: a setting that cannot work, or other settings than the first time.
         StorageError: the database cannot be opened; the message says why and what to do.
     """
-    return default_app().configure(url, **settings).start()
+    return _configured(url, settings).start()
 
 
 def connect(url: str | Path | ApplicationEngine | None = None, **settings: Any) -> EmbedQ:
     """Open the database to enqueue and read, in a process that runs no jobs. Arguments and errors as for `start`."""
-    return default_app().configure(url, **settings).connect()
+    return _configured(url, settings).connect()
+
+
+def _configured(url: str | Path | ApplicationEngine | None, settings: dict[str, Any]) -> EmbedQ:
+    """The default app with what is asked for; without anything, as it was configured before."""
+    app = default_app()
+    return app if app.engine.configured and url is None and not settings else app.configure(url, **settings)
 
 
 def stop(timeout: float | None = None) -> bool:

@@ -33,6 +33,7 @@ class Engine:
     """Settings, database, key and threads.
 
     Attributes:
+        configured: it was told something other than the environment says.
         runtime: the threads; None while the app is not started here.
         offload: where calls from an event loop wait for the database.
         when_connected: called each time the database has been opened.
@@ -49,6 +50,7 @@ class Engine:
 
     def __init__(self, when_connected: Callable[[], None]) -> None:
         self.registry: Registry = REGISTRY
+        self.configured = False
         self.runtime: Runtime | None = None
         self.offload = Offload()
         self.when_needed: Callable[[], None] | None = None
@@ -77,6 +79,7 @@ class Engine:
         with self._lock:
             if self._database is None:
                 self.settings = wanted
+                self.configured = bool(url is not None or settings or clock or enqueue_middleware or middleware)
                 # It may lie beside another database now.
                 self._key = None
                 # A machine's clock gives way to a server's; one that a test made its own does not.

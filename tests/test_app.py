@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -469,3 +470,28 @@ def test_the_module_level_functions_act_on_one_default_app(tmp_path: Path, monke
             embedq.start("sqlite:///elsewhere.db")
     assert not app.started
     app.close()
+
+
+@pytest.mark.parametrize("verb", [embedq.start, embedq.connect])
+def test_without_arguments_what_the_default_app_was_configured_with_holds(
+    verb: Callable[[], EmbedQ], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("embedq._default", None)
+    embedq.default_app().configure("sqlite:///mine.db", workers=3)
+    app = verb()
+    assert (app.settings.url, app.settings.workers) == ("sqlite:///mine.db", 3)
+    app.close()
+    assert not (tmp_path / "embedq.db").exists()
+
+
+def test_without_arguments_an_app_that_was_told_nothing_asks_the_environment_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedq._default", None)
+    monkeypatch.setattr("embedq.job_process.default_app", None)
+    # As a decorator does where the program is imported.
+    embedq.default_app()
+    monkeypatch.setenv("EMBEDQ_URL", f"sqlite:///{tmp_path}/late.db")
+    embedq.connect().close()
+    assert (tmp_path / "late.db").exists()
