@@ -178,6 +178,20 @@ def test_manage_py_embedq_is_the_command_line_on_the_projects_database(migrated:
     assert "this build can run all that waits: 0 jobs" in migrated.manage("embedq", "check")
 
 
+def test_a_task_in_a_process_of_its_own_uses_the_orm(migrated: Site) -> None:
+    wrote = migrated.script(
+        "import os",
+        "from embedq.contrib.django import start",
+        "from tests.django_site.shop import models, tasks",
+        "result = tasks.order_aside.enqueue('aside')",
+        "start().job(1).wait(30)",
+        "result.refresh()",
+        "pid, order = result.return_value",
+        "print(pid != os.getpid(), models.Order.objects.get(pk=order).name)",
+    )
+    assert wrote.splitlines()[-1] == "True aside"
+
+
 def test_a_worker_of_its_own_runs_jobs_and_tasks_and_drains_at_a_signal(
     migrated: Site, serve: Callable[..., subprocess.Popen[str]]
 ) -> None:

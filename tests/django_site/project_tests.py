@@ -190,6 +190,7 @@ def test_a_task_runs_and_its_result_can_be_had_from_anywhere(workers: EmbedQ) ->
     assert again.task == tasks.add
     assert again.enqueued_at <= again.started_at <= again.finished_at
     assert again.last_attempted_at == again.started_at
+    assert result.worker_ids == [str(one.id) for one in workers.servers()]
     assert embedq.default_app().jobs(name="tests.django_site.shop.tasks:add")
 
 
@@ -269,7 +270,7 @@ def test_a_result_that_is_not_there_or_not_of_the_task_is_told_so() -> None:
     result = tasks.add.enqueue(1)
     number = result.id.split("-")[0]
     no_task = f"{jobs.note.enqueue('no task').id}"
-    for unknown in ("no-such-id", number, f"{number}-{'0' * 32}", no_task, "held-nothing"):
+    for unknown in ("no-such-id", number, f"{number}-{'0' * 32}", no_task, "held-nothing", 3, None):
         with pytest.raises(TaskResultDoesNotExist):
             tasks.add.get_result(unknown)
     with pytest.raises(Exception, match="Task does not match"):

@@ -108,6 +108,8 @@ def _job_and_attempts(tx: Transaction, job_id: int) -> tuple[Job, list[Attempt]]
 
 
 def _found(tx: Transaction, identity: str) -> tuple[Job, list[Attempt]]:
+    # Django says str, and takes anything.
+    identity = str(identity)
     if identity.startswith(_HELD):
         row = tx.one("job_id_by_key", (identity,))
         if row is None:
@@ -210,7 +212,7 @@ def _moment(moment: datetime | None) -> datetime | None:
 
 
 def _job_id(identity: str) -> int:
-    number, _, signature = str(identity).partition("-")
+    number, _, signature = identity.partition("-")
     if number.isascii() and number.isdigit() and len(number) < 19:
         for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
             if constant_time_compare(signature, _signature(int(number), secret)):

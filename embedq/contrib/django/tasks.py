@@ -42,9 +42,10 @@ from embedq.contrib.django.framework import (
 from embedq.contrib.django.task_running import register, registered_job
 from embedq.errors import ConfigurationError
 from embedq.held import HoldBlock
+from embedq.options import Executor
 from embedq.transactions import current
 
-_OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags")
+_OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags", "executor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class EmbedQTask(Task):
     """Django's task, with what embedq's decorator takes besides: `@task(retry=embedq.Retry(attempts=5), timeout=60)`.
 
     Attributes:
-        retry, timeout, expires_in, retention, tags: as in `embedq.Options`; the backend's OPTIONS where None.
+        retry, timeout, expires_in, retention, tags, executor: as in `embedq.Options`; the backend's OPTIONS where None.
     """
 
     retry: Retry | None = None
@@ -60,6 +61,7 @@ class EmbedQTask(Task):
     expires_in: float | timedelta | None = None
     retention: Retention | None = None
     tags: Sequence[str] | None = None
+    executor: Executor | None = None
 
 
 class EmbedQBackend(BaseTaskBackend):
@@ -67,7 +69,7 @@ class EmbedQBackend(BaseTaskBackend):
 
     Args:
         params: its entry in TASKS. OPTIONS holds what holds for all its tasks: `retry` (none unless given), `timeout`,
-            `expires_in`, `retention`, `tags`.
+            `expires_in`, `retention`, `tags`, `executor`.
     Raises:
         ConfigurationError: an unknown option, or a value that cannot work.
     """

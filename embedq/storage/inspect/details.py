@@ -213,7 +213,7 @@ def attempts(tx: Transaction, job_id: int) -> list[Attempt]:
                 finished_at=last.finished_at,
                 error=None,
                 traceback=None,
-                server=None,
+                server=last.server,
             )
         )
     return found

@@ -92,15 +92,16 @@ SET server.stopping_at = server.stopping_at, job.state = 'running', job.claim = 
 WHERE server.id = $1 AND job.id IN $3[];
 
 -- name: succeed_jobs
--- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. Texts say their character
--- set, or they would be in the one that the server has for new databases.
+-- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. The server's number stays,
+-- since a success has no row in embedq_attempts; every index by it holds running jobs only.
+-- Texts say their character set, or they would be in the one that the server has for new databases.
 UPDATE JSON_TABLE($1, '$[*]' COLUMNS (
     id BIGINT PATH '$[0]', claim BIGINT PATH '$[1]', started_at BIGINT PATH '$[2]', finished_at BIGINT PATH '$[3]',
     delete_at BIGINT PATH '$[4]', result LONGTEXT CHARACTER SET utf8mb4 PATH '$[5]',
     error LONGTEXT CHARACTER SET utf8mb4 PATH '$[6]')) AS done
 STRAIGHT_JOIN embedq_jobs AS job ON job.id = done.id
 SET job.state = 'succeeded', job.started_at = done.started_at, job.finished_at = done.finished_at,
-    job.delete_at = done.delete_at, job.result = done.result, job.error = done.error, job.server_id = NULL,
+    job.delete_at = done.delete_at, job.result = done.result, job.error = done.error,
     job.cancel_requested_at = NULL, job.overdue_at = NULL
 WHERE job.claim = done.claim AND job.state = 'running';
 

@@ -148,11 +148,12 @@ WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($3::jsonb)::bigint))
   AND $1 = (SELECT id FROM embedq_servers WHERE id = $1 FOR KEY SHARE);
 
 -- name: succeed_jobs
--- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. By id, so that two
--- transactions lock in the same order.
+-- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. The server's number stays,
+-- since a success has no row in embedq_attempts; every index by it holds running jobs only.
+-- By id, so that two transactions lock in the same order.
 UPDATE embedq_jobs
 SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
-    delete_at = done.delete_at, result = done.result, error = done.error, server_id = NULL,
+    delete_at = done.delete_at, result = done.result, error = done.error,
     cancel_requested_at = NULL, overdue_at = NULL
 FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim, (value ->> 2)::bigint AS started_at,
              (value ->> 3)::bigint AS finished_at, (value ->> 4)::bigint AS delete_at, value ->> 5 AS result,

@@ -100,10 +100,11 @@ SET state = 'running', claim = claim + 1, attempt = attempt + 1, server_id = ?1,
 WHERE id IN (SELECT value FROM json_each(?3)) AND EXISTS (SELECT 1 FROM embedq_servers WHERE id = ?1);
 
 -- name: succeed_jobs
--- running -> succeeded. The claim keeps a rescued job's late result from ending the new run.
+-- running -> succeeded. The claim keeps a rescued job's late result from ending the new run. The server's number stays,
+-- since a success has no row in embedq_attempts; every index by it holds running jobs only.
 UPDATE embedq_jobs
 SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
-    delete_at = done.delete_at, result = done.result, error = done.error, server_id = NULL,
+    delete_at = done.delete_at, result = done.result, error = done.error,
     cancel_requested_at = NULL, overdue_at = NULL
 FROM (SELECT value ->> 0 AS id, value ->> 1 AS claim, value ->> 2 AS started_at, value ->> 3 AS finished_at,
              value ->> 4 AS delete_at, value ->> 5 AS result, value ->> 6 AS error FROM json_each(?)) AS done

@@ -1,8 +1,9 @@
-"""Tasks by Django's own API; nothing here is embedq's."""
+"""Tasks by Django's own API, but for one option."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from importlib import import_module
 from typing import Any
@@ -53,6 +54,11 @@ def stubborn(context: Any) -> int:
     if context.attempt < 3:
         raise ConnectionError(f"attempt {context.attempt}")
     return int(context.attempt)
+
+
+@task(executor="process")
+def order_aside(name: str) -> list[int]:
+    return [os.getpid(), Order.objects.create(name=name).pk]
 
 
 @task(backend="hasty")
