@@ -19,7 +19,7 @@ def test_a_success_keeps_its_result_and_when_it_may_be_deleted(store: Store, clo
     finished = store.finish(store.succeeded(claimed, result='{"a":[1]}', started_at=started))
     assert (finished.ended, finished.refused, finished.woken) == ([job_id], [], False)
     job = store.job(job_id)
-    assert (job.state, job.result, job.error, job.server) == (JobState.SUCCEEDED, '{"a":[1]}', None, None)
+    assert (job.state, job.result, job.error, job.server) == (JobState.SUCCEEDED, '{"a":[1]}', None, 1)
     assert (job.started_at, job.finished_at) == (to_datetime(started), to_datetime(clock.now()))
     assert job.delete_at == to_datetime(clock.now()) + timedelta(hours=1)
 
@@ -44,7 +44,9 @@ def test_a_batch_of_different_endings_is_recorded_each_in_its_own_way(store: Sto
         now + timedelta(hours=1), now + timedelta(hours=2), None, None, now + timedelta(hours=3), None,
     ]  # fmt: skip
     assert [store.job(job_id).finished_at for job_id in ids] == [now, now, None, None, now, None]
-    assert all(store.job(job_id).server is None for job_id in ids)
+    # Of a success the job's own row says who ran it; all else has its attempt, or is nobody's again.
+    assert [store.job(job_id).server for job_id in ids] == [1, None, None, None, None, None]
+    assert [attempt.server for attempt in store.attempts(a.id)] == [1]
 
 
 def test_a_failed_job_runs_again_when_its_wait_is_over_and_not_before(store: Store, clock: FakeClock) -> None:
