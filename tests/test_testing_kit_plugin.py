@@ -111,6 +111,41 @@ def test_a_projects_tests_share_nothing_and_its_own_database_is_not_touched(tmp_
     assert not list(tmp_path.glob("*.db*"))
 
 
+def test_under_pytest_django_a_job_sees_what_its_test_has_not_committed(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_django")
+    told = pytest_in(
+        tmp_path,
+        """
+        import embedq
+        import pytest
+        from django.contrib.auth.models import Group
+
+        @embedq.job
+        def rename(key):
+            Group.objects.filter(pk=key).update(name="renamed")
+
+        @pytest.mark.django_db
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_a_job_works_on_the_tests_own_connection(embedq_app, time):
+            group = Group.objects.create(name="new")
+            rename.enqueue(group.pk)
+            [job] = embedq_app.assert_enqueued(rename, group.pk)
+            assert job.id == 1
+            embedq_app.drain()
+            assert [one.name for one in Group.objects.all()] == ["renamed"]
+        """,
+        *("-p", "pytest_django", "--ds=site_settings"),
+        **{
+            "site_settings.py": """
+                DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+                INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "embedq.contrib.django"]
+                SECRET_KEY = "of a test"
+                """
+        },
+    )
+    assert "2 passed" in told, told
+
+
 def test_a_program_that_is_started_once_for_all_tests(tmp_path: Path) -> None:
     told = pytest_in(
         tmp_path,
