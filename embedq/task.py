@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from embedq.arguments import argument_check
 from embedq.errors import ConfigurationError, UnstorableFunctionError
-from embedq.functions import display_name, is_async, module_name, name_of
+from embedq.functions import display_name, find_imported, is_async, module_name, name_of
 from embedq.handle import JobHandle
 from embedq.options import NO_OPTIONS, Executor, OptionKeywords, Options
 
@@ -175,10 +175,26 @@ class Call:
     kwargs: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """Objects of another framework that stand for a function, as Django's tasks do.
+
+    Attributes:
+        kind: their class.
+        task_of: the task to enqueue one by.
+        declared: the registered task of one that is found under this name; None where its jobs have another.
+    """
+
+    kind: type
+    task_of: Callable[[Any], Any]
+    declared: Callable[[Any, str], Task[..., Any] | None]
+
+
 class Registry:
     """The tasks of this process by name. One for the process: its functions are the process's too."""
 
     def __init__(self) -> None:
+        self._foreign: list[Foreign] = []
         self._by_name: dict[str, Task[..., Any]] = {}
         self._wrapped: WeakKeyDictionary[Any, Task[..., Any]] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -204,9 +220,24 @@ class Registry:
         """In the child of a fork: the lock may have been held by a thread that is not here."""
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> Task[..., Any] | None:
-        """The registered task of that name."""
+    def admit(self, foreign: Foreign) -> None:
+        """Take objects of another framework for functions; their integration says so when it is imported."""
+        self._foreign.append(foreign)
+
+    def registered(self, name: str) -> Task[..., Any] | None:
+        """The task that has been registered under that name."""
         return self._by_name.get(name)
+
+    def get(self, name: str) -> Task[..., Any] | None:
+        """The registered task of that name, or of what another framework has declared under it."""
+        found = self._by_name.get(name)
+        if found is None and self._foreign:
+            # Whoever made the object said that it is to be run by its name, so its rows need no signature either.
+            declared = find_imported(name)
+            for foreign in self._foreign:
+                if isinstance(declared, foreign.kind):
+                    return foreign.declared(declared, name)
+        return found
 
     def names(self) -> list[str]:
         """Every name, aliases included."""
@@ -220,6 +251,10 @@ class Registry:
         """
         if isinstance(function, Task):
             return function
+        for foreign in self._foreign:
+            if isinstance(function, foreign.kind):
+                taken: Task[P, R] = foreign.task_of(function)
+                return taken
         try:
             known: Any = self._wrapped.get(function)
         except TypeError:  # not hashable, or takes no weak reference

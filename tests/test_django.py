@@ -192,6 +192,39 @@ def test_a_task_in_a_process_of_its_own_uses_the_orm(migrated: Site) -> None:
     assert wrote.splitlines()[-1] == "True aside"
 
 
+def test_a_worker_knows_a_task_that_only_its_caller_has_given_to_embedq(
+    migrated: Site, serve: Callable[..., subprocess.Popen[str]]
+) -> None:
+    migrated.script(
+        "from tests.django_site.shop import tasks", "tasks.elsewhere.using(backend='other').enqueue('here')"
+    )
+    assert "can run all that waits: 1 job" in migrated.manage("embedq", "check")
+    worker = serve("-m", "django", "embedq", "worker")
+    app = migrated.app()
+    assert app.job(1).result(30) == "here"
+    app.close()
+    wrote = migrated.script(
+        "from tests.django_site.shop import tasks",
+        "from embedq.contrib.django.framework import task_backends",
+        "from embedq.contrib.django.task_results import result_id",
+        "print(task_backends['other'].get_result(result_id(1)).return_value)",
+    )
+    assert wrote.splitlines()[-1] == "here"
+    worker.terminate()
+    worker.wait(30)
+
+
+def test_manage_py_embedq_check_knows_what_a_deployment_has_removed(migrated: Site) -> None:
+    migrated.script(
+        "import embedq",
+        "embedq.job(name='gone')(print).enqueue()",
+        "from tests.django_site.shop import jobs",
+        "jobs.note.enqueue('stays')",
+    )
+    said = migrated.manage("embedq", "check", code=1)
+    assert "1 of 2 jobs and 0 of 0 recurring jobs could not run in this build" in said
+
+
 def test_a_worker_of_its_own_runs_jobs_and_tasks_and_drains_at_a_signal(
     migrated: Site, serve: Callable[..., subprocess.Popen[str]]
 ) -> None:

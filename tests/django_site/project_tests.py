@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -25,6 +26,7 @@ from embedq.contrib.django.framework import (
 )
 from embedq.contrib.django.surroundings import project_surroundings
 from embedq.contrib.django.tasks import job_of
+from embedq.testing import app_under_test
 from tests.django_site.shop import jobs, tasks
 from tests.django_site.shop.models import Order
 from tests.support import eventually
@@ -252,6 +254,30 @@ def test_a_task_can_be_a_recurring_job(workers: EmbedQ) -> None:
     assert embedq.trigger_recurring("sums").result(10) == 3
     assert [job.queue for job in workers.jobs(schedule="sums")] == ["mail"]
     embedq.remove_recurring("sums")
+
+
+def test_embedqs_own_verbs_take_a_task(workers: EmbedQ) -> None:
+    assert embedq.enqueue(tasks.add, 1, b=2).result(10) == 3
+    assert embedq.options(tags=["by hand"]).enqueue(tasks.add.using(queue_name="mail"), 1).result(10) == 2
+    [job] = workers.jobs(tag="by hand")
+    assert job.queue == "mail"
+    embedq.recurring("more sums", "@daily", tasks.add, 1, b=4)
+    first = embedq.trigger_recurring("more sums")
+    assert (first.result(10), first.then(tasks.add, 7).result(10)) == (5, 8)
+    embedq.remove_recurring("more sums")
+    with pytest.raises(embedq.ConfigurationError, match=r"elsewhere runs on 'at_once'.*task\.using\(backend="):
+        embedq.enqueue(tasks.elsewhere, "x")
+
+
+def test_a_test_asserts_on_tasks_and_drains_them(tmp_path: Path) -> None:
+    with app_under_test(folder=tmp_path) as kit:
+        result = tasks.add.enqueue(1, b=2)
+        kit.assert_enqueued(tasks.add, 1, b=2)
+        kit.assert_enqueued(tasks.add, b=2)
+        kit.assert_not_enqueued(tasks.add.using(queue_name="mail"))
+        kit.assert_not_enqueued(tasks.refuse)
+        kit.drain()
+        assert tasks.add.get_result(result.id).return_value == 3
 
 
 def test_using_changes_queue_priority_time_and_backend() -> None:

@@ -32,6 +32,7 @@ TASKS = {
         "OPTIONS": {"timeout": 60, "retry": embedq.Retry(attempts=3, wait=wait_none())},
     },
     "hasty": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend", "OPTIONS": {"timeout": 0.2}},
+    "at_once": {"BACKEND": f"{TASKS_FRAMEWORK}.backends.immediate.ImmediateBackend"},
     "other": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend"},
 }
 if DATABASES["default"]["ENGINE"].endswith("mysql"):

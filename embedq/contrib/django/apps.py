@@ -35,4 +35,5 @@ class EmbedqConfig(AppConfig):
         except ConfigurationError:
             # `check_project` reports it, and so does the first use.
             pass
+        binding.know_tasks()
         binding.start_with_the_server()

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -177,6 +178,16 @@ def discover() -> None:
             import_module(name)
         except Exception:
             logger.exception("%s cannot be imported, so the jobs that it declares cannot run here and are parked", name)
+
+
+def know_tasks() -> None:
+    """Where a backend in TASKS may be embedq's: tasks of Django's own framework are known, whatever they run on."""
+    entries = (getattr(django_settings, "TASKS", None) or {}).values()
+    paths = [str(entry.get("BACKEND", "")) for entry in entries if isinstance(entry, dict)]
+    if not all(path.startswith(("django.tasks.", "django_tasks.")) for path in paths):
+        # Where there is no such framework, its backend says so.
+        with suppress(ImportError):
+            import_module("embedq.contrib.django.tasks")
 
 
 def migrate(using: str, verbosity: int = 1, **_: Any) -> None:

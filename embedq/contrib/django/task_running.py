@@ -40,8 +40,8 @@ logger = logging.getLogger("embedq")
 
 def register(task: Task, options: Options) -> None:
     """Register a task's function under its name, once; `options` are what its jobs run by."""
-    name = _name(task)
-    known = REGISTRY.get(name)
+    name = name_of(task)
+    known = REGISTRY.registered(name)
     if known is not None and getattr(known.function, "func", None) is task.func:
         return
     function = _async_runner(task) if inspect.iscoroutinefunction(task.func) else _runner(task)
@@ -59,12 +59,13 @@ def register(task: Task, options: Options) -> None:
 
 def registered_job(task: Task) -> EmbedqTask[..., Any]:
     """The job of a task that has been registered."""
-    found = REGISTRY.get(_name(task))
+    found = REGISTRY.registered(name_of(task))
     assert found is not None, "a task is registered when it is made"
     return found
 
 
-def _name(task: Task) -> str:
+def name_of(task: Task) -> str:
+    """The name of a task's jobs."""
     return f"{module_name(task.func)}:{task.func.__qualname__}"
 
 

@@ -37,12 +37,14 @@ from embedq.contrib.django.framework import (
     TaskResult,
     TaskResultStatus,
     normalize_json,
+    task_backends,
     task_enqueued,
 )
-from embedq.contrib.django.task_running import register, registered_job
+from embedq.contrib.django.task_running import name_of, register, registered_job
 from embedq.errors import ConfigurationError
 from embedq.held import HoldBlock
 from embedq.options import Executor
+from embedq.task import REGISTRY, Foreign
 from embedq.transactions import current
 
 _OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags", "executor")
@@ -92,6 +94,10 @@ class EmbedQBackend(BaseTaskBackend):
     def validate_task(self, task: Task) -> None:
         """Refuse what cannot run, and let the workers of this process know the rest by name."""
         super().validate_task(task)
+        self.register(task)
+
+    def register(self, task: Task) -> None:
+        """Let the workers of this process know a task by name."""
         own = {name: getattr(task, name, None) for name in _OPTIONS}
         register(task, Options.parse(**own).over(self._defaults))
 
@@ -153,13 +159,16 @@ class EmbedQBackend(BaseTaskBackend):
 
 
 def job_of(task: Task) -> EmbedqTask[..., Any]:
-    """The job of a Django task, for verbs that are embedq's own: `embedq.recurring(name, when, job_of(task), …)`.
+    """The job of a Django task: `job_of(task).options(timeout=60).enqueue(1)`. embedq's own verbs take the task itself.
 
     Raises:
         ConfigurationError: the task's backend is another.
     """
     if not isinstance(task.get_backend(), EmbedQBackend):
-        raise ConfigurationError(f"{task.module_path} runs on {task.backend!r}, which is no EmbedQBackend")
+        raise ConfigurationError(
+            f"{task.module_path} runs on {task.backend!r}, which is no EmbedQBackend; name one that is: "
+            "task.using(backend=…)"
+        )
     job = registered_job(task)
     tags = job.defaults.tags or ()
     if task.backend != "default":
@@ -167,6 +176,22 @@ def job_of(task: Task) -> EmbedqTask[..., Any]:
     return job.with_options(Options(queue=task.queue_name, priority=int(task.priority), tags=tags or None))
 
 
+def _declared(task: Task, name: str) -> EmbedqTask[..., Any] | None:
+    """The job of a task that was declared with another backend, and may have been enqueued with one of embedq's.
+
+    The first of those in TASKS says what it runs by.
+    """
+    ours = (backend for backend in map(task_backends.__getitem__, settings.TASKS) if isinstance(backend, EmbedQBackend))
+    backend = next(ours, None)
+    if backend is None or name_of(task) != name:
+        return None
+    backend.register(task)
+    return registered_job(task)
+
+
 def _aware(moment: datetime) -> datetime:
     # With USE_TZ Django has seen to it; without, naive times are in the project's zone.
     return moment if settings.USE_TZ or timezone.is_aware(moment) else timezone.make_aware(moment)
+
+
+REGISTRY.admit(Foreign(kind=Task, task_of=job_of, declared=_declared))

@@ -61,6 +61,11 @@ def order_aside(name: str) -> list[int]:
     return [os.getpid(), Order.objects.create(name=name).pk]
 
 
+@task(backend="at_once")
+def elsewhere(word: str) -> str:
+    return word
+
+
 @task(backend="hasty")
 def linger() -> None:
     while True:
