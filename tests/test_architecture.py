@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {
         "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "guard",
         "handle", "hosting", "interrupts", "job", "job_process", "liveness", "middleware", "misfire", "offload",
-        "options", "readable", "retry", "schedule", "serializers", "signing", "stored_retry", "task", "version",
+        "options", "readable", "redaction", "retry", "schedule", "serializers", "signing", "stored_retry", "task", "version",
         "wakeup", "wording",
     },
     {"storage"},
@@ -142,7 +142,7 @@ def test_sql_is_named_and_every_name_is_used() -> None:
 
     source = "\n".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "storage").rglob("*.py"))
     named = {folder: set(named_sql.read(PACKAGE / "storage" / folder)) for folder in ("sqlite", "postgresql", "mysql")}
-    lone = {"insert_job_as", "insert_plain_as", "job_ids", "take_job_id", "job_is_there", "tell_jobs"}
+    lone = {"insert_job_as", "insert_plain_as", "job_ids", "take_job_ids", "job_is_there", "tell_jobs"}
     assert named["postgresql"] == named["sqlite"] | lone
     assert named["mysql"] == named["sqlite"] | {"inserted_ids"}
     # count_<state> is composed from the state; {name} is a part of a composed query.

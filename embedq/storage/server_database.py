@@ -18,7 +18,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -61,14 +61,17 @@ class Trouble(Enum):
     AWAY = "the connection or the server is gone"
 
 
-class LoneInsert(Transaction, Protocol):
-    """What inserts one job with no transaction around it.
+class LoneInserts(Transaction, Protocol):
+    """Inserts jobs with no transaction around them.
 
     Attributes:
-        unanswered: the id of a row that may or may not have been written; None when all is known.
+        unanswered: the ids of rows that may or may not have been written.
     """
 
-    unanswered: int | None
+    unanswered: list[int]
+
+    def send(self) -> list[int]:
+        """Insert what was noted, all or nothing; the ids that were another's, so that their jobs are not there."""
 
 
 class Session(Protocol):
@@ -82,8 +85,9 @@ class Session(Protocol):
     def mark(self) -> str | None:
         """The server's number of the open transaction."""
 
-    def lone(self, unanswered: int | None) -> LoneInsert | None:
-        """For an insert by itself, of the row of that id if it was sent before; None where it needs a transaction."""
+    def lone(self, count: int, unanswered: Sequence[int]) -> LoneInserts | None:
+        """For so many inserts by themselves, of these rows if they have been sent before; None where those need a
+        transaction."""
 
     def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
         """Open a transaction, and let the clock know what time the server has."""
@@ -262,8 +266,8 @@ class ServerDatabase:
 
     def _run_group(self, group: list[Member]) -> None:
         try:
-            if len(group) == 1 and group[0].bare:
-                self._insert_alone(group[0])
+            if all(member.bare for member in group):
+                self._insert(group)
             else:
                 self._patiently(lambda: self._in_one_transaction(group))
         except Exception as error:
@@ -274,7 +278,10 @@ class ServerDatabase:
                 return
             for member in group:
                 try:
-                    self._patiently(lambda: self._in_one_transaction([member]))  # noqa: B023
+                    if member.bare:
+                        self._insert([member])
+                    else:
+                        self._patiently(lambda: self._in_one_transaction([member]))  # noqa: B023
                 except Exception as own_error:
                     self._fail([member], own_error)
 
@@ -283,34 +290,44 @@ class ServerDatabase:
             if not member.done:
                 member.error, member.done = self._explained(error), True
 
-    def _insert_alone(self, member: Member) -> None:
-        unanswered: int | None = None
+    def _insert(self, members: list[Member]) -> None:
+        """Insert jobs with no transaction around them, where that can be."""
+        unanswered: list[int] = []
 
         def once() -> None:
             nonlocal unanswered
             session = self._writing_session()
-            lone = session.lone(unanswered)
-            if lone is None:
-                if unanswered is not None:
-                    raise self._uncertain()
-                self._in_one_transaction([member])
-                return
-            self._transaction = lone
+            lone = None
             try:
-                member.result = member.body()
+                lone = session.lone(len(members), unanswered)
+                if lone is None and unanswered:
+                    raise self._uncertain()
+                if lone is not None:
+                    self._transaction = lone
+                    for member in members:
+                        member.result = member.body()
+                    unwritten = lone.send()
             except BaseException as error:
-                self._drop_writer(session, error, known=lone.unanswered is None)
+                if lone is not None:
+                    unanswered = lone.unanswered
+                self._drop_writer(session, error, known=not unanswered)
                 raise
-            finally:
-                unanswered = lone.unanswered
-            member.done = True
+            unanswered = []
+            if lone is None:
+                self._in_one_transaction(members)
+                return
+            for member in members:
+                member.done = member.result.id not in unwritten
 
         try:
             self._patiently(once)
         except Exception as error:
-            if unanswered is None:
+            if not unanswered:
                 raise
             raise self._uncertain() from error
+        for member in members:
+            if not member.done:
+                self._insert([member])
 
     def _writing_session(self) -> Session:
         if self._writer is None:

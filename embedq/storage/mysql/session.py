@@ -267,7 +267,7 @@ class MysqlSession:
         self.product = "MariaDB" if "MariaDB" in version else "MySQL"
         self._cursor.execute(MOST_QUEUES[self.product])
 
-    def lone(self, unanswered: int | None) -> None:
+    def lone(self, count: int, unanswered: Sequence[int]) -> None:
         """No number of a row can be had beforehand, so that an insert could be sent again."""
         return
 

@@ -41,8 +41,8 @@ RETURNING nextval($10::oid::regclass);
 -- The number of the sequence that gives jobs their ids.
 SELECT pg_get_serial_sequence('embedq_jobs', 'id')::regclass::oid::bigint;
 
--- name: take_job_id
-SELECT nextval($1::oid::regclass);
+-- name: take_job_ids
+SELECT nextval($1::oid::regclass) FROM generate_series(1, $2::bigint);
 
 -- name: job_is_there
 -- Whether the row of that id is the job of this name, with these arguments, made at this moment.

@@ -1,18 +1,20 @@
-"""A job that is inserted by itself, in one round trip: most enqueues are.
+"""Jobs that are inserted by themselves, in one round trip: most enqueues are.
 
-With a transaction around it, it would be three: one for its number, by which the server could be asked whether a commit
-happened whose answer was lost. Here the row's id does that. It is taken from the sequence beforehand, one with each
-insert for the next, so that the insert can be sent again on another connection: either the row is there, or it is now.
+With a transaction around them it would be three and more: one for its number, by which the server could be asked
+whether a commit happened whose answer was lost, and one for each job. Here the rows' ids do that. They are taken from
+the sequence beforehand, each insert brings one for the next, and so the inserts can be sent again on another
+connection: either the rows are there, or they are now.
 
-The wake-up call goes along behind the insert, in a transaction of its own (see `PostgresSession.commit`). Its answer is
-not waited for: it is read before the connection is next used.
+What is sent up to a synchronisation point is one transaction, so that a group of enqueues shares a flush of the disk.
+The wake-up call goes along behind it, in a transaction of its own (see `PostgresSession.commit`). Its answer is not
+waited for: it is read before the connection is next used.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import RawCursor
@@ -26,51 +28,104 @@ from embedq.storage.postgresql.transaction import FOR_OTHERS, PostgresTransactio
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-# Jobs of one priority start in the order of their ids. An id that was put by for longer than this is let go, since
+# Jobs of one priority start in the order of their ids. Ids that were put by for longer than this are let go, since
 # others have inserted meanwhile.
 SPARE_SECONDS = 0.05
 # Where the moment stands at which a job was made, in the parameters of the statement that inserts it.
 _CREATED_AT = {"insert_plain": 6, "insert_job": 13}
 
 
-class LoneInsert(PostgresTransaction):
-    """Statements with no transaction around them, of which `insert` can be sent again.
+class _Row(NamedTuple):
+    """A job that is to be inserted: its id, the statement with its parameters, and what never changes of it."""
+
+    id: int
+    statement: bytes
+    values: Sequence[bytes | None]
+    unchanging: Params
+
+
+class LoneInserts(PostgresTransaction):
+    """Statements with no transaction around them. What `insert` is given is kept until `send`, which can come again.
 
     Attributes:
-        unanswered: the id of a row that may or may not have been written.
+        unanswered: the ids of rows that may or may not have been written.
     """
 
-    __slots__ = ("_channel", "_owed", "_sequence", "_spare", "_spare_until", "unanswered")
+    __slots__ = ("_again", "_channel", "_owed", "_rows", "_sequence", "_spare", "_spare_until", "_tell", "unanswered")
 
     def __init__(self, connection: psycopg.Connection, line: Line, address: Address, sql: Mapping[str, str]) -> None:
         super().__init__(connection, line, address, sql, True)
-        self.unanswered: int | None = None
+        self.unanswered: list[int] = []
+        self._again: list[int] = []
         self._channel = address.channel
         self._owed = 0
+        self._rows: list[_Row] = []
+        self._tell = False
         self._sequence = b""
-        self._spare, self._spare_until = 0, 0.0
+        self._spare: list[int] = []
+        self._spare_until = 0.0
 
-    def insert(self, statement: str, params: Params) -> int | None:
-        """Insert a job that has no idempotency key, and return its id."""
-        values = [None if value is None else value.encode() for value in exact_texts(params)]
-        name = self._ready(f"{statement}_as")
+    def gather(self, count: int, unanswered: Sequence[int]) -> None:
+        """Make ready for so many inserts; of these rows, in their order, if they have been sent before."""
+        self.unanswered, self._again = list(unanswered), list(unanswered)
+        self._rows.clear()
+        self._tell = False
         if not self._sequence:
             [(sequence,)] = self.all("job_ids")
             self._sequence = b"%d" % sequence
-        while True:
-            job_id = self.unanswered or self._take_id()
-            spare = self._send(name, [*values, b"%d" % job_id, self._sequence], job_id, tell=params[0] in FOR_OTHERS)
-            if spare is not None:
-                self._spare, self._spare_until = spare, time.monotonic() + SPARE_SECONDS
-                return job_id
-            # The id is taken: by this very job, when its insert was sent before. Or by another's, where a standby that
-            # has become the primary has not heard that its number was given away.
-            row = (job_id, params[4], params[5], params[_CREATED_AT[statement]])
-            if self.one("job_is_there", row) is not None:
-                return job_id
+        if not self._again and (len(self._spare) < count or time.monotonic() > self._spare_until):
+            taken = self.all("take_job_ids", (self._sequence.decode(), count))
+            self._spare = [job_id for (job_id,) in taken]
+
+    def insert(self, statement: str, params: Params) -> int | None:
+        """Note a job that has no idempotency key; the id that it will have."""
+        values = [None if value is None else value.encode() for value in exact_texts(params)]
+        name = self._ready(f"{statement}_as")
+        job_id = self._again.pop(0) if self._again else self._spare.pop(0)
+        unchanging = (job_id, params[4], params[5], params[_CREATED_AT[statement]])
+        self._rows.append(_Row(job_id, name, [*values, b"%d" % job_id, self._sequence], unchanging))
+        self._tell = self._tell or params[0] in FOR_OTHERS
+        return job_id
+
+    def send(self) -> list[int]:
+        """Insert what was noted, all of it or nothing.
+
+        Returns:
+            the ids that were another's, so that their jobs are not there. A standby that has become the primary may not
+            have heard that a number was given away.
+        """
+        tell_jobs = self._ready("tell_jobs") if self._tell else b""
+        line, libpq, before = self._line, self._line.libpq, self.unanswered
+        # While nothing has been sent, all is known.
+        line.notice_the_end()
+        if libpq.pipeline_status == PipelineStatus.OFF:
+            libpq.enter_pipeline_mode()
+        self.unanswered = [row.id for row in self._rows]
+        for row in self._rows:
+            libpq.send_query_prepared(row.statement, row.values)
+        libpq.pipeline_sync()
+        points = self._owed = self._owed + 1
+        if self._tell:
+            libpq.send_query_prepared(tell_jobs, [self._channel.encode()])
+            libpq.pipeline_sync()
+            self._owed += 1
+        line.flush()
+        results = self._answers(points)
+        # If one of them is an error, nothing was written this time.
+        self.unanswered = before
+        for result in results:
+            answered(line, result)
+        self.unanswered = []
+        self._spare = [int(result.get_value(0, 0) or 0) for result in results if result.ntuples]
+        self._spare_until = time.monotonic() + SPARE_SECONDS
+        if len(self._spare) == len(self._rows):
+            return []
+        # Taken by these very jobs, if they had been sent before.
+        met = [row for row, result in zip(self._rows, results, strict=True) if not result.ntuples]
+        return [row.id for row in met if self.one("job_is_there", row.unchanging) is None]
 
     def others_inserted(self) -> None:
-        """The next id is taken anew: it must be higher than theirs."""
+        """The next ids are taken anew: they must be higher than theirs."""
         self._spare_until = 0.0
 
     def settle(self) -> None:
@@ -81,36 +136,13 @@ class LoneInsert(PostgresTransaction):
         if libpq.pipeline_status != PipelineStatus.OFF:
             libpq.exit_pipeline_mode()
 
-    def _send(self, name: bytes, values: Sequence[bytes | None], job_id: int, *, tell: bool) -> int | None:
-        """Insert the row under that id; the next id, or None when this one is taken."""
-        tell_jobs = self._ready("tell_jobs") if tell else b""
-        line, libpq, before = self._line, self._line.libpq, self.unanswered
-        # While nothing has been sent, all is known.
-        line.notice_the_end()
-        if libpq.pipeline_status == PipelineStatus.OFF:
-            libpq.enter_pipeline_mode()
-        self.unanswered = job_id
-        libpq.send_query_prepared(name, values)
-        libpq.pipeline_sync()
-        answers = self._owed = self._owed + 1
-        if tell:
-            libpq.send_query_prepared(tell_jobs, [self._channel.encode()])
-            libpq.pipeline_sync()
-            self._owed += 1
-        line.flush()
-        result = self._answers(answers)
-        # If it is an error, nothing was written this time.
-        self.unanswered = before
-        answered(line, result)
-        self.unanswered = None
-        return int(result.get_value(0, 0) or 0) if result.ntuples else None
+    def _answers(self, points: int) -> list[PGresult]:
+        """Read up to so many synchronisation points; the results before the last one.
 
-    def _answers(self, number: int) -> PGresult:
-        """Read the answers to so many statements; the last one's.
-
-        A statement is committed when its synchronisation point is reached, and not before.
+        What was sent before a point is committed when that is reached, and not before.
         """
-        libpq, last = self._line.libpq, None
+        libpq = self._line.libpq
+        results: list[PGresult] = []
         while True:
             while not libpq.is_busy():
                 result = libpq.get_result()
@@ -118,13 +150,13 @@ class LoneInsert(PostgresTransaction):
                     if libpq.status == ConnStatus.BAD:
                         raise psycopg.OperationalError("the connection is lost")
                 elif result.status != ExecStatus.PIPELINE_SYNC:
-                    last = result
+                    results.append(result)
                 else:
                     self._owed -= 1
-                    number -= 1
-                    if not number:
-                        assert last is not None
-                        return last
+                    points -= 1
+                    if not points:
+                        return results
+                    results.clear()
             self._line.hear()
 
     def _execute(self, statement: str, params: Params) -> RawCursor[Row]:
@@ -135,10 +167,3 @@ class LoneInsert(PostgresTransaction):
         if statement not in self._prepared:
             self.settle()
         return super()._ready(statement)
-
-    def _take_id(self) -> int:
-        if time.monotonic() < self._spare_until:
-            self._spare_until = 0.0
-            return self._spare
-        [(job_id,)] = self.all("take_job_id", (self._sequence.decode(),))
-        return int(job_id)

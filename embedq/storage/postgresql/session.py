@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from embedq.storage.base import Params, Row
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.adopted import adopted
 from embedq.storage.postgresql.line import Line
-from embedq.storage.postgresql.lone import LoneInsert
+from embedq.storage.postgresql.lone import LoneInserts
 from embedq.storage.postgresql.transaction import IDENTITY, PostgresTransaction, texts
 from embedq.storage.server_clock import ServerClock
 from embedq.storage.server_database import Patience
@@ -97,15 +97,15 @@ class PostgresSession:
         writing, reading = sql
         self._write = PostgresTransaction(self.connection, line, address, writing, not pooled)
         self._read = PostgresTransaction(self.connection, line, address, reading, not pooled)
-        self._lone = None if pooled else LoneInsert(self.connection, line, address, writing)
+        self._lone = None if pooled else LoneInserts(self.connection, line, address, writing)
         self.transaction = self._read
         self.mark: str | None = None
         self.obeys = pooled or self.execute("SELECT current_setting('enable_seqscan')") == [("off",)]
         self._timeline = self._ask_timeline()
 
-    def lone(self, unanswered: int | None) -> LoneInsert | None:
+    def lone(self, count: int, unanswered: Sequence[int]) -> LoneInserts | None:
         if self._lone is not None:
-            self._lone.unanswered = unanswered
+            self._lone.gather(count, unanswered)
         return self._lone
 
     def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
