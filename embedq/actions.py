@@ -203,6 +203,8 @@ def describe(wanted: Search) -> str:
     """A search in words, for people."""
     said = []
     for name, value in wanted.given.items():
+        if name == "hidden":
+            continue
         if name == "ids":
             some = ", ".join(map(str, value[:5]))
             said.append(f"job {some}" if len(value) == 1 else f"jobs {some}{', …' if len(value) > 5 else ''}")

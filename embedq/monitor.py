@@ -22,6 +22,7 @@ from embedq.engine import Engine
 from embedq.errors import ConfigurationError, WaitTimeoutError
 from embedq.job import Attempt, Job, JobId, JobState
 from embedq.recurring import RecurringJobs
+from embedq.redaction import Hidden
 from embedq.schedule import Cron
 from embedq.storage import inspect, questions
 from embedq.storage.base import Transaction
@@ -46,6 +47,7 @@ class SearchKeywords(TypedDict, total=False):
     Attributes:
         state: one, or several; by name or as `JobState`.
         ids: any of these.
+        hidden: what of the arguments is not shown to who searches, and so matches nothing; see `embedq.redaction`.
     """
 
     state: JobState | str | Iterable[JobState | str] | None
@@ -56,6 +58,7 @@ class SearchKeywords(TypedDict, total=False):
     error: str | None
     error_group: str | None
     argument: str | None
+    hidden: Hidden | None
     ids: Iterable[int] | None
     parent: int | None
     created_from: datetime | None

@@ -13,8 +13,8 @@ LAYERS: list[set[str]] = [
     {
         "arguments", "by_value", "clock", "config", "context", "cron_expression", "errors", "functions", "guard",
         "handle", "hosting", "interrupts", "job", "job_process", "liveness", "middleware", "misfire", "offload",
-        "options", "readable", "redaction", "retry", "schedule", "serializers", "signing", "stored_retry", "task", "version",
-        "wakeup", "wording",
+        "options", "readable", "redaction", "retry", "schedule", "serializers", "signing", "stored_retry", "task",
+        "version", "wakeup", "wording",
     },
     {"storage"},
     {"worker", "maintenance"},

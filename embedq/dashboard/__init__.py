@@ -19,9 +19,9 @@ except ImportError as missing:
 from embedq.dashboard.access import Access, Permission
 from embedq.dashboard.extension import Column, Metric, Page
 from embedq.dashboard.mounting import asgi, django, flask, wsgi
-from embedq.dashboard.redaction import SECRETS
 from embedq.dashboard.site import Site
 from embedq.dashboard.visit import Visit
+from embedq.redaction import SECRETS
 
 __all__ = [
     "SECRETS",

@@ -65,13 +65,13 @@ def act(visit: Visit) -> Response:
 
 def _wanted(visit: Visit, verb: str) -> Filters:
     """The jobs that are meant: those that were ticked, or all that match the filter and can be acted upon."""
-    found = filters.read(visit.form)
+    found = filters.read(visit.form, visit)
     if visit.form.get("scope") != "all":
-        return filters.read(_only(visit, "ids"))
+        return filters.read(_only(visit, "ids"), visit)
     pairs = filters.without(found.pairs, "ids")
     if not found.states:
         pairs += [("state", str(state)) for state in sorted(VERBS[verb])]
-    return filters.read(type(visit.form)(pairs))
+    return filters.read(type(visit.form)(pairs), visit)
 
 
 def _only(visit: Visit, name: str) -> Any:

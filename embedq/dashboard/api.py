@@ -74,7 +74,7 @@ def stats(visit: Visit) -> Response:
 
 
 def list_jobs(visit: Visit) -> Response:
-    wanted = filters.read(visit.request.query_params)
+    wanted = filters.read(visit.request.query_params, visit)
     page = find(visit, wanted, size_of(visit))
     return document(
         {
@@ -261,7 +261,7 @@ def act(visit: Visit) -> Response:
     pairs = [
         (name, str(item)) for name, value in given.items() for item in (value if isinstance(value, list) else [value])
     ]
-    found = filters.read(ImmutableMultiDict(pairs))
+    found = filters.read(ImmutableMultiDict(pairs), visit)
     if not found:
         raise BadRequest("filters must hold one at least")
     return document(actions.perform(visit, verb, found, **_options(visit, verb, wanted)), status=202)

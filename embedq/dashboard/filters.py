@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from starlette.datastructures import ImmutableMultiDict
 
-from embedq.dashboard.visit import BadRequest
+from embedq.dashboard.visit import BadRequest, Visit
 from embedq.job import JobState
 from embedq.monitor import SearchKeywords
 
@@ -64,8 +64,8 @@ def _one_of(states: Sequence[JobState]) -> str:
     return f"any but {' and '.join(others)}" if others else "any"
 
 
-def read(params: ImmutableMultiDict[Any, str]) -> Filters:
-    """The filters among some parameters; empty ones are none.
+def read(params: ImmutableMultiDict[Any, str], visit: Visit) -> Filters:
+    """The filters among some parameters; empty ones are none. What the visitor is not shown matches nothing.
 
     Raises:
         BadRequest: one that cannot be understood.
@@ -83,6 +83,8 @@ def read(params: ImmutableMultiDict[Any, str]) -> Filters:
             keywords[name] = _moment(name, value)
         else:
             keywords[name] = value
+    if "argument" in keywords:
+        keywords["hidden"] = visit.hidden
     if len(keywords.get("ids", ())) > MOST_IDS:
         raise BadRequest(f"at most {MOST_IDS:,} jobs can be selected by hand; use a filter instead")
     return Filters(keywords=cast(SearchKeywords, keywords), pairs=pairs)

@@ -24,7 +24,6 @@ from embedq.dashboard import assets, csrf
 from embedq.dashboard.access import Access, Authorize, Credentials, Guard, Refused
 from embedq.dashboard.extension import Column, Metric, Page
 from embedq.dashboard.looks import Looks
-from embedq.dashboard.redaction import SECRETS, Redaction
 from embedq.dashboard.templating import environment
 from embedq.dashboard.visit import FLASH_COOKIE, BadRequest, NotFound, Visit, route_path
 from embedq.errors import (
@@ -37,6 +36,7 @@ from embedq.errors import (
     StorageError,
 )
 from embedq.offload import Offload
+from embedq.redaction import SECRETS, Redaction
 
 logger = logging.getLogger("embedq.dashboard")
 

@@ -16,7 +16,9 @@ from starlette.responses import RedirectResponse, Response
 from embedq.app import EmbedQ
 from embedq.clock import to_datetime
 from embedq.dashboard.access import Access, Permission, Refused
+from embedq.dashboard.templating import parameters
 from embedq.job import JobState
+from embedq.redaction import Hidden
 from embedq.storage.inspect.glance import Count, counts
 
 if TYPE_CHECKING:
@@ -149,6 +151,15 @@ class Visit:
         wanted = self.form.get("next", "")
         inside = wanted.startswith(f"{self.base}/") and not wanted.startswith("//") and "\\" not in wanted
         return wanted if inside and wanted.isprintable() else self.url(*fallback)
+
+    @property
+    def hidden(self) -> Hidden | None:
+        """What of the jobs' arguments is not shown; None if all is."""
+        redaction, registry = self.site.redaction, self.queue.engine.registry
+        if not redaction.patterns:
+            return None
+        places = {name: redaction.places(parameters(self.queue, name)) for name in registry.names()}
+        return Hidden(patterns=redaction.patterns, places={name: found for name, found in places.items() if found})
 
     # -- what several pages, and all who have one open, look at --------------------------------------------------------
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from embedq.clock import to_datetime, to_micros
 from embedq.errors import ConfigurationError
 from embedq.job import ENDED, JobState
+from embedq.redaction import Hidden
 from embedq.storage.inspect.fingerprints import NO_ERROR
 
 # How each state is found without reading the others: the partial index's own condition.
@@ -33,6 +34,7 @@ class Search:
         error: a part of the last error's text.
         error_group: the last error's `fingerprint`.
         argument: a part of the stored arguments, which are JSON text.
+        hidden: what of them is not seen, and so is no part; None if all is.
         ids: any of these; None for all.
         parent: the id of the job that they continue.
         created_from, created_to, finished_from, finished_to: aware; from this moment on, and before that one.
@@ -46,6 +48,7 @@ class Search:
     error: str | None = None
     error_group: str | None = None
     argument: str | None = None
+    hidden: Hidden | None = None
     ids: tuple[int, ...] | None = None
     parent: int | None = None
     created_from: datetime | None = None
@@ -61,6 +64,8 @@ class Search:
             value = getattr(self, item.name)
             if value is not None and value != ():
                 found[item.name] = to_micros(value) if isinstance(value, datetime) else value
+        if self.hidden is not None:
+            found["hidden"] = asdict(self.hidden)
         if self.states:
             found["states"] = [state.value for state in self.states]
         return found
@@ -74,6 +79,9 @@ class Search:
                 values[name] = to_datetime(values[name])
         if "ids" in values:
             values["ids"] = tuple(values["ids"])
+        if "hidden" in values:
+            hidden = values["hidden"]
+            values["hidden"] = Hidden(patterns=tuple(hidden["patterns"]), places=hidden["places"])
         return cls(**{**values, "states": tuple(JobState(state) for state in values.get("states", ()))})
 
 
@@ -135,7 +143,8 @@ def conditions(search: Search, *, states: bool = True) -> Conditions:
     elif search.error_group is not None:
         # The fingerprint itself is compared by whoever reads the rows.
         add("{error_contains}", search.error_group.partition(":")[0].removesuffix("…"))
-    if search.argument is not None:
+    # What must not be seen is taken out first, by whoever reads the rows; else the time would tell of it.
+    if search.argument is not None and search.hidden is None:
         # Stored as JSON, which writes some characters in another way.
         stored = json.dumps(search.argument)[1:-1]
         if stored == search.argument:

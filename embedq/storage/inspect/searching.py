@@ -22,9 +22,9 @@ from embedq.storage.inspect.glance import COUNT_CAP, Count
 from embedq.storage.inspect.rows import job_from_row
 from embedq.storage.inspect.walks import ABOVE, BY_ID, Place, Walk, walk_for
 
-# How many jobs a page looks at: where columns are compared, where texts are looked through, and where each error's
-# fingerprint is taken.
-LOOKS, TEXT_LOOKS, GROUP_LOOKS = 50_000, 20_000, 5_000
+# How many jobs a page looks at: where columns are compared, where texts are looked through, where each error's
+# fingerprint is taken, and where secrets are taken out of the arguments; of those not more characters than so many.
+LOOKS, TEXT_LOOKS, GROUP_LOOKS, CLEAN_LOOKS, CLEAN_CHARACTERS = 50_000, 20_000, 5_000, 2_000, 2_000_000
 # So few are fetched by their ids.
 FEW = 5_000
 # Jobs fetched at a time where some are thrown away.
@@ -99,9 +99,9 @@ def count_search(tx: Transaction, wanted: Search, *, cap: int = COUNT_CAP) -> Co
         found = _some(_by_id(tx, ids, wanted), cap + 1)
         return Count(number=min(len(found), cap), capped=len(found) > cap)
     walk, asked = walk_for(wanted), _asked(wanted)
-    if wanted.error_group is not None:
-        group = _walked(tx, walk, wanted, None, False, cap)
-        return Count(number=min(len(group.jobs), cap), capped=len(group.jobs) > cap or group.stopped_at is not None)
+    if _read_here(wanted):
+        read = _walked(tx, walk, wanted, None, False, cap)
+        return Count(number=min(len(read.jobs), cap), capped=len(read.jobs) > cap or read.stopped_at is not None)
     until = walk.bound(tx, behind=None, backwards=False, candidates=_looks(wanted, asked)) if asked.where else None
     number = walk.count(tx, asked, until=until, cap=cap + 1)
     return Count(number=min(number, cap), capped=number > cap or until is not None)
@@ -138,17 +138,29 @@ def _asked(wanted: Search) -> Conditions:
     return conditions(wanted, states=walk is BY_ID or walk.sparse)
 
 
+def _cleaned(wanted: Search) -> bool:
+    return wanted.argument is not None and wanted.hidden is not None
+
+
+def _read_here(wanted: Search) -> bool:
+    """Whether something is compared that SQL cannot."""
+    return wanted.error_group is not None or _cleaned(wanted)
+
+
 def _looks(wanted: Search, asked: Conditions) -> int:
+    if _cleaned(wanted):
+        return CLEAN_LOOKS
     return GROUP_LOOKS if wanted.error_group is not None else TEXT_LOOKS if asked.texts else LOOKS
 
 
 def _walked(tx: Transaction, walk: Walk, wanted: Search, place: Place | None, backwards: bool, limit: int) -> _Found:
     asked, fits = _asked(wanted), _fits(wanted)
     # Where every row is a hit, the page itself is the bound.
-    bounded = bool(asked.where)
+    bounded = bool(asked.where) or _cleaned(wanted)
     until = walk.bound(tx, behind=place, backwards=backwards, candidates=_looks(wanted, asked)) if bounded else None
-    batch = limit + 1 if wanted.error_group is None else BATCH
+    batch = BATCH if _read_here(wanted) else limit + 1
     jobs: list[Job] = []
+    characters = 0
     while True:
         rows = walk.rows(tx, asked, behind=place, until=until, backwards=backwards, limit=batch)
         jobs += filter(fits, rows)
@@ -157,6 +169,9 @@ def _walked(tx: Transaction, walk: Walk, wanted: Search, place: Place | None, ba
         if len(rows) < batch:
             break
         place = walk.place(rows[-1])
+        characters += sum(len(job.arguments) for job in rows)
+        if _cleaned(wanted) and characters > CLEAN_CHARACTERS:
+            return _Found(jobs, place)
     if until is None:
         return _Found(jobs, None)
     # All that share the bound's key were looked at.
@@ -207,8 +222,14 @@ def _some(jobs: Iterator[Job], limit: int) -> list[Job]:
 
 def _fits(wanted: Search) -> Callable[[Job], bool]:
     """What SQL does not compare."""
-    group = wanted.error_group
-    return lambda job: group is None or fingerprint(job.error) == group
+    group, term, hidden = wanted.error_group, wanted.argument, wanted.hidden
+
+    def fits(job: Job) -> bool:
+        if group is not None and fingerprint(job.error) != group:
+            return False
+        return term is None or hidden is None or hidden.shows(term, job.name, job.arguments)
+
+    return fits
 
 
 def _moment(tx: Transaction, walk: Walk, place: Place) -> datetime | None:
