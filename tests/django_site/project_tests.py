@@ -27,6 +27,7 @@ from embedq.contrib.django.framework import (
 from embedq.contrib.django.surroundings import project_surroundings
 from embedq.contrib.django.tasks import job_of
 from embedq.testing import app_under_test
+from tests.django_site import TASKS_FRAMEWORK
 from tests.django_site.shop import jobs, tasks
 from tests.django_site.shop.models import Order
 from tests.support import eventually
@@ -237,13 +238,15 @@ def test_a_task_is_retried_when_it_is_told_to(workers: EmbedQ) -> None:
     assert result.started_at < result.last_attempted_at
 
 
-@tasks.task(retry=embedq.Retry(attempts=2, wait=wait_none()), tags=["twice"])
 def fails_twice() -> None:
     raise ConnectionError
 
 
+@pytest.mark.skipif(TASKS_FRAMEWORK == "django.tasks", reason="Django's own decorator takes nothing of a backend's")
 def test_the_decorator_takes_what_embedqs_own_does(workers: EmbedQ) -> None:
-    result = ended(fails_twice.enqueue())
+    retry = embedq.Retry(attempts=2, wait=wait_none())
+    task = tasks.task(retry=retry, tags=["twice"], executor="thread")(fails_twice)
+    result = ended(task.enqueue())
     assert (result.status, result.attempts, len(result.errors)) == (FAILED, 2, 2)
     [job] = workers.jobs(tag="twice")
     assert job.attempt == 2

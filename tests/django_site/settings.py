@@ -33,6 +33,7 @@ TASKS = {
     },
     "hasty": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend", "OPTIONS": {"timeout": 0.2}},
     "at_once": {"BACKEND": f"{TASKS_FRAMEWORK}.backends.immediate.ImmediateBackend"},
+    "aside": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend", "OPTIONS": {"executor": "process"}},
     "other": {"BACKEND": "embedq.contrib.django.tasks.EmbedQBackend"},
 }
 if DATABASES["default"]["ENGINE"].endswith("mysql"):

@@ -54,6 +54,8 @@ _OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags", "executor")
 class EmbedQTask(Task):
     """Django's task, with what embedq's decorator takes besides: `@task(retry=embedq.Retry(attempts=5), timeout=60)`.
 
+    So it is with the package django-tasks; Django 6.0's own decorator takes nothing of a backend's, and OPTIONS do it.
+
     Attributes:
         retry, timeout, expires_in, retention, tags, executor: as in `embedq.Options`; the backend's OPTIONS where None.
     """

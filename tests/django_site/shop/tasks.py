@@ -1,4 +1,4 @@
-"""Tasks by Django's own API, but for one option."""
+"""Tasks by Django's own API; nothing here is embedq's."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def stubborn(context: Any) -> int:
     return int(context.attempt)
 
 
-@task(executor="process")
+@task(backend="aside")
 def order_aside(name: str) -> list[int]:
     return [os.getpid(), Order.objects.create(name=name).pk]
 
