@@ -223,12 +223,17 @@ def test_tls_is_what_the_url_says(cluster: MySQLCluster) -> None:
         ("prefix=a-b", "letters, digits and _"),
         ("connect_timeout=soon", "whole numbers"),
         ("connect_timeout=0", "at least 1 second"),
-        ("ssl_ca=/nowhere.pem", "ssl_ca='/nowhere.pem' is not a file here"),
     ],
 )
 def test_a_parameter_that_cannot_work_is_named(parameters: str, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         open_database(f"mysql://root@127.0.0.1/jobs?{parameters}")
+
+
+def test_a_file_that_is_not_there_is_named(cluster: MySQLCluster) -> None:
+    joint = "&" if "?" in cluster.url else "?"
+    with pytest.raises(ConfigurationError, match=r"not here: /nowhere\.pem"):
+        open_database(f"{cluster.url}{joint}ssl_ca=/nowhere.pem").migrate()
 
 
 def test_a_url_without_a_database_is_refused() -> None:

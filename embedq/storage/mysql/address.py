@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -94,9 +93,6 @@ def _tls(given: dict[str, str]) -> dict[str, Any]:
     if mode not in _SSL_MODES:
         raise ConfigurationError(f"ssl_mode={mode!r} must be one of {', '.join(_SSL_MODES)}")
     files: dict[str, Any] = {name: given[name] for name in ("ssl_ca", "ssl_cert", "ssl_key") if name in given}
-    for name, file in files.items():
-        if not Path(file).is_file():
-            raise ConfigurationError(f"{name}={file!r} is not a file here")
     if mode == "DISABLED":
         return {"ssl_disabled": True}
     if mode.startswith("VERIFY"):

@@ -21,7 +21,7 @@ import pymysql
 import pymysql.cursors
 from pymysql.constants import CLIENT, ER
 
-from embedq.errors import EnqueueError
+from embedq.errors import ConfigurationError, EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.queues import ready_queues
@@ -339,7 +339,27 @@ class MysqlSession:
 
 
 def connect(address: Address, program: str) -> pymysql.Connection[Any]:
-    """A connection with the driver's own settings."""
+    """A connection with the driver's own settings.
+
+    Raises:
+        ConfigurationError: a file that the URL names is not there.
+    """
+    try:
+        return _connect(address, program)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"a file that the URL of {address.label} names is not here: {_files(address)}"
+        ) from error
+
+
+def _files(address: Address) -> str:
+    given = {**address.arguments, **address.arguments.get("ssl", {})}
+    return ", ".join(
+        str(given[name]) for name in ("ssl_ca", "ssl_cert", "ssl_key", "ca", "cert", "key") if name in given
+    )
+
+
+def _connect(address: Address, program: str) -> pymysql.Connection[Any]:
     return pymysql.connect(
         **address.arguments,
         database=address.database,
