@@ -74,6 +74,8 @@ FORWARDING = (
     "x-real-ip", "x-client-ip", "x-cluster-client-ip",
     "x-original-forwarded-for", "x-envoy-external-address", "x-amzn-trace-id", "cf-connecting-ip",
     "cf-ray", "true-client-ip", "fastly-client-ip", "fly-client-ip", "x-azure-clientip", "cdn-loop",
+    "x-proxyuser-ip", "x-scheme", "client-ip", "cf-connecting-ipv6", "tailscale-user-login", "x-varnish",
+    "x-arr-log-id", "front-end-https",
 )  # fmt: skip
 
 
@@ -186,7 +188,7 @@ def why_not_local(request: Request, *, hosts: frozenset[str] | None = None) -> s
     if not _is_loopback(client):
         return f"the request comes from {client or 'an unknown address'}, which is not this machine"
     for header in request.headers:
-        if header in FORWARDING or header.startswith(("x-forwarded", "x-original-")):
+        if header in FORWARDING or header.startswith(("x-forwarded", "x-original-", "x-appengine-")):
             return f"the request came through a proxy (it has the header {header!r})"
     # No browser speaks it, and nginx does unless told otherwise, without any header of the above.
     if request.scope.get("http_version") in ("1.0", "0.9"):

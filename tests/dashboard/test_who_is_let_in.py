@@ -41,6 +41,15 @@ def test_what_came_through_a_proxy_is_never_local(app: EmbedQ, header: str) -> N
         assert header in answer.text
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["X-ProxyUser-Ip", "X-Scheme", "Client-Ip", "CF-Connecting-IPv6", "Tailscale-User-Login", "X-Varnish",
+     "X-ARR-LOG-ID", "Front-End-Https", "X-Appengine-User-Ip", "X-Appengine-Country"],
+)  # fmt: skip
+def test_nor_what_another_ones_header_tells_of(app: EmbedQ, header: str) -> None:
+    assert Visitor(dashboard.wsgi(app)).get("/audit", **{header: "x"}).status_code == 403
+
+
 def test_a_request_of_http_1_0_is_a_proxys(app: EmbedQ) -> None:
     visitor = Visitor(dashboard.wsgi(app))
     visitor._base["SERVER_PROTOCOL"] = "HTTP/1.0"
@@ -100,20 +109,27 @@ def test_an_authorize_that_fails_or_says_neither_lets_nobody_in(app: EmbedQ, cap
 
 def test_those_who_may_only_look_are_shown_no_buttons_and_refused_all_changes(app: EmbedQ) -> None:
     job = app.enqueue_in(60, print, 1)
-    for site in (
-        dashboard.wsgi(app, read_only=True),
-        dashboard.wsgi(app, authorize=lambda request: Access.read_only("eve")),
-        dashboard.wsgi(app, read_only=True, authorize=lambda request: True),
+    for user, site in (
+        ("local", dashboard.wsgi(app, read_only=True)),
+        ("eve", dashboard.wsgi(app, authorize=lambda request: Access.read_only("eve"))),
+        ("", dashboard.wsgi(app, read_only=True, authorize=lambda request: True)),
     ):
-        visitor = Visitor(site)
+        # Their pages have no form; the token is that of one who could do more a moment ago.
+        visitor = Visitor(dashboard.wsgi(app, authorize=lambda request, user=user: Access(user=user)))
+        token = visitor.token()
+        visitor.move_to(site)
         page = visitor.get("/jobs")
         assert 'name="verb"' not in page.text
         for verb in ("retry", "run", "cancel", "delete", "move"):
-            answer = visitor.post("/act", {"verb": verb, "ids": job.id, "confirmed": "1", "to_queue": "x"})
+            answer = visitor.post(
+                "/act",
+                {"csrf": token, "verb": verb, "ids": job.id, "confirmed": "1", "to_queue": "x"},
+                token=False,
+            )
             assert answer.status_code == 403
             assert "permission" in answer.text
         for verb in ("run", "pause", "resume", "remove"):
-            assert visitor.post(f"/recurring/{verb}", {"name": "x"}).status_code == 403
+            assert visitor.post(f"/recurring/{verb}", {"csrf": token, "name": "x"}, token=False).status_code == 403
         for path in ("/api/jobs", f"/api/jobs/{job.id}/cancel", "/api/schedules/x/run"):
             assert visitor.send(path).status_code == 403
         assert visitor.get(f"/jobs/{job.id}/stack").status_code == 403
