@@ -19,6 +19,18 @@ def span(seconds: float) -> str:
     return f"{seconds // DAY} d"
 
 
+def exactly(seconds: float) -> str:
+    """A length of time in all its units, `1 d 1 h`, `1 h 30 min`, `0.5 s`: nothing is left out."""
+    parts = []
+    for unit, length in (("d", DAY), ("h", HOUR), ("min", MINUTE)):
+        count, seconds = divmod(seconds, length)
+        if count:
+            parts.append(f"{count:.0f} {unit}")
+    if seconds or not parts:
+        parts.append(f"{round(seconds, 6):g} s")
+    return " ".join(parts)
+
+
 def counted(number: int, noun: str, *, cap: int | None = None) -> str:
     """`1 job`, `2,000 jobs`, `3 processes`; `10,000+ jobs` where counting stopped at `cap`."""
     more = "+" if cap is not None and number >= cap else ""

@@ -29,6 +29,7 @@ from embedq.misfire import Misfire
 from embedq.recurring import Schedule
 from embedq.schedule import Cron, Every
 from embedq.storage.inspect import Occurrence
+from embedq.wording import exactly
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -78,8 +79,7 @@ def _table(found: list[Schedule], now: datetime) -> str:
 def _when(when: Cron | Every | None) -> str:
     match when:
         case Every():
-            seconds = when.interval.total_seconds()
-            return f"every {span(seconds) if seconds % 60 == 0 else f'{seconds:g} s'}"
+            return f"every {exactly(when.interval.total_seconds())}"
         case Cron():
             return safe(f"{when.expression}  {when.timezone}")
         case None:

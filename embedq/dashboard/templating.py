@@ -17,7 +17,7 @@ from embedq.dashboard import assets
 from embedq.job import Job
 from embedq.readable import UNREADABLE, parsed, readable_call, readable_value, safe
 from embedq.schedule import Cron, Every
-from embedq.wording import counted, duration, relative, span
+from embedq.wording import counted, duration, exactly, relative, span
 
 if TYPE_CHECKING:
     from embedq.dashboard.site import Site
@@ -47,7 +47,7 @@ def environment(site: Site) -> Environment:
         rhythm=rhythm,
         safe_text=safe_text,
     )
-    made.globals.update(asset=_asset, when=when, call=call)
+    made.globals.update(asset=_asset, when=when, since=since, call=call)
     return made
 
 
@@ -65,6 +65,13 @@ def when(moment: datetime | None, now: datetime) -> Markup:
     )
 
 
+def since(moment: datetime, now: datetime) -> Markup:
+    """How long ago a moment was, without saying "ago"."""
+    return Markup('<time datetime="{}" title="{}" data-length>{}</time>').format(
+        moment.astimezone(UTC).isoformat(), exact(moment), span((now - moment).total_seconds())
+    )
+
+
 def exact(moment: datetime) -> str:
     """`2026-06-01 12:00:03 UTC`."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -74,8 +81,7 @@ def rhythm(when: Cron | Every | None) -> str:
     """A schedule in words: `every 5 min`, `0 4 * * * Europe/Berlin`."""
     match when:
         case Every():
-            seconds = when.interval.total_seconds()
-            return f"every {span(seconds) if seconds % 60 == 0 else f'{seconds:g} s'}"
+            return f"every {exactly(when.interval.total_seconds())}"
         case Cron():
             return safe(f"{when.expression} {when.timezone}")
     return "cannot be read here"

@@ -134,6 +134,21 @@ def test_recurring_jobs(visitor: Visitor, app: EmbedQ) -> None:
     assert visitor.send("/api/schedules/each/day/run").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        (timedelta(hours=25), "every 1 d 1 h"), (timedelta(hours=36), "every 1 d 12 h"),
+        (timedelta(minutes=90), "every 1 h 30 min"), (timedelta(minutes=5), "every 5 min"),
+        (timedelta(seconds=90), "every 1 min 30 s"), (timedelta(seconds=2.5), "every 2.5 s"),
+        (timedelta(days=8, seconds=1), "every 8 d 1 s"),
+    ],
+)  # fmt: skip
+def test_a_rhythm_is_told_to_the_second(visitor: Visitor, app: EmbedQ, interval: timedelta, said: str) -> None:
+    app.recurring("pulse", interval, print, "tick")
+    assert visitor.get("/api/schedules").json["schedules"][0]["when"] == said
+    assert said in visitor.get("/recurring").text
+
+
 def test_the_state_of_the_queue(visitor: Visitor, app: EmbedQ) -> None:
     app.enqueue_in(600, print, 1)
     app.enqueue(print, "")
