@@ -68,7 +68,7 @@ def stats(visit: Visit) -> Response:
             "oldest_ready_seconds": {wait.queue: wait.seconds for wait in overview.waits},
             "failed_last_hour": overview.failed_last_hour,
             "failed_last_day": overview.failed_last_day,
-            "processes": len(visit.shared("servers", visit.queue.servers)),
+            "processes": len(visit.alive()),
         }
     )
 
@@ -295,11 +295,30 @@ def body(visit: Visit) -> dict[str, Any]:
     return content
 
 
+def asked(handler: Handler, known: tuple[str, ...]) -> Handler:
+    """The handler, for requests without a parameter that it does not know: a mistyped filter is none."""
+
+    def handle(visit: Visit) -> Response:
+        unknown = [name for name in visit.query if name not in known]
+        if unknown:
+            there = f"there are: {', '.join(known)}" if known else "there are none here"
+            raise BadRequest(f"unknown parameter {unknown[0][:40]!r}; {there}")
+        return handler(visit)
+
+    return handle
+
+
 def index(visit: Visit) -> Response:
     return document({"now": visit.now, "routes": [f"{m} {p}" for m, p, _ in ROUTES]})
 
 
-ROUTES: list[tuple[str, str, Handler]] = [
+_SPAN = ("span",)
+# What a query may hold, where it may hold anything.
+_PARAMETERS: dict[Handler, tuple[str, ...]] = {
+    list_jobs: (*filters.FIELDS, "size", "cursor"), check: ("longest_wait",), tasks: _SPAN, history: _SPAN,
+    audit: ("before",),
+}  # fmt: skip
+_ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api", index),
     ("GET", "/api/health", check),
     ("GET", "/api/stats", stats),
@@ -316,4 +335,8 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api/schedules", schedules),
     *[("POST", f"/api/schedules/{{name:path}}/{verb}", on_schedule(verb)) for verb in actions.SCHEDULE_DONE],
     ("GET", "/api/audit", audit),
+]
+ROUTES = [
+    (method, path, asked(handler, _PARAMETERS.get(handler, ())) if method == "GET" else handler)
+    for method, path, handler in _ROUTES
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from embedq.dashboard.serving import AsgiDashboard, WsgiDashboard, scope_of
-from embedq.dashboard.site import HEADERS, MAX_BODY, QueueSource, Site
+from embedq.dashboard.site import MAX_BODY, QueueSource, Site
 from embedq.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,12 +92,11 @@ def django(queue: QueueSource = None, **options: Any) -> tuple[list[Any], str, s
     site = Site(queue, **options)
 
     def view(request: Any, rest: str) -> Any:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:
-            return HttpResponse("The request is too large.\n", status=413, headers=HEADERS)
         scope = scope_of({"wsgi.url_scheme": request.scheme, "REQUEST_METHOD": request.method, **request.META})
         full = request.path
         scope.update(root_path=full[: len(full) - len(rest)].rstrip("/"), path=full, django=request)
-        answer = site.respond(Request(scope), request.body)
+        large = int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY
+        answer = site.too_large(f"/{rest}") if large else site.respond(Request(scope), request.body)
         response = HttpResponse(bytes(answer.body), status=answer.status_code)
         del response.headers["Content-Type"]
         for name, value in answer.headers.items():

@@ -11,7 +11,7 @@ from starlette.routing import compile_path
 from embedq.dashboard import actions, api
 from embedq.dashboard.extension import Page
 from embedq.dashboard.pages import audit, dead, job, jobs, overview, own, queues, recurring, servers, tasks
-from embedq.dashboard.visit import NotFound, Visit
+from embedq.dashboard.visit import NotFound, Visit, WrongMethod
 
 Handler: TypeAlias = Callable[[Visit], Response]
 
@@ -52,10 +52,20 @@ class Routes:
         ]
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, Any]]:
-        """The handler of an address, and what the address holds. NotFound if there is none."""
+        """The handler of an address, and what the address holds.
+
+        Raises:
+            NotFound: there is none.
+            WrongMethod: there is, for another method.
+        """
         path = path.rstrip("/") or "/"
+        others = []
         for wanted, regex, convertors, handler in self._routes:
             found = regex.match(path)
-            if found and wanted == method:
+            if found and wanted != method:
+                others.append(wanted)
+            elif found:
                 return handler, {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
+        if others:
+            raise WrongMethod(others)
         raise NotFound("there is no such page")

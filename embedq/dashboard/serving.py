@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from embedq.dashboard.access import Access
-from embedq.dashboard.site import HEADERS, MAX_BODY, Site
-
-TOO_LARGE = "The request is too large.\n"
+from embedq.dashboard.site import MAX_BODY, Site
+from embedq.dashboard.visit import route_path
 
 
 class AsgiDashboard:
@@ -46,7 +45,7 @@ class AsgiDashboard:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY:
-                return PlainTextResponse(TOO_LARGE, status_code=413, headers=HEADERS)
+                return self.site.too_large(route_path(request.scope))
         access = await self._ask(request) if self.site.asks_on_the_loop else None
         return await self.site.offload.run(self.site.respond, request, bytes(body), access)
 
@@ -79,11 +78,8 @@ class WsgiDashboard:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body = _body(environ)
-        response = (
-            PlainTextResponse(TOO_LARGE, status_code=413, headers=HEADERS)
-            if body is None
-            else self.site.respond(Request(scope_of(environ)), body)
-        )
+        scope = scope_of(environ)
+        response = self.site.too_large(route_path(scope)) if body is None else self.site.respond(Request(scope), body)
         start_response(
             f"{response.status_code} {_REASONS.get(response.status_code, 'Unknown')}",
             [(name.decode("latin-1").title(), value.decode("latin-1")) for name, value in response.raw_headers],

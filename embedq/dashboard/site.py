@@ -16,16 +16,16 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from embedq import default_app
 from embedq.app import EmbedQ
-from embedq.dashboard import assets, csrf
+from embedq.dashboard import assets, csrf, plain
 from embedq.dashboard.access import Access, Authorize, Credentials, Guard, Refused
 from embedq.dashboard.extension import Column, Metric, Page
 from embedq.dashboard.looks import Looks
 from embedq.dashboard.templating import environment
-from embedq.dashboard.visit import FLASH_COOKIE, BadRequest, NotFound, Visit, route_path
+from embedq.dashboard.visit import FLASH_COOKIE, BadRequest, NotFound, Visit, WrongMethod, route_path
 from embedq.errors import (
     ActionNotFoundError,
     ConfigurationError,
@@ -46,6 +46,9 @@ _WORDS_OF_TIME = re.compile(r"(<time [^>]*>)[^<]*")
 THREADS = 4
 MAX_BODY = 2_000_000
 REFRESH_SECONDS = 3.0
+# An open page waits so many times as long as its last look took, in vain or not, so that it never costs the host more
+# than two thirds of a percent of a core; a minute at most.
+REST, MOST_REST = 150.0, 60.0
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -147,13 +150,19 @@ class Site:
         try:
             response = self._respond(request, body, access)
         except Refused as refused:
-            response = PlainTextResponse(f"{refused}.\n", status_code=refused.status, headers=refused.headers)
+            response = plain.answer(route_path(request.scope), refused.status, str(refused), refused.headers)
         except Exception:
             logger.exception("the dashboard failed at %s", request.scope.get("path"))
-            response = PlainTextResponse("The dashboard failed; the application's log says how.\n", status_code=500)
+            response = plain.answer(
+                route_path(request.scope), 500, "the dashboard failed; the application's log says how"
+            )
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+    def too_large(self, path: str) -> Response:
+        """The answer to a request with too much in it, which nobody reads."""
+        return plain.answer(path, 413, f"a request may have {MAX_BODY:,} bytes", HEADERS)
 
     def _respond(self, request: Request, body: bytes, access: Access | Exception | None) -> Response:
         if isinstance(access, Exception):
@@ -172,14 +181,16 @@ class Site:
             visit.csrf = self._tokens.token(visit.queue, fresh or str(nonce), access.user)
             handler, visit.params = self._routes.find(method, path)
             if method != "GET":
-                csrf.check(visit, api=path.startswith("/api/"))
+                csrf.check(visit, api=plain.is_api(path))
+            began = visit.queue.clock.monotonic()
             response = handler(visit)
-        except Refused:
-            raise
+            if visit.live:
+                rest = min(MOST_REST, REST * (visit.queue.clock.monotonic() - began))
+                response.headers["X-Embedq-Rest"] = f"{rest:.3f}"
         except Exception as error:
             response = self._failed(visit, error)
             fresh = None
-        if fresh is not None and method == "GET":
+        if fresh is not None and method == "GET" and not plain.is_api(path):
             response.set_cookie(
                 csrf.COOKIE, fresh, path=visit.base or "/", httponly=True, samesite="lax", secure=visit.secure
             )
@@ -207,6 +218,10 @@ class Site:
                 status = 404
             case BadRequest():
                 status = 400
+            case WrongMethod():
+                status = 405
+            case Refused():
+                status = error.status
             case csrf.WrongToken():
                 status = 403
             case StorageError() | NotStartedError():
@@ -216,13 +231,17 @@ class Site:
             case _:
                 raise error
         message = str(error.args[0]) if error.args else type(error).__name__
-        if visit.path.startswith("/api/"):
+        if plain.is_api(visit.path):
             from embedq.dashboard.api import document
 
-            return document({"error": message}, status=status)
-        if status == 503:
-            logger.warning("the dashboard cannot read the queue: %s", error)
-        return self.render(visit, "failed.html", {"status": status, "message": message}, status)
+            response = document({"error": message}, status=status)
+        else:
+            if status == 503:
+                logger.warning("the dashboard cannot read the queue: %s", error)
+            response = self.render(visit, "failed.html", {"status": status, "message": message}, status)
+        if isinstance(error, WrongMethod):
+            response.headers["Allow"] = ", ".join(error.allowed)
+        return response
 
     def render(self, visit: Visit, template: str, values: Mapping[str, Any], status: int) -> Response:
         """A page as HTML; to an open page that asks for news, only what is live in it, or 304 where nothing is new."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from embedq.dashboard.templating import parameters
 from embedq.job import JobState
 from embedq.redaction import Hidden
 from embedq.storage.inspect.glance import Count, counts
+from embedq.storage.inspect.processes import Server
 
 if TYPE_CHECKING:
     from embedq.dashboard.site import Site
@@ -34,6 +35,18 @@ COUNTED = 1_000
 
 class BadRequest(Exception):
     """What is asked cannot be understood; the message says what to do."""
+
+
+class WrongMethod(Exception):
+    """The address is there, for other methods.
+
+    Attributes:
+        allowed: those.
+    """
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"this address takes {' or '.join(allowed)}")
+        self.allowed = allowed
 
 
 class NotFound(Exception):
@@ -166,6 +179,15 @@ class Visit:
     def shared(self, name: str, look: Callable[[], T]) -> T:
         """What `look` finds, or what it found a moment ago for somebody else; see `Looks`."""
         return self.site.looks.get(self.queue, name, look)
+
+    def alive(self) -> dict[int, Server]:
+        """The processes that were heard of lately, by their numbers."""
+        lease = self.queue.settings.lease
+        return {
+            server.id: server
+            for server in self.shared("servers", self.queue.servers)
+            if (self.now - server.heartbeat_at).total_seconds() <= lease
+        }
 
     def counts(self) -> dict[JobState, Count]:
         """Jobs by state, counted up to a thousand or so: enough for the tabs of a list."""

@@ -66,7 +66,7 @@ def test_the_api_takes_no_form(visitor: Visitor, job: JobHandle) -> None:
 
 def test_looking_changes_nothing(visitor: Visitor, job: JobHandle) -> None:
     for path in ("/act", f"/api/jobs/{job.id}/cancel", "/recurring/pause"):
-        assert visitor.get(f"{path}?verb=cancel&ids={job.id}&confirmed=1").status_code in (404, 400)
+        assert visitor.get(f"{path}?verb=cancel&ids={job.id}&confirmed=1").status_code == 405
 
 
 def test_the_cookie_is_the_dashboards_alone(visitor: Visitor) -> None:
@@ -86,7 +86,7 @@ def test_every_answer_is_fenced_in(app: EmbedQ) -> None:
     for answer in answers:
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
-        assert "script-src 'self';" in policy
+        assert "script-src" not in policy or "script-src 'self';" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["X-Frame-Options"] == "DENY"

@@ -123,6 +123,12 @@ def test_jobs_are_found_by_what_is_known_of_them(visitor: Visitor, query: str, f
     assert ("No job matches" in html) is (found == 0)
 
 
+def test_the_empty_fields_of_a_form_are_not_in_the_address(visitor: Visitor) -> None:
+    answer = visitor.get("/jobs?state=dead&name=&queue=&error=timed+out&created_from=&size=25")
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"{PREFIX}/jobs?state=dead&error=timed+out&size=25"
+
+
 def test_pages_of_jobs_go_on_and_back(visitor: Visitor) -> None:
     def ids(html: str) -> list[int]:
         return [int(id_) for id_ in re.findall(r'id="job-(\d+)"', html)]
@@ -212,6 +218,27 @@ def test_an_open_page_is_sent_again_only_when_something_is_new(show: Showcase, v
     assert (again.status_code, again.text) == (304, "")
     other = visitor.get("/recurring", x_embedq_live="1", if_none_match=live.headers["ETag"])
     assert other.status_code == 200
+
+
+def test_an_open_page_is_told_to_rest_for_as_long_as_it_took(app: EmbedQ) -> None:
+    """A page that took 10 ms is not asked for again within 1.5 s."""
+    clock = app.clock
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(clock, name)
+
+        ticks = 0.0
+
+        def monotonic(self) -> float:
+            Slow.ticks += 0.01
+            return Slow.ticks
+
+    visitor = Visitor(dashboard.wsgi(app))
+    object.__setattr__(app.engine, "clock", Slow())
+    rest = float(visitor.get("/jobs?error=nowhere", x_embedq_live="1").headers["X-Embedq-Rest"])
+    assert 1.5 <= rest <= 60
+    assert "X-Embedq-Rest" not in visitor.get("/jobs").headers
 
 
 def test_every_time_is_exact_on_hover(visitor: Visitor) -> None:

@@ -30,6 +30,10 @@ VERBS = {
 
 def show(visit: Visit) -> Response:
     """One page of jobs."""
+    given = visit.request.query_params.multi_items()
+    if not all(value for _, value in given):
+        # A form sends its empty fields along, too; the address is to be read, and passed on.
+        return visit.go_to(visit.url("jobs") + "?" + urlencode([pair for pair in given if pair[1]]))
     wanted = filters.read(visit.request.query_params, visit)
     size = size_of(visit)
     page = find(visit, wanted, size)
