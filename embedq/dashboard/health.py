@@ -13,13 +13,13 @@ LONGEST_WAIT = 300.0
 def reasons(visit: Visit, *, longest_wait: float = LONGEST_WAIT) -> list[str]:
     """Why the queue does not do what it should; empty when it does. Dead letters are no reason: they are history."""
     overview = visit.shared("overview", visit.queue.monitor.overview)
-    servers = visit.shared("servers", visit.queue.servers)
-    alive = {server.id for server in servers} - {server.id for server in overview.silent}
     found = []
-    if not alive and overview.counts[JobState.READY].number:
+    if not visit.alive() and overview.counts[JobState.READY].number:
         found.append("jobs wait, and no process is there that runs any")
     found += [
-        f"{server.hostname} (process {server.pid}) has not been heard of for too long" for server in overview.silent
+        f"{server.hostname} (process {server.pid}) has not been heard of for "
+        f"{span((visit.now - server.heartbeat_at).total_seconds())}"
+        for server in overview.silent
     ]
     found += [
         f"the oldest job of queue {wait.queue} has waited for {span(wait.seconds)}"

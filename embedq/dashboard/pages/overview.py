@@ -22,7 +22,8 @@ def show(visit: Visit) -> Response:
     history = visit.shared(f"history {span}", lambda: monitor.history(span))
     servers = visit.shared("servers", visit.queue.servers)
     waits = [wait for wait in overview.waits if wait.seconds >= LONG_WAIT]
-    nobody_works = not servers and overview.counts[JobState.READY].number > 0
+    alive = visit.alive()
+    nobody_works = not alive and overview.counts[JobState.READY].number > 0
     broken = (
         nobody_works, waits, overview.failures.groups, overview.schedules, overview.dead.groups, overview.silent,
         overview.parked, overview.overdue,
@@ -36,6 +37,7 @@ def show(visit: Visit) -> Response:
         history=history,
         span=span,
         servers=servers,
+        alive=alive,
         idle=not any(count.number for count in overview.counts.values()),
         calm=not any(broken),
         nobody_works=nobody_works,
