@@ -33,7 +33,7 @@ from embedq.storage.inspect.glance import COUNT_CAP, Count
 from embedq.storage.inspect.history import History, history
 from embedq.storage.inspect.processes import RunningJob, Server, running
 from embedq.storage.inspect.queueing import Queue, queues
-from embedq.storage.inspect.searching import JobPage
+from embedq.storage.inspect.searching import JobPage, looks
 from embedq.storage.inspect.trouble import ErrorGroups, Overview, dead_letters, failures, overview
 from embedq.storage.questions import Answer
 
@@ -159,6 +159,10 @@ class Monitor:
     def count(self, *, cap: int = COUNT_CAP, **filters: Unpack[SearchKeywords]) -> Count:
         """How many jobs match: up to `cap` of them, and of what a bounded look can see."""
         return self.engine.database.read(inspect.count_search, as_search(filters), cap=cap)
+
+    def looks(self, **filters: Unpack[SearchKeywords]) -> int:
+        """At how many jobs a page of this search, or its count, looks at most."""
+        return looks(as_search(filters))
 
     def job(self, job_id: int) -> JobDetails:
         """One job. JobNotFoundError if it is not there."""

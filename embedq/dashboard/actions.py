@@ -17,7 +17,8 @@ from embedq.dashboard.access import Permission
 from embedq.dashboard.filters import LARGEST_ID, Filters
 from embedq.dashboard.pages.jobs import VERBS
 from embedq.dashboard.visit import BadRequest, Visit
-from embedq.errors import EmbedqError
+from embedq.errors import ConfigurationError, EmbedqError
+from embedq.job import JobState
 from embedq.storage.actions import Action, ActionState
 from embedq.wording import counted
 
@@ -51,7 +52,12 @@ def act(visit: Visit) -> Response:
     one = ids is not None and len(list(ids)) == 1
     if form.get("confirmed") != "1" and (verb in ASKED_ABOUT or not one):
         return _ask(visit, verb, wanted, next_)
-    action = perform(visit, verb, wanted, **_options(form))
+    try:
+        action = perform(visit, verb, wanted, **_options(form))
+    except (BadRequest, ConfigurationError) as error:
+        if verb != "move":
+            raise
+        return _ask(visit, verb, wanted, next_, message=str(error))
     if form.get("scope") == "all" or action.state is ActionState.RUNNING:
         return visit.back_to(
             visit.url("audit", action.id),
@@ -60,7 +66,9 @@ def act(visit: Visit) -> Response:
     # The page of a job that is no more leads nowhere.
     if verb == "delete" and one and next_.rpartition("/")[2].isdigit():
         next_ = visit.url("jobs")
-    return visit.back_to(next_, told(action), failed=not action.changed)
+    # Running ones go on until they notice.
+    asked = visit.queue.monitor.count(ids=ids, state=JobState.RUNNING).number if verb == "cancel" and ids else 0
+    return visit.back_to(next_, told(action, asked=min(asked, action.changed)), failed=not action.changed)
 
 
 def _wanted(visit: Visit, verb: str) -> Filters:
@@ -78,14 +86,18 @@ def _only(visit: Visit, name: str) -> Any:
     return type(visit.form)([(name, value) for value in visit.form.getlist(name)])
 
 
-def _ask(visit: Visit, verb: str, wanted: Filters, next_: str) -> Response:
+def _ask(visit: Visit, verb: str, wanted: Filters, next_: str, *, message: str = "") -> Response:
     count = visit.queue.monitor.count(**wanted.keywords)
     page = visit.queue.monitor.search(limit=5, **wanted.keywords)
     return visit.page(
         "confirm.html",
+        status=400 if message else 200,
         verb=verb,
         wanted=wanted,
         count=count,
+        looks=visit.queue.monitor.looks(**wanted.keywords),
+        form=visit.form,
+        message=message,
         examples=page,
         next=next_,
         scope=visit.form.get("scope", ""),
@@ -138,9 +150,16 @@ def _options(form: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def told(action: Action) -> str:
-    """What an action has done, in a sentence."""
-    text = f"{DONE.get(action.verb, action.verb.capitalize())} {counted(action.changed, 'job')}"
+def told(action: Action, *, asked: int = 0) -> str:
+    """What an action has done, in a sentence.
+
+    Args:
+        asked: how many of the jobs still run, and were asked to stop.
+    """
+    text = f"{DONE.get(action.verb, action.verb.capitalize())} {counted(action.changed - asked, 'job')}"
+    if asked:
+        stop = f"sked {counted(asked, 'job')} to stop"
+        text = f"{text}, a{stop}" if action.changed > asked else f"A{stop}"
     if action.skipped:
         text += f"; {action.skipped:,} left as they were" + (f": {action.reason}" if action.reason else "")
     return text if action.error is None else f"{text}; then it failed: {action.error}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from embedq import Discard, EmbedQ, JobHandle, every
 from embedq import dashboard as web
+from embedq.storage.inspect import searching
 from tests.dashboard.visitors import Visitor, words
 
 
@@ -132,9 +134,74 @@ def test_jobs_are_moved_to_a_queue_and_a_priority(visitor: Visitor, app: EmbedQ)
     assert "Moved 1 job" in confirm(visitor, asked, to_queue="urgent", priority="-7")
     stored = job.snapshot()
     assert (stored.queue, stored.priority) == ("urgent", -7)
-    for fields in ({}, {"priority": "high"}, {"priority": "9" * 30}):
+
+
+def test_a_move_to_nowhere_is_asked_about_again(visitor: Visitor, app: EmbedQ) -> None:
+    job = app.enqueue_in(600, print, 1)
+    for fields, message in (
+        ({}, "move takes to_queue, priority, or both"), ({"priority": "high"}, "must be a whole number"),
+        ({"to_queue": "urgent", "priority": "9" * 30}, "must be a whole number"), ({"to_queue": "x" * 999}, "queue"),
+    ):  # fmt: skip
         answer = visitor.post("/act", {"verb": "move", "ids": job.id, "confirmed": "1", **fields})
         assert answer.status_code == 400
+        assert message in words(answer.text)
+        assert f'name="ids" value="{job.id}"' in answer.text
+        assert f'name="to_queue" value="{fields.get("to_queue", "")}"' in answer.text
+    assert "Moved 1 job" in confirm(visitor, answer.text, to_queue="urgent")
+
+
+def test_the_focus_is_on_what_does_no_harm(visitor: Visitor, app: EmbedQ) -> None:
+    job = app.enqueue_in(600, print, 1)
+    focused = {
+        verb: re.findall(r"<[^>]* autofocus[^>]*>", visitor.post("/act", {"verb": verb, "ids": [job.id, 1]}).text)
+        for verb in ("cancel", "move", "delete")
+    }
+    assert [len(found) for found in focused.values()] == [1, 1, 1]
+    assert "<button" in focused["cancel"][0]
+    assert 'name="to_queue"' in focused["move"][0]
+    assert "<a " in focused["delete"][0]
+
+
+def test_what_a_bounded_look_did_not_find_may_be_there_all_the_same(
+    visitor: Visitor, app: EmbedQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "LOOKS", 3)
+    app.enqueue_many([app.options(queue="old" if n == 0 else "new").call(print, n) for n in range(9)])
+    asked = visitor.post("/act", {"verb": "delete", "scope": "all", "queue": "old"})
+    text = words(asked.text)
+    assert "Delete all that match?" in text
+    assert "none among the newest 3" in text
+    assert " disabled" not in asked.text
+    confirm(visitor, asked.text)
+    app.actions.wait(app.actions.log().actions[0].id, timeout=20)
+    assert app.count_jobs(queue="old") == 0
+    assert " disabled" in visitor.post("/act", {"verb": "delete", "ids": "999"}).text
+
+
+def test_a_running_job_is_asked_to_stop(visitor: Visitor, app: EmbedQ) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    @app.job(name="tests:stubborn")
+    def stubborn() -> None:
+        begun.set()
+        go.wait(20)
+
+    job = stubborn.enqueue()
+    app.start()
+    assert begun.wait(10)
+    page = visitor.follow(
+        visitor.post("/act", {"verb": "cancel", "ids": job.id, "next": f"/ops/embedq/jobs/{job.id}"})
+    ).text
+    go.set()
+    assert "Asked 1 job to stop" in words(page)
+    assert "running stopping" in words(page)
+    assert re.search(r"<button[^>]* disabled[^>]*>Cancel<", page)
+
+
+def test_a_child_says_for_whom_it_waits(visitor: Visitor, app: EmbedQ) -> None:
+    parent = app.enqueue_in(600, print, 1)
+    child = parent.then(print, 2)
+    assert f"Due waits for job {parent.id}" in words(visitor.get(f"/jobs/{child.id}").text)
 
 
 def test_nothing_selected_and_unknown_verbs(visitor: Visitor, app: EmbedQ) -> None:

@@ -102,7 +102,7 @@ def count_search(tx: Transaction, wanted: Search, *, cap: int = COUNT_CAP) -> Co
     if _read_here(wanted):
         read = _walked(tx, walk, wanted, None, False, cap)
         return Count(number=min(len(read.jobs), cap), capped=len(read.jobs) > cap or read.stopped_at is not None)
-    until = walk.bound(tx, behind=None, backwards=False, candidates=_looks(wanted, asked)) if asked.where else None
+    until = walk.bound(tx, behind=None, backwards=False, candidates=looks(wanted)) if asked.where else None
     number = walk.count(tx, asked, until=until, cap=cap + 1)
     return Count(number=min(number, cap), capped=number > cap or until is not None)
 
@@ -147,17 +147,20 @@ def _read_here(wanted: Search) -> bool:
     return wanted.error_group is not None or _cleaned(wanted)
 
 
-def _looks(wanted: Search, asked: Conditions) -> int:
+def looks(wanted: Search) -> int:
+    """At how many jobs a page looks, or a count, where it has to."""
     if _cleaned(wanted):
         return CLEAN_LOOKS
-    return GROUP_LOOKS if wanted.error_group is not None else TEXT_LOOKS if asked.texts else LOOKS
+    if wanted.error_group is not None:
+        return GROUP_LOOKS
+    return TEXT_LOOKS if _asked(wanted).texts else LOOKS
 
 
 def _walked(tx: Transaction, walk: Walk, wanted: Search, place: Place | None, backwards: bool, limit: int) -> _Found:
     asked, fits = _asked(wanted), _fits(wanted)
     # Where every row is a hit, the page itself is the bound.
     bounded = bool(asked.where) or _cleaned(wanted)
-    until = walk.bound(tx, behind=place, backwards=backwards, candidates=_looks(wanted, asked)) if bounded else None
+    until = walk.bound(tx, behind=place, backwards=backwards, candidates=looks(wanted)) if bounded else None
     batch = BATCH if _read_here(wanted) else limit + 1
     jobs: list[Job] = []
     characters = 0
