@@ -262,6 +262,108 @@ def test_the_keyboard_is_enough(at: Callable[[str], Browser], queue: EmbedQ) -> 
     browser.waits_until(lambda: browser.driver.current_url.endswith(f"/{str(wanted).removeprefix('job-')}"))
 
 
+def test_the_mark_stays_with_its_job_when_others_come_above_it(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    task = queue.options(queue="marks")
+    first, second = task.enqueue_in(3600, print, 1), task.enqueue_in(3600, print, 2)
+    browser.open("/jobs?queue=marks")
+    browser.press("jj")
+    assert browser.one("tr.marked").get_attribute("id") == f"job-{first.id}"
+    newest = task.enqueue_in(3600, print, 3)
+    browser.waits_until(lambda: browser.all(f"#job-{newest.id}"))
+    browser.waits_until(lambda: browser.one("tr.marked").get_attribute("id") == f"job-{first.id}")
+    browser.press("x")
+    assert browser.one(f"input[name=ids][value='{first.id}']").is_selected()
+    assert not browser.one(f"input[name=ids][value='{second.id}']").is_selected()
+    browser.press("k")
+    assert browser.one("tr.marked").get_attribute("id") == f"job-{second.id}"
+
+
+def test_the_label_says_whether_the_page_is_alive(at: Callable[[str], Browser]) -> None:
+    browser = at("fastapi")
+    browser.open("/jobs")
+    assert browser.text("#live-switch") == "Live"
+    browser.press("p")
+    assert browser.text("#live-switch") == "Paused"
+    browser.press("p")
+    # A server that hangs is given up after the time that htmx is told.
+    assert browser.run("return htmx.config.timeout") == 10_000
+    browser.run("htmx.config.timeout = 1; document.getElementById('live').setAttribute('hx-get', '/nowhere/at/all')")
+    browser.run("htmx.process(document.getElementById('live'))")
+    browser.waits_until(lambda: browser.text("#live-switch") == "No answer")
+    browser.complaints()
+
+
+def test_a_page_is_left_alone_for_as_long_as_the_server_says(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    count = (
+        "return performance.getEntriesByType('resource').filter((one) => one.initiatorType === 'xmlhttprequest').length"
+    )
+    browser.open("/recurring")
+    browser.waits_until(lambda: browser.run(count) >= 1)
+    browser.run(
+        "const plain = XMLHttpRequest.prototype.getResponseHeader;"
+        "XMLHttpRequest.prototype.getResponseHeader = function (name) {"
+        "  return name === 'X-Embedq-Rest' ? '60' : plain.call(this, name); };"
+    )
+    seen = browser.run(count)
+    browser.waits_until(lambda: browser.run(count) > seen)
+    seen = browser.run(count)
+    browser.driver.execute_async_script("setTimeout(arguments[0], 2500)")
+    assert browser.run(count) == seen
+
+
+def test_many_are_moved_and_deleted_together(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("flask")
+    task = queue.options(queue="movers")
+    jobs = [task.enqueue_in(3600, print, n) for n in range(3)]
+    queue.enqueue_in(3600, print, "the newest job keeps its number, and stays")
+    browser.open("/jobs?queue=movers")
+    browser.click("#tick-all")
+    browser.click("#bulk button[value=move]")
+    browser.waits_for("Move 3 jobs?")
+    browser.press("elsewhere")
+    browser.click_button("Move")
+    browser.waits_for("Moved 3 jobs")
+    assert {job.snapshot().queue for job in jobs} == {"elsewhere"}
+    browser.open("/jobs?queue=elsewhere")
+    browser.click(f"input[name=ids][value='{jobs[0].id}']")
+    browser.click("#bulk button[value=delete]")
+    browser.waits_for("Delete 1 job?")
+    browser.click_button("Delete")
+    browser.waits_for("Deleted 1 job")
+    assert queue.count_jobs(queue="elsewhere") == 2
+    queue.cancel_all(queue="elsewhere")
+
+
+def test_a_group_of_dead_letters_is_retried_by_its_button(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("fastapi")
+    browser.open("/dead")
+    before = queue.count_jobs(state=JobState.DEAD)
+    browser.click_button("Delete all …")
+    browser.waits_for("Delete ")
+    assert browser.run("return document.activeElement.textContent") == "No"
+    browser.click("a.button")
+    browser.waits_for("Dead letters")
+    assert queue.count_jobs(state=JobState.DEAD) == before
+    browser.click_button("Retry all …")
+    browser.waits_for("Retry ")
+    browser.click_button("Retry")
+    browser.waits_for("done", "h1")
+
+
+def test_a_list_of_recurring_jobs_has_its_buttons(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+    browser = at("flask")
+    browser.open("/recurring")
+    browser.click_button("Run now")
+    browser.waits_for("Started ", ".flash")
+    browser.click_button("Pause")
+    browser.waits_for("Paused ", ".flash")
+    assert [schedule for schedule in queue.schedules() if schedule.paused]
+    browser.click_button("Resume")
+    browser.waits_for("Resumed ", ".flash")
+
+
 def test_the_search_box_finds(at: Callable[[str], Browser], queue: EmbedQ) -> None:
     browser = at("django")
     browser.open("/")
@@ -297,4 +399,5 @@ def test_who_comes_through_a_proxy_is_refused_until_somebody_says_otherwise(at: 
     browser = at("local")
     browser.open("/")
     assert "is open only to a browser on the same machine" in browser.text()
+    assert_fit(browser, "/jobs")
     assert "Overview" not in browser.text()

@@ -55,17 +55,25 @@ const every = Number(document.body.dataset.refresh || 3) * 1000;
 const liveSwitch = document.getElementById("live-switch");
 let paused = remembered.get("embedq-paused") === "1";
 let busy = false;
+// The server says how long to leave it alone: a page that took long is asked for the more rarely.
+let restUntil = 0;
 
 function refresh() {
-  if (!live || paused || busy || document.visibilityState !== "visible" || !window.htmx) return;
+  if (!live || paused || busy || performance.now() < restUntil || document.visibilityState !== "visible" || !window.htmx) return;
   if (live.contains(document.activeElement) && document.activeElement.matches("input[type=text], select, textarea")) return;
   if (!getSelection().isCollapsed && live.contains(getSelection().anchorNode)) return;  // Somebody is copying.
   htmx.trigger(live, "refresh");
 }
 
+function showState() {
+  const lost = document.body.classList.contains("lost");
+  document.getElementById("live-words").textContent = paused ? "Paused" : lost ? "No answer" : "Live";
+}
+
 function showPaused() {
   liveSwitch.setAttribute("aria-pressed", String(!paused));
   document.body.classList.toggle("paused", paused || !live);
+  showState();
   liveSwitch.hidden = !live;
 }
 
@@ -87,12 +95,14 @@ if (live) {
     busy = false;
     const answer = event.detail.xhr;
     document.body.classList.toggle("lost", !(answer.status >= 200 && answer.status < 400));
+    showState();
+    restUntil = performance.now() + 1000 * Number(answer.getResponseHeader("X-Embedq-Rest") || 0);
     const etag = answer.getResponseHeader("ETag");
     if (etag) live.dataset.etag = etag;
     if (answer.status === 304) showTimes();
   });
-  live.addEventListener("htmx:sendError", () => { busy = false; document.body.classList.add("lost"); });
-  live.addEventListener("htmx:afterSwap", () => { showTicked(); showTimes(); mark(marked, false); });
+  live.addEventListener("htmx:sendError", () => { busy = false; document.body.classList.add("lost"); showState(); });
+  live.addEventListener("htmx:afterSwap", () => { showTicked(); showTimes(); markAgain(); });
 }
 liveSwitch.addEventListener("click", pause);
 
@@ -112,7 +122,8 @@ function showTimes() {
   for (const time of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);
     if (!("still" in time.dataset)) {
-      const text = words((moment - Date.now()) / 1000);
+      const said = words((moment - Date.now()) / 1000);
+      const text = "length" in time.dataset ? said.replace(/^in | ago$/, "") : said;
       if (time.textContent !== text) time.textContent = text;
     }
     if (!time.dataset.local) {
@@ -139,22 +150,33 @@ document.getElementById("theme-switch").addEventListener("click", nextTheme);
 const help = document.getElementById("help");
 document.getElementById("help-switch").addEventListener("click", () => help.showModal());
 const pages = { o: "", j: "jobs", d: "dead", r: "recurring", q: "queues", s: "servers", t: "tasks", a: "audit" };
-let marked = -1;
+// The marked row by what it is about, and where it was: rows come and go above it.
+let marked = null;
+let place = -1;
 let going = 0;
 
 function rows() { return [...document.querySelectorAll("[data-row]")]; }
 
-function mark(place, focus = true) {
+const about = (row) => row.id || row.querySelector("[data-open]")?.getAttribute("href");
+const markedRow = () => (marked === null ? undefined : rows().find((row) => about(row) === marked));
+
+function mark(wanted) {
   const all = rows();
   for (const row of all) row.classList.remove("marked");
-  if (place < 0 || !all.length) return;
-  marked = Math.max(0, Math.min(place, all.length - 1));
-  const row = all[marked];
+  if (wanted < 0 || !all.length) return;
+  place = Math.min(wanted, all.length - 1);
+  const row = all[place];
+  marked = about(row);
   row.classList.add("marked");
-  if (focus) {
-    (row.querySelector("[data-open]") || row).focus({ preventScroll: true });
-    row.scrollIntoView({ block: "nearest" });
-  }
+  (row.querySelector("[data-open]") || row).focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+}
+
+function markAgain() {
+  const row = markedRow();
+  for (const other of rows()) other.classList.toggle("marked", other === row);
+  if (row) place = rows().indexOf(row);
+  else marked = null;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -175,12 +197,12 @@ document.addEventListener("keydown", (event) => {
   const keys = {
     "/": () => document.getElementById("search").focus(),
     "?": () => help.showModal(),
-    j: () => mark(marked + 1),
-    k: () => mark(Math.max(0, marked - 1)),
+    j: () => mark(place + 1),
+    k: () => mark(Math.max(0, place - 1)),
     g: () => { going = Date.now(); },
     p: pause,
     t: nextTheme,
-    x: () => rows()[marked]?.querySelector('input[type="checkbox"]')?.click(),
+    x: () => markedRow()?.querySelector('input[type="checkbox"]')?.click(),
   };
   if (event.key in keys) { event.preventDefault(); keys[event.key](); }
 });
