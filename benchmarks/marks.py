@@ -27,6 +27,8 @@ SQLITE: Mapping[str, Mark] = {
     "start": at_most(50),
     "growth": ratio_at_most(1.25),
     "dashboard": at_most(100),
+    "dashboard growth": ratio_at_most(3),
+    "dashboard open": at_most(1),
 }
 
 POSTGRESQL: Mapping[str, Mark] = {
@@ -39,6 +41,8 @@ POSTGRESQL: Mapping[str, Mark] = {
     "connections": at_most(4),
     "backlog": ratio_at_most(1.25),
     "dashboard": at_most(100),
+    "dashboard growth": ratio_at_most(3),
+    "dashboard open": at_most(1),
 }
 
 MYSQL: Mapping[str, Mark] = {}

@@ -27,7 +27,7 @@ class Scale:
         backlog_drained: jobs whose cost is measured beside them, a round.
         backlog_enqueued: the same, in each of four turns a round.
         growth_seconds, growth_per_second: the steady load.
-        dashboards: jobs stored beside a page, in the case that is compared with and in the one that counts.
+        dashboards: jobs stored beside a page; the largest case counts, and is compared with the one before.
         dashboard_calls: how often each page is read.
         host_servers, host_cases: which web servers are asked for pages, and in which cases; None for all.
         host_rounds: how often each case is run.
@@ -60,7 +60,7 @@ class Scale:
     starts: int = 7
     growth_seconds: float = 60.0
     growth_per_second: int = 1_000
-    dashboards: tuple[int, ...] = (10_000, 1_000_000)
+    dashboards: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     dashboard_calls: int = 15
     host_servers: tuple[str, ...] = ("flask", "fastapi")
     host_cases: tuple[str, ...] | None = None
@@ -96,7 +96,7 @@ QUICK = Scale(
     # Pruning looks every ten seconds: two of those are the least that shows anything.
     growth_seconds=21.0,
     growth_per_second=2_000,
-    dashboards=(2_000, 50_000),
+    dashboards=(2_000, 10_000, 50_000),
     dashboard_calls=5,
     host_rounds=1,
     host_warm_seconds=0.5,

@@ -1,26 +1,35 @@
-"""What each page of a dashboard costs its database, beside many stored jobs, and beside few.
+"""What each page of a dashboard takes, whole, beside many stored jobs, and beside fewer.
 
 The jobs are a week of a busy application: sixty functions, ten queues, most of them succeeded, some dead with errors of
-their own, some waiting, failures and totals to match. A page is what the dashboard reads for it; the median of some
-calls. No page may cost more than `page` says, however many jobs there are.
+their own, some waiting, failures and totals to match. A page is asked of the WSGI application as a server asks it, with
+nothing remembered of the look before; the median of some calls. No page may cost more than `dashboard` says, however
+many jobs there are, and none may go on growing: up to some ten thousand jobs the bounds of a page are not met, so two
+sizes above that are compared. What an open page costs is the processor time of a look by the time until the next.
 """
 
 from __future__ import annotations
 
+import io
 import random
+import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
+from urllib.parse import quote, unquote, urlencode
+from wsgiref.util import setup_testing_defaults
 
 import embedq
 from benchmarks.places import Site
 from benchmarks.report import Figure
 from benchmarks.scale import Scale
+from embedq import dashboard
 from embedq.clock import SECOND
+from embedq.dashboard.site import REFRESH_SECONDS
+from embedq.job import JobState
 from embedq.storage.base import Row
 from embedq.storage.claims import MINUTE
 from embedq.storage.compacting import compact_counters
@@ -30,12 +39,15 @@ NAMES = [f"shop.tasks{number % 7}:work_{number}" for number in range(60)]
 QUEUES = ["default", "mail", "media", "reports", "sync", "search", "billing", "webhooks", "low", "urgent"]
 WEEK = 7 * 86_400 * SECOND
 BATCH = 5_000
+# What one job has logged.
+LINES = 2_000
 # Of every thousand jobs, so many are in each state.
 SHARES = {"succeeded": 930, "dead": 20, "cancelled": 10, "ready": 20, "scheduled": 12, "retrying": 5, "parked": 3}
 
 
 def measure(scale: Scale, site: Site) -> Iterator[Figure]:
     taken: list[dict[str, list[float]]] = []
+    open_: dict[str, list[float]] = {}
     for stored in scale.dashboards:
         # Not started: nothing runs while it is looked at.
         place = site.fresh()
@@ -43,59 +55,144 @@ def measure(scale: Scale, site: Site) -> Iterator[Figure]:
             fill(app, stored)
             # As a server finds it once its own upkeep has come by.
             place.gather_statistics()
-            taken.append({name: [timed(page) for _ in range(scale.dashboard_calls)] for name, page in pages(app)})
-    few, many = taken[0], taken[-1]
+            browser = Browser(app)
+            taken.append({name: browser.times(page, scale.dashboard_calls) for name, page in pages(app).items()})
+            open_ = {name: browser.shares(page, scale.dashboard_calls) for name, page in open_pages().items()}
+    *_, fewer, many = taken
     for name, values in many.items():
         yield Figure(
             measure=NAME,
             title=f"{name}, beside {scale.dashboards[-1]:,} jobs",
             unit="ms",
             values=values,
-            limits=few[name],
-            limit_title=f"the same beside {scale.dashboards[0]:,}",
+            limits=fewer[name],
+            limit_title=f"the same beside {scale.dashboards[-2]:,}",
             mark=site.marks.get(NAME),
+            series=[
+                (stored, statistics.median(those[name])) for stored, those in zip(scale.dashboards, taken, strict=True)
+            ],
+        )
+    worst = max(many, key=lambda name: statistics.median(many[name]) / statistics.median(fewer[name]))
+    yield Figure(
+        measure=NAME,
+        title=f"the page that grew most: {worst}",
+        unit="ms",
+        values=many[worst],
+        limits=fewer[worst],
+        limit_title=f"the same beside {scale.dashboards[-2]:,}",
+        mark=site.marks.get("dashboard growth"),
+    )
+    for name, values in open_.items():
+        yield Figure(
+            measure=NAME,
+            title=f"{name} left open, beside {scale.dashboards[-1]:,}",
+            unit="% of a core",
+            values=values,
+            mark=site.marks.get("dashboard open"),
         )
 
 
-def timed(page: Callable[[], object]) -> float:
-    """How long a page takes, in milliseconds."""
-    began = time.perf_counter()
-    page()
-    return 1000 * (time.perf_counter() - began)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A page, and the form that is sent to it, if one is."""
+
+    path: str
+    form: dict[str, str] | None = None
 
 
-def pages(app: embedq.EmbedQ) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What a dashboard reads, page by page; each is read once before it counts."""
+class Browser:
+    """Asks a dashboard for its pages."""
+
+    def __init__(self, app: embedq.EmbedQ) -> None:
+        self._dashboard = dashboard.wsgi(app, authorize=lambda request: True)
+        page, headers = self.ask(Asked("/jobs"))
+        self._cookie = headers["Set-Cookie"].partition(";")[0]
+        token = re.search(r'name="csrf" value="(\w+)"', page)
+        assert token, "the page has a form"
+        self._token = token[1]
+
+    def ask(self, asked: Asked, **more: str) -> tuple[str, dict[str, str]]:
+        """A page, and the headers of the answer."""
+        path, _, query = asked.path.partition("?")
+        body = b"" if asked.form is None else urlencode({"csrf": self._token, **asked.form}).encode()
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": "GET" if asked.form is None else "POST", "PATH_INFO": unquote(path),
+            "QUERY_STRING": query, "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body),
+            "CONTENT_TYPE": "application/x-www-form-urlencoded", "HTTP_COOKIE": getattr(self, "_cookie", ""), **more,
+        }  # fmt: skip
+        setup_testing_defaults(environ)
+        answered: list[Any] = []
+        self._dashboard.site.looks.forget()
+        page = b"".join(self._dashboard(environ, lambda status, headers: answered.extend((status, dict(headers)))))
+        assert answered[0].startswith("200"), (asked, answered[0], page[:500])
+        return page.decode(), answered[1]
+
+    def times(self, asked: Asked, calls: int) -> list[float]:
+        """How long a page takes, in milliseconds; once it was asked for before it counts."""
+        self.ask(asked)
+        found = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            self.ask(asked)
+            found.append(1000 * (time.perf_counter() - began))
+        return found
+
+    def shares(self, asked: Asked, calls: int) -> list[float]:
+        """How much of a core an open page takes, in percent, if all others' looks were of no use to it."""
+        found = []
+        for _ in range(calls):
+            began = time.thread_time()
+            _, headers = self.ask(asked, HTTP_X_EMBEDQ_LIVE="1")
+            took = time.thread_time() - began
+            found.append(100 * took / max(REFRESH_SECONDS, float(headers["X-Embedq-Rest"])))
+        return found
+
+
+def pages(app: embedq.EmbedQ) -> dict[str, Asked]:
+    """Every kind of page, by name."""
     monitor = app.monitor
     now = datetime.now(UTC)
     dead = monitor.search(state="dead").jobs[0]
-    group = monitor.dead_letters().groups[0].fingerprint
+    [talker] = app.jobs(state=JobState.DEAD, limit=1)
+    group = quote(monitor.dead_letters().groups[0].fingerprint)
     second = monitor.search(state="succeeded").next
-    found: dict[str, Callable[[], Any]] = {
-        "overview": monitor.overview,
-        "history of a week": lambda: monitor.history("week"),
-        "queues": monitor.queues,
-        "functions": lambda: monitor.task_types("day"),
-        "one function": lambda: monitor.task_type(NAMES[5]),
-        "servers": monitor.servers,
-        "job": lambda: monitor.job(dead.id),
-        "dead letters": monitor.dead_letters,
-        "jobs": monitor.search,
-        "jobs, second page": lambda: monitor.search(state="succeeded", cursor=second),
-        **{f"{state} jobs": partial(monitor.search, state=state) for state in (*SHARES, "awaiting", "running")},
-        "dead jobs of a group": lambda: monitor.search(state="dead", error_group=group),
-        "text that is nowhere": lambda: monitor.search(argument="nowhere to be found"),
-        "dead with a text that is nowhere": lambda: monitor.search(state="dead", error="nowhere to be found"),
-        "jobs of a function": lambda: monitor.search(name=NAMES[3]),
-        "succeeded last Tuesday": lambda: monitor.search(
-            state="succeeded", finished_from=now - timedelta(days=4), finished_to=now - timedelta(days=3)
+    ended = urlencode({"finished_from": now - timedelta(days=4), "finished_to": now - timedelta(days=3)})
+    return {
+        "overview": Asked("/"),
+        "overview of a week": Asked("/?span=week"),
+        "queues": Asked("/queues"),
+        "functions": Asked("/tasks?span=day"),
+        "one function": Asked(f"/tasks/of/{NAMES[5]}"),
+        "servers": Asked("/servers"),
+        "recurring": Asked("/recurring"),
+        "calendar of a month": Asked("/recurring/calendar?days=31"),
+        "one recurring": Asked("/recurring/of/schedule%203"),
+        "job": Asked(f"/jobs/{dead.id}"),
+        "a job's log": Asked(f"/jobs/{talker.id}/logs"),
+        "dead letters": Asked("/dead"),
+        "jobs": Asked("/jobs"),
+        "jobs, second page": Asked(f"/jobs?state=succeeded&cursor={second}"),
+        **{f"{state} jobs": Asked(f"/jobs?state={state}") for state in (*SHARES, "awaiting", "running")},
+        "dead jobs of a group": Asked(f"/jobs?state=dead&error_group={group}"),
+        "text that is nowhere": Asked("/jobs?argument=nowhere+to+be+found"),
+        "dead with a text that is nowhere": Asked("/jobs?state=dead&error=nowhere+to+be+found"),
+        "jobs of a function": Asked(f"/jobs?name={NAMES[3]}"),
+        "succeeded last Tuesday": Asked(f"/jobs?state=succeeded&{ended}"),
+        "question about a search": Asked(
+            "/act", {"verb": "retry", "scope": "all", "state": "dead", "error": "Timeout"}
         ),
-        "count of a search": lambda: monitor.count(state="dead", error="Timeout"),
-        "audit log": app.actions.log,
+        "audit log": Asked("/audit"),
     }
-    for name, page in found.items():
-        page()
-        yield name, page
+
+
+def open_pages() -> dict[str, Asked]:
+    """Those of which it is told what they cost while they are left open."""
+    return {
+        "overview": Asked("/"),
+        "calendar of a month": Asked("/recurring/calendar?days=31"),
+        "dead with a text that is nowhere": Asked("/jobs?state=dead&error=nowhere+to+be+found"),
+        "text that is nowhere": Asked("/jobs?argument=nowhere+to+be+found"),
+    }
 
 
 # -- what is stored ------------------------------------------------------------------------------------------------
@@ -129,6 +226,8 @@ def fill(app: embedq.EmbedQ, stored: int) -> None:
     counted: list[Row] = [(*key, 0, *total) for key, total in totals.items()]
     for at in range(0, len(counted), BATCH):
         _write(app, "copy_counters", counted[at : at + BATCH])
+    [talker] = app.jobs(state=JobState.DEAD, limit=1)
+    _write(app, "copy_logs", [(line, talker.id, now, 1, f"line {line} of what it did") for line in range(1, LINES + 1)])
     while app.database.write(compact_counters, now=now).more:
         pass
     for number in range(50):
