@@ -27,7 +27,6 @@ SQLITE: Mapping[str, Mark] = {
     "start": at_most(50),
     "growth": ratio_at_most(1.25),
     "dashboard": at_most(100),
-    "dashboard growth": ratio_at_most(3),
     "dashboard open": at_most(1),
 }
 
@@ -41,7 +40,6 @@ POSTGRESQL: Mapping[str, Mark] = {
     "connections": at_most(4),
     "backlog": ratio_at_most(1.25),
     "dashboard": at_most(100),
-    "dashboard growth": ratio_at_most(3),
     "dashboard open": at_most(1),
 }
 
