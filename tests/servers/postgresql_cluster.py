@@ -79,8 +79,22 @@ class PostgreSQLCluster:
         self.execute("SELECT pg_reload_conf()")
 
     def forget_configured(self) -> None:
-        """Undo what `configure` did, from the next start on; while it is stopped."""
+        """Undo what `configure` did, from the next start or reload on."""
         (self.data / "postgresql.auto.conf").write_text("")
+
+    @property
+    def configured(self) -> bool:
+        """Whether something is left of what `configure` set."""
+        return "=" in (self.data / "postgresql.auto.conf").read_text()
+
+    @property
+    def answers(self) -> bool:
+        """Whether it runs."""
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def own(self, path: Path, mode: int) -> None:
         """Let a file or folder belong to the server."""
