@@ -4,7 +4,8 @@ The jobs are a week of a busy application: sixty functions, ten queues, most of 
 their own, some waiting, failures and totals to match. A page is asked of the WSGI application as a server asks it, with
 nothing remembered of the look before; the median of some calls. No page may cost more than `dashboard` says, however
 many jobs there are. Each has bounds, and grows until they are met: of all jobs by a hundred thousand, of rare ones (two
-in a hundred are dead) only by a million or so, which is why growth is told and has no mark. What an open page costs is the processor time of a look by the time until the next.
+in a hundred are dead) only by a million or so, which is why growth is told and has no mark. What an open page costs is
+the processor time of a look by the time until the next one.
 """
 
 from __future__ import annotations

@@ -41,9 +41,10 @@ def _postgresql(settings: Settings) -> Database:
         raise ConfigurationError(
             f'PostgreSQL needs the driver psycopg 3: pip install "embedq[postgres]" ({error})'
         ) from error
+    from embedq.storage.patience import Patience
     from embedq.storage.postgresql.address import parse
     from embedq.storage.postgresql.driver import PostgresDriver
-    from embedq.storage.server_database import Patience, ServerDatabase
+    from embedq.storage.server_database import ServerDatabase
 
     driver = PostgresDriver(
         parse(settings.url),
@@ -63,7 +64,8 @@ def _mysql(settings: Settings) -> Database:
         ) from error
     from embedq.storage.mysql.address import parse
     from embedq.storage.mysql.driver import MysqlDriver
-    from embedq.storage.server_database import Patience, ServerDatabase
+    from embedq.storage.patience import Patience
+    from embedq.storage.server_database import ServerDatabase
 
     driver = MysqlDriver(
         parse(settings.url),

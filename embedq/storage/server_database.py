@@ -1,7 +1,7 @@
 """What every database server needs: transactions that outlive a lost connection, for few connections.
 
 One connection writes, for all threads of the process (`group_commit`); at most `READERS` read. A driver supplies the
-connections (`Session`) and says what an error means (`Trouble`):
+connections (`Session`) and says what an error means (`Trouble`); `Retries` acts on it:
 
 - lost to another transaction (a deadlock): the transaction runs again;
 - the connection or the server is gone: it runs again on a new connection, for up to `busy_timeout` seconds of outage;
@@ -14,22 +14,21 @@ transaction, and is sent again under the id that it had.
 
 from __future__ import annotations
 
-import math
-import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageError, StorageUncertainError
 from embedq.interrupts import Shielded
 from embedq.storage import jobs
 from embedq.storage.base import ForeignTransaction, Lent, Listener, Transaction
+from embedq.storage.driver import Driver, Session, Trouble
 from embedq.storage.group_commit import GroupCommit, Member
+from embedq.storage.patience import Retries
 from embedq.storage.server_clock import ServerClock
 
 P = ParamSpec("P")
@@ -37,171 +36,11 @@ T = TypeVar("T")
 
 # Connections that read at a time. With the writer and the listener that makes four for a process.
 READERS = 2
-# How often a transaction is run again that another one made fail.
-CONFLICTS = 20
-LONGEST_PAUSE = 1.0
-# A server that takes so long to fail hangs; for how long at most nobody tries it then.
-LONG_TRY_SECONDS = 1.0
-LONGEST_SILENCE_SECONDS = 5.0
-LONGEST_LOCK_SECONDS = 20.0
-# What a server may take for a statement that waits for nobody.
-SLOW_SECONDS = 10.0
 # How often a database that does not tell is asked for news: soon after there was some, and when nothing happens.
 SHORTEST_ASK_SECONDS = 0.02
 LONGEST_ASK_SECONDS = 0.2
 # For so long after the application wrote a job in a transaction of its own it is asked without a rest.
 EXPECTING_SECONDS = 2.0
-
-
-class Trouble(Enum):
-    """What an error means for the transaction."""
-
-    OWN = "run again, it fails again"
-    CONFLICT = "another transaction was in the way"
-    AWAY = "the connection or the server is gone"
-
-
-class LoneInserts(Transaction, Protocol):
-    """Inserts jobs with no transaction around them.
-
-    Attributes:
-        unanswered: the ids of rows that may or may not have been written.
-    """
-
-    unanswered: list[int]
-
-    def send(self) -> list[int]:
-        """Insert what was noted, all or nothing; the ids that were another's, so that their jobs are not there."""
-
-
-class Session(Protocol):
-    """One connection. Used by one thread at a time."""
-
-    @property
-    def transaction(self) -> Transaction:
-        """For the statements between `begin` and `commit`."""
-
-    @property
-    def mark(self) -> str | None:
-        """The server's number of the open transaction."""
-
-    def lone(self, count: int, unanswered: Sequence[int]) -> LoneInserts | None:
-        """For so many inserts by themselves, of these rows if they have been sent before; None where those need a
-        transaction."""
-
-    def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
-        """Open a transaction, and let the clock know what time the server has."""
-
-    def commit(self) -> None:
-        """Commit, and wake those who listen if anything in it concerns them."""
-
-    def rollback(self) -> bool:
-        """Give the transaction up; False when the connection is of no more use."""
-
-    def committed(self, mark: str) -> bool | None:
-        """Whether the transaction of that number was committed. Waits while it is being so.
-
-        None: this server cannot say, since another one gave that number.
-        """
-
-    def identity(self) -> str:
-        """The same text in every process of this database, however it is reached."""
-
-    def close(self) -> None:
-        """Close the connection, in whatever state it is."""
-
-
-class Driver(Protocol):
-    """A kind of server."""
-
-    url: str
-
-    def connect(self) -> Session:
-        """Open a connection."""
-
-    def after_fork(self) -> Driver:
-        """In the child of a fork: leave every connection to the parent; one like this that knows of none."""
-
-    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
-        """What an error means for a transaction that reads, or writes."""
-
-    def explain(self, error: Exception) -> StorageError | None:
-        """The error in words that say what to do; None for what is not the driver's."""
-
-    def migrate(self) -> list[str]:
-        """See `Database.migrate`."""
-
-    def pending_migrations(self) -> list[str]:
-        """See `Database.pending_migrations`."""
-
-    def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
-        """See `Database.listen`."""
-
-    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
-        """See `Database.foreign`. The database is the one of that identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a statement may take.
-
-    Attributes:
-        lock_seconds: for a row that somebody else has locked: the application may hold one for as long as its
-            transaction is open, and may itself be waiting for us.
-        answer_seconds: for the answer, whatever it is; after that the connection is given up.
-    """
-
-    lock_seconds: float
-    answer_seconds: float
-
-    @classmethod
-    def of(cls, busy_timeout: float) -> Patience:
-        """That of an app."""
-        lock_seconds = min(LONGEST_LOCK_SECONDS, max(1.0, busy_timeout))
-        return cls(lock_seconds, max(busy_timeout, lock_seconds + SLOW_SECONDS))
-
-
-# A change of the schema takes as long as it takes.
-ENDLESS = Patience(LONGEST_LOCK_SECONDS, math.inf)
-
-
-class _Outage:
-    """How long the server has been away for those who read, or for those who write.
-
-    Once it has been waited for as long as one may, who comes then tries once. To try a server that hangs takes long,
-    and is not done by everybody: what the last one heard goes for who comes soon after.
-    """
-
-    def __init__(self, busy_timeout: float) -> None:
-        self._busy_timeout = busy_timeout
-        self._since: float | None = None
-        self._error: Exception | None = None
-        self._silent_until = 0.0
-
-    def over(self) -> None:
-        """The server has answered."""
-        self._since = self._error = None
-
-    def was_met(self, error: Exception, *, began: float) -> bool:
-        """Something that was begun then (monotonic) met it; whether it has been waited for long enough."""
-        now = time.monotonic()
-        if self._since is None:
-            self._since = began
-        if now - self._since <= self._busy_timeout:
-            return False
-        took = now - began
-        if took >= LONG_TRY_SECONDS:
-            self._error, self._silent_until = error, now + min(took, LONGEST_SILENCE_SECONDS)
-        return True
-
-    @property
-    def known(self) -> bool:
-        return self._since is not None
-
-    def refuse(self) -> None:
-        """Raise what the last one heard, if that is fresh."""
-        if self._error is not None and time.monotonic() < self._silent_until:
-            raise self._error.with_traceback(None)
 
 
 class ServerDatabase:
@@ -230,7 +69,8 @@ class ServerDatabase:
         self._commits = GroupCommit(self._run_group)
         self._listener: Listener | None = None
         # A server that takes no writes may well answer who reads.
-        self._reading, self._writing = _Outage(busy_timeout), _Outage(busy_timeout)
+        self._reading = Retries(busy_timeout, trouble=partial(driver.trouble, reading=True), lost=self._drop_idle)
+        self._writing = Retries(busy_timeout, trouble=partial(driver.trouble, reading=False), lost=self._drop_idle)
 
     @property
     def folder(self) -> Path:
@@ -269,7 +109,7 @@ class ServerDatabase:
             if all(member.bare for member in group):
                 self._insert(group)
             else:
-                self._patiently(lambda: self._in_one_transaction(group))
+                self._writing.run(lambda: self._in_one_transaction(group))
         except Exception as error:
             # A server that did not come back is nobody's own fault, and would be waited for again by each in turn.
             away = self._driver.trouble(error, reading=False) is Trouble.AWAY
@@ -281,7 +121,7 @@ class ServerDatabase:
                     if member.bare:
                         self._insert([member])
                     else:
-                        self._patiently(lambda: self._in_one_transaction([member]))  # noqa: B023
+                        self._writing.run(lambda: self._in_one_transaction([member]))  # noqa: B023
                 except Exception as own_error:
                     self._fail([member], own_error)
 
@@ -320,7 +160,7 @@ class ServerDatabase:
                 member.done = member.result.id not in unwritten
 
         try:
-            self._patiently(once)
+            self._writing.run(once)
         except Exception as error:
             if not unanswered:
                 raise
@@ -367,7 +207,7 @@ class ServerDatabase:
                 session.close()
 
         try:
-            committed = self._patiently(ask)
+            committed = self._writing.run(ask)
         except Exception as unanswered:
             raise self._uncertain() from unanswered
         if committed is None:
@@ -418,7 +258,7 @@ class ServerDatabase:
 
         # Shielded: an interrupted job would leave the connection in the middle of an answer.
         with Shielded(), self._may_read:
-            return self._explaining(lambda: self._patiently(once, reading=True))
+            return self._explaining(lambda: self._reading.run(once))
 
     def foreign(self, lent: Lent) -> ForeignTransaction:
         self.expecting_until = time.monotonic() + EXPECTING_SECONDS
@@ -435,39 +275,6 @@ class ServerDatabase:
     def told(self) -> bool:
         """Whether the server tells this process of changes."""
         return self._listener is not None and self._listener.works
-
-    # -- patience ------------------------------------------------------------------------------------------------------
-
-    def _patiently(self, action: Callable[[], T], *, reading: bool = False) -> T:
-        """Run `action`, and again while others are in its way or the server is away."""
-        outage = self._reading if reading else self._writing
-        # Where it is known that the server is away, connections are new. Else one may have been closed while nobody
-        # looked, and it is tried again on a new one.
-        conflicts, tries, known = 0, 0, outage.known
-        outage.refuse()
-        while True:
-            began = time.monotonic()
-            try:
-                result = action()
-                outage.over()
-                return result
-            except EmbedqError:
-                raise
-            except Exception as error:
-                trouble = self._driver.trouble(error, reading=reading)
-                if trouble is Trouble.OWN:
-                    raise
-                if trouble is Trouble.CONFLICT:
-                    conflicts += 1
-                    if conflicts > CONFLICTS:
-                        raise
-                    time.sleep(random.random() * 0.01 * conflicts)
-                    continue
-                if outage.was_met(error, began=began) and (tries or known):
-                    raise
-            self._drop_idle()
-            time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.02 * 2**tries) if tries else 0.0)
-            tries += 1
 
     def _drop_idle(self) -> None:
         """Idle connections are probably gone as well."""

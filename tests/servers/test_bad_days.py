@@ -129,7 +129,7 @@ def enqueued(task: embedq.Task[[int, int], int], *arguments: int) -> bool:
 def test_a_server_that_says_nothing_any_more_is_not_waited_for_for_ever(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedq.storage.server_database.SLOW_SECONDS", 0.5)
+    monkeypatch.setattr("embedq.storage.patience.SLOW_SECONDS", 0.5)
     joint = "&" if "?" in url else "?"
     with StallingProxy(f"{url}{joint}connect_timeout=2", 3306 if url.startswith("mysql") else 5432) as proxy:
         app = embedq.EmbedQ(proxy.url, busy_timeout=1, workers=2, sigterm=False)

@@ -12,11 +12,12 @@ from weakref import WeakSet
 from embedq.errors import StorageError
 from embedq.storage import named_sql
 from embedq.storage.base import ForeignTransaction, Lent, Listener
+from embedq.storage.driver import Trouble
 from embedq.storage.mysql import failures, foreign, migrations
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.adopted import adopted
 from embedq.storage.mysql.session import MysqlSession, Statement, compiled, connect, qualified, unlocked
-from embedq.storage.server_database import ENDLESS, Patience, Trouble
+from embedq.storage.patience import ENDLESS, Patience
 
 Statements = Mapping[str, tuple[Statement, ...]]
 PROGRAM = "embedq"

@@ -14,7 +14,7 @@ from embedq.errors import (
     StorageRefusedError,
     StorageUnavailableError,
 )
-from embedq.storage.server_database import Trouble
+from embedq.storage.driver import Trouble
 
 # 1290, 1836: read-only, as after a failover. The server takes no more connections, from this user or at all.
 _READ_ONLY = {1290, 1836}

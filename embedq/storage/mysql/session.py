@@ -25,8 +25,8 @@ from embedq.errors import ConfigurationError, EnqueueError
 from embedq.storage.base import Params, Row
 from embedq.storage.mysql.address import Address
 from embedq.storage.mysql.queues import ready_queues
+from embedq.storage.patience import Patience
 from embedq.storage.server_clock import ServerClock
-from embedq.storage.server_database import Patience
 
 T = TypeVar("T")
 

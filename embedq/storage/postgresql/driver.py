@@ -14,12 +14,13 @@ import psycopg
 from embedq.errors import StorageError
 from embedq.storage import named_sql
 from embedq.storage.base import ForeignTransaction, Lent
+from embedq.storage.driver import Trouble
+from embedq.storage.patience import ENDLESS, Patience
 from embedq.storage.postgresql import failures, foreign, migrations
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.listener import PostgresListener
 from embedq.storage.postgresql.session import PostgresSession
 from embedq.storage.postgresql.transaction import qualified, unlocked
-from embedq.storage.server_database import ENDLESS, Patience, Trouble
 
 logger = logging.getLogger("embedq")
 

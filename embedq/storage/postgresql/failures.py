@@ -18,7 +18,7 @@ from embedq.errors import (
     StorageRefusedError,
     StorageUnavailableError,
 )
-from embedq.storage.server_database import Trouble
+from embedq.storage.driver import Trouble
 
 # 08: connection; 25006: read-only, as after a failover; 25P03, 57P05: closed for idling; 53300: too many connections;
 # 57P01-3: shutting down or starting up. 26000, 42P05: a pooler gave us another's connection. 0A000: a standby that is

@@ -20,13 +20,13 @@ from psycopg.pq import ConnStatus, TransactionStatus
 
 from embedq.errors import ConfigurationError
 from embedq.storage.base import Params, Row
+from embedq.storage.patience import Patience
 from embedq.storage.postgresql.address import Address
 from embedq.storage.postgresql.adopted import adopted
 from embedq.storage.postgresql.line import Line
 from embedq.storage.postgresql.lone import LoneInserts
 from embedq.storage.postgresql.transaction import IDENTITY, PostgresTransaction, texts
 from embedq.storage.server_clock import ServerClock
-from embedq.storage.server_database import Patience
 
 # The tables change by the thousand in a second, so that statistics are always old, and there are none on a new table.
 # Every statement has its index: nested loops over index scans are right at any size, and one plan for all parameters.
