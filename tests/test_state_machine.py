@@ -59,7 +59,13 @@ class ModelJob:
     cancel_requested: bool = False
     delete_at: int | None = None
     holder: tuple[int, ClaimedJob] | None = None
+    succeeded_on: int | None = None
     history: list[Ending] = field(default_factory=list)
+
+    @property
+    def server(self) -> int | None:
+        """The process that runs it, or in which it succeeded."""
+        return self.succeeded_on if self.holder is None else self.holder[0]
 
 
 class JobsMachine(RuleBasedStateMachine):
@@ -275,6 +281,9 @@ class JobsMachine(RuleBasedStateMachine):
             return
         if how == "released" or how == "parked":
             job.attempt -= 1
+        if how == "succeeded":
+            assert job.holder is not None
+            job.succeeded_on = job.holder[0]
         if how not in ("succeeded", "released"):
             job.history.append(outcome.ending)
         if not wanted.ended and job.cancel_requested:
@@ -344,7 +353,7 @@ class JobsMachine(RuleBasedStateMachine):
             row = stored[job_id]
             assert (row.state, row.attempt, row.crashes) == (job.state, job.attempt, job.crashes), job_id
             assert row.cancel_requested is job.cancel_requested
-            assert row.server == (None if job.holder is None else job.holder[0])
+            assert row.server == job.server
             assert row.delete_at == (None if job.delete_at is None else to_datetime(job.delete_at))
             assert (row.finished_at is not None) is job.state.ended
 

@@ -74,6 +74,10 @@ class Driver(Protocol):
 
     url: str
 
+    @property
+    def inserts_alone(self) -> bool:
+        """Whether its sessions insert with no transaction around it; one that finds a pooler may yet not."""
+
     def connect(self) -> Session:
         """Open a connection."""
 

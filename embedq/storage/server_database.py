@@ -105,23 +105,29 @@ class ServerDatabase:
         return result
 
     def _run_group(self, group: list[Member]) -> None:
+        if not self._driver.inserts_alone:
+            self._run_part(group, self._in_one_transaction)
+            return
+        # Apart from the rest, though it takes two commits: of what went with a lost transaction it may never be known
+        # whether it was written (after a failover), of these rows always.
+        inserts = [member for member in group if member.bare]
+        if inserts:
+            self._run_part(inserts, self._insert)
+        if len(inserts) < len(group):
+            self._run_part([member for member in group if not member.bare], self._in_one_transaction)
+
+    def _run_part(self, part: list[Member], write: Callable[[list[Member]], None]) -> None:
         try:
-            if all(member.bare for member in group):
-                self._insert(group)
-            else:
-                self._writing.run(lambda: self._in_one_transaction(group))
+            write(part)
         except Exception as error:
             # A server that did not come back is nobody's own fault, and would be waited for again by each in turn.
             away = self._driver.trouble(error, reading=False) is Trouble.AWAY
-            if len(group) == 1 or isinstance(error, StorageError) or away:
-                self._fail(group, error)
+            if len(part) == 1 or isinstance(error, StorageError) or away:
+                self._fail(part, error)
                 return
-            for member in group:
+            for member in part:
                 try:
-                    if member.bare:
-                        self._insert([member])
-                    else:
-                        self._writing.run(lambda: self._in_one_transaction([member]))  # noqa: B023
+                    write([member])
                 except Exception as own_error:
                     self._fail([member], own_error)
 
@@ -154,7 +160,7 @@ class ServerDatabase:
                 raise
             unanswered = []
             if lone is None:
-                self._in_one_transaction(members)
+                self._try_transaction(members)
                 return
             for member in members:
                 member.done = member.result.id not in unwritten
@@ -175,6 +181,9 @@ class ServerDatabase:
         return self._writer
 
     def _in_one_transaction(self, members: list[Member]) -> None:
+        self._writing.run(lambda: self._try_transaction(members))
+
+    def _try_transaction(self, members: list[Member]) -> None:
         session = self._writing_session()
         mark = None
         try:

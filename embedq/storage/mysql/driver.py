@@ -49,6 +49,10 @@ class MysqlDriver:
         # The application's connections that are to this database.
         self._foreign: WeakSet[Any] = WeakSet()
 
+    @property
+    def inserts_alone(self) -> bool:
+        return False
+
     def after_fork(self) -> MysqlDriver:
         for session in list(self._sessions):
             session.let_go()

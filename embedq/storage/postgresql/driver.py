@@ -53,6 +53,10 @@ class PostgresDriver:
         # The application's connections that are to this database.
         self._foreign: WeakSet[Any] = WeakSet()
 
+    @property
+    def inserts_alone(self) -> bool:
+        return not self._pooled
+
     def after_fork(self) -> PostgresDriver:
         for session in list(self._sessions):
             session.let_go()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def explain(error: sqlite3.Error, path: Path) -> StorageError:
     """The embedq error for an error of sqlite3."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     said = f"SQLite says: {error}"
-    if code == sqlite3.SQLITE_FULL:
+    # What cannot be made longer is an I/O error where it is mapped into memory, as the -shm file is.
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path.parent)):
         return StorageFullError(
             f"no space left for {path}; nothing was written. Free space on that disk. "
             f"Running jobs keep their results and are recorded when there is room. {said}"
@@ -83,6 +85,14 @@ def explain(error: sqlite3.Error, path: Path) -> StorageError:
             f"{path} does not take what was to be written, and would not the next time. Nothing was written. {said}"
         )
     return StorageUnavailableError(f"{path} failed. Look at the disk and the system log. {said}")
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether its disk has no room for a few pages."""
+    try:
+        return shutil.disk_usage(folder).free < 65536
+    except OSError:
+        return False
 
 
 def cannot_open(path: Path, said: str) -> StorageError:
