@@ -48,8 +48,8 @@ class Enqueueing:
         # running in the database and nowhere else.
         with Shielded():
             runtime = self._engine.runtime
-            if runtime is not None and self._may_hand_over(row) and runtime.dispatcher.reserve():
-                return self._hand_over(runtime, row)
+            if runtime is not None and self._may_hand_over(row):
+                return self._insert_and_start(runtime, row)
             return self._announce(row.run_at, self._engine.database.write(jobs.insert, row))
 
     async def asubmit(self, call: Call, *, run_at: datetime | None = None) -> JobHandle:
@@ -120,16 +120,31 @@ class Enqueueing:
             and (queues is None or row.queue in queues)
         )
 
-    def _hand_over(self, runtime: Runtime, row: NewJob) -> JobHandle:
-        """Insert a job as running here and give it to an idle worker: one transaction instead of two."""
+    def _insert_and_start(self, runtime: Runtime, row: NewJob) -> JobHandle:
+        """Insert a job as running here and give it to an idle worker, if one is: one transaction instead of two."""
+        dispatcher, promise = runtime.dispatcher, runtime.dispatcher.promise()
+        given: bool | None = None
+
+        def server_id() -> int | None:
+            # Asked for when it is the job's turn to be written, since what waits is known then; once, however often the
+            # insert is tried.
+            nonlocal given
+            if given is None:
+                given = dispatcher.reserve(promise)
+            return runtime.membership.server_id if given else None
+
         try:
-            inserted = self._engine.database.write(jobs.insert, row, claimed_by=runtime.membership.server_id)
+            inserted = self._engine.database.write(jobs.insert, row, claimed_by=server_id)
         except BaseException as error:
-            # What comes from elsewhere, such as Ctrl-C, may come when the job is written.
+            # What comes from elsewhere, such as Ctrl-C, may come when the job is written, or before another thread does
+            # that.
             uncertain = isinstance(error, StorageUncertainError) or not isinstance(error, Exception)
-            runtime.dispatcher.cancel_reservation(uncertain=uncertain)
+            dispatcher.cancel(promise, uncertain=uncertain)
             raise
-        runtime.dispatcher.hand_over(
+        if not given:
+            return self._announce(row.run_at, inserted)
+        dispatcher.hand_over(
+            promise,
             ClaimedJob(
                 id=inserted.id,
                 claim=1,
@@ -147,6 +162,6 @@ class Enqueueing:
                 first_started_at=row.created_at,
                 parent_id=None,
                 executor=row.executor,
-            )
+            ),
         )
         return self._handles.handle(inserted.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -29,14 +29,19 @@ class Inserted(NamedTuple):
     created: bool
 
 
-def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> Inserted:
-    """Insert one job; with `claimed_by`, already running on that server: it is handed to an idle worker.
+def insert(tx: Transaction, job: NewJob, *, claimed_by: Callable[[], int | None] | None = None) -> Inserted:
+    """Insert one job.
+
+    Args:
+        claimed_by: gives the server on which it is running already, as it is to be handed to an idle worker there; None
+            to let it wait. Asked here, when all is written that this process wrote before.
 
     Raises:
         StorageBusyError: the job that has its idempotency key cannot be seen in this transaction.
     """
+    server_id = None if claimed_by is None else claimed_by()
     for _ in range(KEY_TRIES):
-        job_id = _insert(tx, job, claimed_by)
+        job_id = _insert(tx, job, server_id)
         if job_id is not None:
             return Inserted(job_id, True)
         # Only a key's conflict stops an insert. Where several write at once, its job may be pruned at this moment.
@@ -49,9 +54,9 @@ def insert(tx: Transaction, job: NewJob, *, claimed_by: int | None = None) -> In
     )
 
 
-def _insert(tx: Transaction, job: NewJob, claimed_by: int | None) -> int | None:
-    if claimed_by is not None:
-        started = (JobState.RUNNING, *job[1:], 1, 1, job.created_at, job.created_at, claimed_by)
+def _insert(tx: Transaction, job: NewJob, server_id: int | None) -> int | None:
+    if server_id is not None:
+        started = (JobState.RUNNING, *job[1:], 1, 1, job.created_at, job.created_at, server_id)
         return tx.insert("insert_job", started)
     if job[CODE:CREATED_AT] == NOTHING_RARE and job.expires_at is None:
         return tx.insert("insert_plain", (*job[:CODE], job.created_at, job.run_at))

@@ -110,11 +110,10 @@ class ServerDatabase:
             return
         # Apart from the rest, though it takes two commits: of what went with a lost transaction it may never be known
         # whether it was written (after a failover), of these rows always.
-        inserts = [member for member in group if member.bare]
-        if inserts:
-            self._run_part(inserts, self._insert)
-        if len(inserts) < len(group):
-            self._run_part([member for member in group if not member.bare], self._in_one_transaction)
+        parts = [[member for member in group if member.bare], [member for member in group if not member.bare]]
+        for part in parts if group[0].bare else reversed(parts):
+            if part:
+                self._run_part(part, self._insert if part[0].bare else self._in_one_transaction)
 
     def _run_part(self, part: list[Member], write: Callable[[list[Member]], None]) -> None:
         try:

@@ -39,7 +39,7 @@ from embedq.worker.lookout import Lookout
 from embedq.worker.needs import Needs
 from embedq.worker.notes import Batch, Notes
 from embedq.worker.pace import Pace
-from embedq.worker.pool import WorkerPool
+from embedq.worker.pool import Promise, WorkerPool
 from embedq.worker.process_pool import ProcessPool
 from embedq.worker.quarantine import Quarantine
 from embedq.worker.records import log_outcomes
@@ -221,35 +221,41 @@ class Dispatcher:
 
     # -- handing over without the queue --------------------------------------------------------------------------------
 
-    def reserve(self) -> bool:
+    def promise(self) -> Promise:
+        """For a job of which it is not yet known whether an idle worker can be promised to it."""
+        return Promise()
+
+    def reserve(self, promise: Promise) -> bool:
         """Promise an idle worker to a job that is about to be inserted as running; False to queue it as usual.
 
         Only while nothing waits: a job must not overtake those before it.
         """
         ready = self._claiming and "thread" not in self._more and not self._quarantine.closed
         ready = ready and not self._holdings.doubted
-        if not (ready and self._pool.reserve()):
+        if not (ready and self._pool.reserve(promise)):
             return False
         if self._holdings.doubted:
             # Said between the two: whoever compares now would miss this promise.
-            self._pool.cancel_reservation()
+            self._pool.cancel(promise)
             return False
         return True
 
-    def cancel_reservation(self, *, uncertain: bool = False) -> None:
+    def cancel(self, promise: Promise, *, uncertain: bool = False) -> None:
         """The insert did not happen; or, if `uncertain`, nobody knows."""
-        if uncertain:
+        if self._pool.cancel(promise) and uncertain:
             self._holdings.doubt()
-        self._pool.cancel_reservation()
-        if self._holdings.doubted:
+        if uncertain:
+            # It may be there, and wait.
+            self._more.update(EXECUTORS)
+        if uncertain or self._holdings.doubted:
             self._wake.call()
 
-    def hand_over(self, job: ClaimedJob) -> None:
+    def hand_over(self, promise: Promise, job: ClaimedJob) -> None:
         """Start the job that was inserted as running."""
         # It lies in the buffer until its worker has woken, and must not look as if it had lain there for long.
         self._progressed_at = time.monotonic()
         self._holdings.add([job])
-        self._pool.hand_over(job)
+        self._pool.hand_over(promise, job)
         if self._governor is not None:
             self._governor.jobs_came()
         if self._holdings.doubted:
@@ -404,14 +410,23 @@ class Dispatcher:
         outcomes = self._take_outcomes()
         if not (outcomes or request or self.notes):
             return
-        if request is not None:
-            # Lowered before the claim, so that who enqueues meanwhile can raise it again.
+        notes = self.notes.take()
+
+        def claims_begin() -> None:
+            # Who enqueues meanwhile can raise it again. Not before it is this thread's turn to write: who enqueued
+            # until then has raised it for a job that is claimed now, and the next one would not be handed over.
             self._more.difference_update(wanted)
             self._next_due = math.inf
-        notes = self.notes.take()
+
         try:
             claim, finished = self._database.write(
-                turn, outcomes, request, notes, now=self._clock.now(), settings=self._settings
+                turn,
+                outcomes,
+                request,
+                notes,
+                now=self._clock.now(),
+                settings=self._settings,
+                claims_begin=claims_begin,
             )
         except BaseException as error:
             self._unwritten = outcomes
@@ -522,9 +537,12 @@ def turn(
     *,
     now: int,
     settings: Settings,
+    claims_begin: Callable[[], None] = lambda: None,
 ) -> tuple[Claim | None, Finished]:
     """One turn's transaction: what jobs said, how they ended, and the next ones."""
     notes.write(tx)
     finished = claims.finish(tx, outcomes, now=now, retention=settings.retention)
-    claim = None if request is None else claims.claim(tx, request, now=now, retention=settings.retention)
-    return claim, finished
+    if request is None:
+        return None, finished
+    claims_begin()
+    return claims.claim(tx, request, now=now, retention=settings.retention), finished

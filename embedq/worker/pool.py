@@ -46,6 +46,19 @@ class Worker:
         self.thread: threading.Thread | None = None
 
 
+class Promise:
+    """An idle worker, for one job that is about to be inserted as running.
+
+    Attributes:
+        void: nobody waits for it any more.
+    """
+
+    __slots__ = ("void",)
+
+    def __init__(self) -> None:
+        self.void = False
+
+
 class WorkerPool:
     """`size` threads that run what is submitted.
 
@@ -68,7 +81,9 @@ class WorkerPool:
         self._idle: list[Worker] = []
         self._workers: set[Worker] = set()
         self._overdue: set[Worker] = set()
-        self._reserved = 0
+        self._promised: set[Promise] = set()
+        # Workers that were called from their rest and have not come yet.
+        self._called = 0
         self._stopping = False
         self._threads_made = 0
 
@@ -100,9 +115,14 @@ class WorkerPool:
         with self._mutex:
             if self._free <= 0:
                 return False
-            worker = self._idle.pop()
+            worker = self._call()
         worker.gate.release()
         return True
+
+    def _call(self) -> Worker:
+        """An idle worker, whose gate is then to be opened; with the mutex."""
+        self._called += 1
+        return self._idle.pop()
 
     def set_limit(self, limit: int) -> None:
         """Let no more than `limit` jobs run at a time. Those that run go on."""
@@ -111,27 +131,35 @@ class WorkerPool:
             if not self._wake_one():
                 break
 
-    def reserve(self) -> bool:
+    def reserve(self, promise: Promise) -> bool:
         """Promise an idle worker to a job that is about to be inserted as running here; False if there is none."""
-        if self.buffer or self._free <= self._reserved:
+        if not self._may_promise:
             return False
         with self._mutex:
-            if self._stopping or self.buffer or self._free <= self._reserved:
+            if self._stopping or promise.void or not self._may_promise:
                 return False
-            self._reserved += 1
+            self._promised.add(promise)
             return True
 
-    def cancel_reservation(self) -> None:
-        """The insert did not happen."""
-        with self._mutex:
-            self._reserved -= 1
+    @property
+    def _may_promise(self) -> bool:
+        """Whether there is a worker that neither a job in the buffer nor another promise needs."""
+        return len(self.buffer) <= self._called and self._free > len(self._promised)
 
-    def hand_over(self, job: ClaimedJob) -> None:
+    def cancel(self, promise: Promise) -> bool:
+        """Let the worker have other jobs, now or when it would be reserved. Whether it was."""
+        with self._mutex:
+            promise.void = True
+            given = promise in self._promised
+            self._promised.discard(promise)
+            return given
+
+    def hand_over(self, promise: Promise, job: ClaimedJob) -> None:
         """Give the job to the worker that was reserved for it."""
         self.buffer.append(job)
         with self._mutex:
-            self._reserved -= 1
-            worker = self._idle.pop() if self._idle else None
+            self._promised.discard(promise)
+            worker = self._call() if self._idle else None
         if worker is not None:
             worker.gate.release()
 
@@ -167,7 +195,7 @@ class WorkerPool:
     @property
     def idle(self) -> int:
         """Workers that wait for work, may have some, and are promised to nobody."""
-        return max(0, self._free - self._reserved)
+        return max(0, self._free - len(self._promised))
 
     @property
     def running(self) -> int:
@@ -177,12 +205,12 @@ class WorkerPool:
     @property
     def promised(self) -> int:
         """Workers that are promised to jobs that are being inserted."""
-        return self._reserved
+        return len(self._promised)
 
     @property
     def busy(self) -> bool:
         """Whether any job is in a worker's hands, overdue ones included, or promised to one."""
-        return self._reserved > 0 or self.latest_start > 0.0
+        return bool(self._promised) or self.latest_start > 0.0
 
     @property
     def latest_start(self) -> float:
@@ -236,6 +264,8 @@ class WorkerPool:
                     continue
                 self._idle.append(worker)
             worker.gate.acquire()
+            with self._mutex:
+                self._called -= 1
 
     @property
     def _within_limit(self) -> bool:
@@ -275,6 +305,7 @@ class WorkerPool:
         with self._mutex:
             self._stopping = True
             idle, self._idle = self._idle, []
+            self._called += len(idle)
         for worker in idle:
             worker.gate.release()
 

@@ -95,7 +95,7 @@ def test_keys_among_many_are_told_apart_job_by_job(store: Store) -> None:
 
 
 def test_a_job_handed_to_an_idle_worker_is_born_running_and_claimed(store: Store) -> None:
-    job_id = store.db.write(jobs.insert, store.draft(), claimed_by=1).id
+    job_id = store.db.write(jobs.insert, store.draft(), claimed_by=lambda: 1).id
     job = store.job(job_id)
     assert (job.state, job.server, job.attempt) == (JobState.RUNNING, 1, 1)
     assert job.started_at == job.created_at

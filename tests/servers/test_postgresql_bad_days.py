@@ -147,8 +147,9 @@ def test_what_was_claimed_in_a_commit_whose_server_went_away_is_put_right_when_i
             assert [attempt.ending for attempt in job.attempts()] == [Ending.SUCCEEDED]
         # A job that is handed to an idle worker without the queue. Another one brings its id.
         assert app.enqueue(counting.count).wait(10) is JobState.SUCCEEDED
-        eventually(lambda: app.engine.runtime is not None and app.engine.runtime.dispatcher.reserve(), seconds=10)
-        app.engine.runtime.dispatcher.cancel_reservation()  # type: ignore[union-attr]
+        assert app.engine.runtime is not None
+        dispatcher = app.engine.runtime.dispatcher
+        eventually(lambda: dispatcher.reserve(promise := dispatcher.promise()) and not dispatcher.cancel(promise))
         let_commits_hang(cluster)
         thread = threading.Thread(target=hand_over)
         thread.start()
