@@ -19,7 +19,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from embedq.clock import SECOND, Clock
 from embedq.config import Settings
@@ -32,23 +31,19 @@ from embedq.storage.claims import APART, EXECUTORS, Claim, Finished, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.wakeup import WakeUp
 from embedq.worker import salvage
-from embedq.worker.event_runner import LazyAsyncRunner
 from embedq.worker.execution import Execution
 from embedq.worker.holdings import Holdings
 from embedq.worker.lookout import Lookout
 from embedq.worker.needs import Needs
 from embedq.worker.notes import Batch, Notes
 from embedq.worker.pace import Pace
-from embedq.worker.pool import Promise, WorkerPool
-from embedq.worker.process_pool import ProcessPool
+from embedq.worker.pool import Promise
 from embedq.worker.quarantine import Quarantine
 from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
+from embedq.worker.runners import Runners
 from embedq.worker.runs import Run, Watchdog
 from embedq.worker.stacks import Stack
-
-if TYPE_CHECKING:
-    from embedq.worker.governor import Governor
 
 logger = logging.getLogger("embedq")
 
@@ -93,19 +88,11 @@ class Dispatcher:
         self._ended = ended
         self.notes = Notes(clock)
         self._execution = make_execution(self)
-        self._pool = WorkerPool(settings.workers, execution=self._execution, report=self.report, notes=notes)
-        self._async = LazyAsyncRunner(settings.async_jobs, execution=self._execution, report=self.report, notes=notes)
-        self._processes = ProcessPool(
-            settings, execution=self._execution, resolver=resolver, report=self.report, notes=notes, hold=hold
-        )
-        self._governor: Governor | None = None
-        if settings.guard is not None:
-            from embedq.worker.governor import Governor
-
-            self._governor = Governor(
-                settings.guard, most=settings.workers, running=lambda: self._pool.running + self._async.busy,
-                apply=self._limit,
-            )  # fmt: skip
+        self._runners = Runners(
+            settings, execution=self._execution, resolver=resolver, report=self.report, notes=notes, hold=hold,
+            limited=lambda: self._wake.call(),
+        )  # fmt: skip
+        self._pool = self._runners.threads
         self._wake = WakeUp()
         # Whether somebody must call to be heard, and whether it sleeps only to collect more outcomes.
         self._asleep = False
@@ -135,9 +122,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Start the workers and the thread."""
-        self._pool.start()
-        if self._governor is not None:
-            self._governor.start()
+        self._runners.start()
         self._lookout.open()
         self._thread = threading.Thread(target=self._loop, name="embedq-dispatcher", daemon=True)
         self._thread.start()
@@ -150,8 +135,7 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether a job is running, or an outcome is not yet recorded."""
-        running = self._pool.buffer or self._pool.busy or self._async.busy or self._processes.busy
-        return bool(running or self._outcomes or self._unwritten)
+        return bool(self._runners.busy or self._outcomes or self._unwritten)
 
     @property
     def threads_limit(self) -> int:
@@ -165,23 +149,19 @@ class Dispatcher:
             False when an outcome could not be written within `timeout`: the thread goes on trying.
         """
         # From here on nothing can be reserved, so what is not busy stays so.
-        self._pool.stop()
+        self._runners.stop()
         self._closing = True
-        if self._governor is not None:
-            self._governor.stop()
         self._wake.call()
         if self._thread is not None:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 return False
-        self._pool.join(timeout)
-        self._async.stop(timeout)
-        self._processes.stop(timeout)
+        self._runners.join(timeout)
         return True
 
     def stack_of(self, job_id: int) -> Stack | None:
         """Where a job is at this moment; None when it does not run here."""
-        return self._pool.stack_of(job_id) or self._async.stack_of(job_id) or self._processes.stack_of(job_id)
+        return self._runners.stack_of(job_id)
 
     # -- what others say -----------------------------------------------------------------------------------------------
 
@@ -214,8 +194,7 @@ class Dispatcher:
             "job %s (%s) does not yield %s s after it was interrupted; its worker is replaced, and what it may yet "
             "return is refused", job.id, job.name, self._settings.interrupt_grace,
         )  # fmt: skip
-        if not self._pool.replace(job.id, job.claim):
-            self._async.replace(job.id, job.claim)
+        self._runners.replace(job.id, job.claim)
         self.notes.overdue(job.id, job.claim)
         self._wake.call()
 
@@ -256,8 +235,7 @@ class Dispatcher:
         self._progressed_at = time.monotonic()
         self._holdings.add([job])
         self._pool.hand_over(promise, job)
-        if self._governor is not None:
-            self._governor.jobs_came()
+        self._runners.jobs_came()
         if self._holdings.doubted:
             self._wake.call()
 
@@ -338,11 +316,6 @@ class Dispatcher:
         if self._pool.buffer and now - self._progressed_at > STALE_SECONDS:
             self._give_back()
 
-    def _limit(self, limit: int) -> None:
-        """Let so many jobs run at once on threads, and none on the event loop where it is none; from the governor."""
-        self._pool.set_limit(limit)
-        self._wake.call()
-
     def _cancel(self, job_id: int, claim: int) -> None:
         withdrawn = self._pool.withdraw(job_id, claim)
         if withdrawn is not None:
@@ -384,11 +357,7 @@ class Dispatcher:
     def _limits(self) -> dict[str, int]:
         if not self._claiming or self._quarantine.closed:
             return {}
-        waiting = len(self._pool.buffer)
-        threads = self._pool.idle + self._pace.prefetch - waiting if waiting <= self._pace.low_water else 0
-        if self._pool.limit == 0:
-            return {"process": self._processes.room}
-        return {"thread": max(0, threads), "async": max(0, self._async.room), "process": self._processes.room}
+        return self._runners.room(prefetch=self._pace.prefetch, low_water=self._pace.low_water)
 
     def _wanted(self) -> dict[str, int]:
         """How many jobs to claim for each executor that has room and may have some waiting; empty for none."""
@@ -401,7 +370,7 @@ class Dispatcher:
     def _turn(self) -> None:
         if (not self._claiming or self._quarantine.calming) and self._pool.buffer:
             self._give_back()
-        if not self._processes.size:
+        if not self._runners.has_processes:
             self._more.discard("process")
         wanted = self._wanted()
         request = self._request(wanted) if wanted else self._request_for_suspect()
@@ -473,7 +442,7 @@ class Dispatcher:
         """For the suspect that waits, when it may start here."""
         if not self._claiming or not self._quarantine.waiting or self._pool.buffer or self._pool.idle == 0:
             return None
-        if not self._quarantine.admits(max(self._pool.latest_start, self._async.latest_start)):
+        if not self._quarantine.admits(self._runners.latest_start):
             return None
         return Request(
             server_id=self._server_id(),
@@ -521,12 +490,7 @@ class Dispatcher:
             self._progressed_at = time.monotonic()
         self._quarantine.started(claimed)
         self._holdings.add(claimed)
-        for executor, runner in (("thread", self._pool), ("async", self._async), ("process", self._processes)):
-            jobs = [job for job in claimed if job.executor == executor]
-            if jobs:
-                runner.submit(jobs)
-        if self._governor is not None:
-            self._governor.jobs_came()
+        self._runners.submit(claimed)
 
 
 def turn(
