@@ -65,6 +65,9 @@ class Home(Protocol):
     def applied(self, url: str) -> list[str]:
         """The migrations as they are on record."""
 
+    def files(self, url: str) -> dict[str, int]:
+        """Kilobytes of the database's own "file" and its "log"; empty where a server has them."""
+
     def check(self, url: str) -> None:
         """Fail if the database is damaged."""
 
@@ -127,6 +130,11 @@ class SQLiteHome:
     def applied(self, url: str) -> list[str]:
         return [name for (name,) in self.execute(url, "SELECT name FROM _sqlite_migrations")]
 
+    def files(self, url: str) -> dict[str, int]:
+        size = "SELECT page_count * page_size / 1024 FROM pragma_page_count, pragma_page_size"
+        [(kilobytes,)] = self.execute(url, size)
+        return {"file": kilobytes, "log": Path(f"{url.removeprefix('sqlite:///')}-wal").stat().st_size // 1024}
+
     def check(self, url: str) -> None:
         assert self.execute(url, "PRAGMA integrity_check") == [("ok",)]
 
@@ -174,6 +182,9 @@ class PostgreSQLHome:
 
     def applied(self, url: str) -> list[str]:
         return [name for (name,) in self.execute(url, "SELECT name FROM embedq_migrations")]
+
+    def files(self, url: str) -> dict[str, int]:
+        return {}
 
     def check(self, url: str) -> None:
         """The server looks after that."""

@@ -93,6 +93,9 @@ class MySQLHome:
     def applied(self, url: str) -> list[str]:
         return [name for (name,) in self.execute(url, "SELECT name FROM embedq_migrations")]
 
+    def files(self, url: str) -> dict[str, int]:
+        return {}
+
     def check(self, url: str) -> None:
         """The server looks after that."""
 

@@ -56,8 +56,13 @@ class UnsureDatabase:
         raise StorageUncertainError("the answer was lost")
 
 
+def an_insert(function: Any, *args: Any, **kwargs: Any) -> bool:
+    return function is jobs.insert
+
+
 def a_hand_over(function: Any, *args: Any, **kwargs: Any) -> bool:
-    return function is jobs.insert and "claimed_by" in kwargs
+    # It is asked once, however often.
+    return an_insert(function) and "claimed_by" in kwargs and kwargs["claimed_by"]() is not None
 
 
 def a_reconciliation(function: Any, *args: Any, **kwargs: Any) -> bool:
@@ -106,6 +111,58 @@ def count_and_wait() -> None:
 
 def endings(job: embedq.JobHandle) -> list[Ending]:
     return [attempt.ending for attempt in job.attempts()]
+
+
+def dispatcher_of(app: embedq.EmbedQ) -> dispatcher.Dispatcher:
+    assert app.engine.runtime is not None
+    return app.engine.runtime.dispatcher
+
+
+def has_a_worker(feeder: dispatcher.Dispatcher) -> bool:
+    """Whether one would be promised now."""
+    promise = feeder.promise()
+    reserved = feeder.reserve(promise)
+    feeder.cancel(promise)
+    return reserved
+
+
+def test_whether_a_worker_is_idle_is_asked_when_the_insert_is_its_turn(
+    app: embedq.EmbedQ, unsure: UnsureDatabase
+) -> None:
+    """What waited when it was enqueued may be claimed by then."""
+    turn_comes, insert_comes = threading.Event(), threading.Event()
+    handed_over: list[bool] = []
+
+    def insert_after_the_turn(function: Any, *args: Any, **kwargs: Any) -> bool:
+        if function is dispatcher.turn and args[1] is not None:
+            turn_comes.set()
+            assert insert_comes.wait(10)
+        elif an_insert(function):
+            insert_comes.set()
+            eventually(lambda: has_a_worker(dispatcher_of(app)))
+            handed_over.append(a_hand_over(function, *args, **kwargs))
+        return False
+
+    app.start()
+    eventually(lambda: has_a_worker(dispatcher_of(app)))
+    unsure.lose(insert_after_the_turn, happens=True)
+    dispatcher_of(app).notify(0)
+    assert turn_comes.wait(10)
+    assert not has_a_worker(dispatcher_of(app)), "something may wait"
+    assert app.enqueue(count).wait(10) is JobState.SUCCEEDED
+    assert handed_over == [True]
+
+
+def test_who_went_away_before_the_insert_was_made_has_no_worker_promised(app: embedq.EmbedQ) -> None:
+    """By Ctrl-C, for example, while another thread was about to write for it."""
+    app.start()
+    feeder = dispatcher_of(app)
+    promise = feeder.promise()
+    feeder.cancel(promise, uncertain=True)
+    eventually(lambda: has_a_worker(feeder))
+    assert not feeder.reserve(promise)
+    assert not feeder.busy
+    assert app.enqueue(count).wait(10) is JobState.SUCCEEDED
 
 
 def test_a_job_that_was_handed_over_in_a_commit_without_an_answer_runs_all_the_same(

@@ -9,6 +9,7 @@ import tenacity
 
 import embedq
 from embedq import JobState
+from embedq.clock import to_micros
 from embedq.testing import AppUnderTest, EndlessJobsError, JobFailedError
 
 pytest_plugins = ["pytest_embedq"]
@@ -99,6 +100,40 @@ def test_a_retry_can_be_followed_step_by_step(embedq_app: AppUnderTest) -> None:
     assert len(embedq_app.clock.advance(minutes=1, raise_errors=False).retried) == 1
     assert len(embedq_app.clock.advance(minutes=1).succeeded) == 1
     assert job.state is JobState.SUCCEEDED
+
+
+def test_a_job_whose_process_died_runs_again_when_the_lease_is_over(embedq_app: AppUnderTest) -> None:
+    job = embedq.enqueue(note, "report")
+    other = embedq.options(queue="mail").enqueue(note, "mail")
+    assert embedq_app.crash_next(queue="default").handle == job
+    assert (job.state, other.state) == (JobState.RUNNING, JobState.READY)
+    assert [run.job.handle for run in embedq_app.drain().ran] == [other]
+    assert not embedq_app.clock.advance(seconds=30)
+    [run] = embedq_app.clock.advance(hours=1).ran
+    assert (run.job.handle, run.attempt) == (job, 1)
+    assert ran == [("06 12:00:00", "mail"), ("06 12:00:30", "report")]
+    assert [attempt.ending for attempt in job.attempts()] == [embedq.Ending.CRASHED, embedq.Ending.SUCCEEDED]
+
+
+def test_one_that_was_in_crashes_again_and_again_runs_and_is_dead_in_the_end(embedq_app: AppUnderTest) -> None:
+    job = embedq.options(retry=embedq.Retry(wait=tenacity.wait_fixed(60))).enqueue(fail_at_first, "poison")
+    for crashes in (1, 2, 3):
+        assert embedq_app.crash_next().handle == job
+        embedq_app.clock.advance(seconds=31, raise_errors=False)
+        assert job.snapshot().crashes == crashes
+        if crashes < 3:
+            assert job.state is JobState.RETRYING
+            embedq_app.clock.set(to_micros(job.snapshot().run_at))
+    assert job.state is JobState.DEAD
+    assert len(ran) == 2
+
+
+def test_there_must_be_a_job_to_crash_in(embedq_app: AppUnderTest) -> None:
+    embedq.enqueue_in(60, note, "later")
+    with pytest.raises(LookupError, match="no job is due"):
+        embedq_app.crash_next()
+    assert embedq_app.app.servers() == []
+    assert len(embedq_app.clock.advance(seconds=60)) == 1
 
 
 def test_what_has_been_kept_long_enough_is_gone(embedq_app: AppUnderTest) -> None:

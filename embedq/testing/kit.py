@@ -72,6 +72,19 @@ class AppUnderTest:
             report.raise_errors()
         return report
 
+    def crash_next(self, *, queue: str | None = None) -> EnqueuedJob:
+        """Let another process take the next job that is due, and die in it.
+
+        As when a machine is lost: the job is taken back once the lease is over (`lease`, 30 seconds unless set), and
+        runs again: `clock.advance(seconds=31)`. What the job had done by then is for the test to do.
+
+        Args:
+            queue: only a job of this queue.
+        Raises:
+            LookupError: none is due.
+        """
+        return self._runner.crash_next(queue)
+
     @contextmanager
     def inline(self, *, raise_errors: bool = True) -> Iterator[None]:
         """Inside, a job runs in its own `enqueue`, in the thread that enqueues, with what it enqueues itself.

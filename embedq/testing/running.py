@@ -15,21 +15,23 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from embedq.clock import to_datetime
+from embedq.clock import SECOND, to_datetime
 from embedq.context import JobContext
 from embedq.errors import JobInterrupt
 from embedq.interrupts import Shielded, interruptible
 from embedq.job import JobState
 from embedq.maintenance import recurring
+from embedq.maintenance.membership import rescue
 from embedq.storage import claims, inspect, schedules, servers, upkeep
 from embedq.storage.base import Transaction
-from embedq.storage.claims import EXECUTORS, Request
+from embedq.storage.claims import APART, EXECUTORS, Request
 from embedq.storage.rows import ClaimedJob, Outcome
-from embedq.storage.servers import Identity
-from embedq.testing.enqueued import Journal
+from embedq.storage.servers import Identity, ServerRow
+from embedq.testing.enqueued import EnqueuedJob, Journal
 from embedq.testing.errors import EndlessJobsError
 from embedq.testing.reports import JobRun, Report
 from embedq.testing.standin import EngineUnderTest
@@ -100,6 +102,7 @@ class Runner:
 
     def _run_due(self, queue: str | None, limit: int | None) -> Report:
         engine = self._engine
+        self._rescue_the_dead()
         recurring.fire_due(engine.database, engine.clock)
         self._journal.read()
         execution = self._execution()
@@ -149,7 +152,10 @@ class Runner:
                     return claimed.jobs[0]
                 # One that had expired was cancelled instead: look at the next.
                 more = executor in claimed.full
-        return None
+        # What was beside a crash twice runs apart, which here is last.
+        apart = {executor: 1 for executor in EXECUTORS if executor not in APART}
+        suspects = claim(Request(server_id=server_id, limits=apart, queues=queues, suspect=True))
+        return next(iter(suspects.jobs), None)
 
     def _queues(self, tx: Transaction) -> tuple[str, ...] | None:
         """All of them: first those that the app works, in its order."""
@@ -158,6 +164,33 @@ class Runner:
             return None
         waiting = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))}
         return (*own, *sorted(waiting.difference(own)))
+
+    def crash_next(self, queue: str | None) -> EnqueuedJob:
+        """Let another process claim the most urgent job that is due, and never be heard of again."""
+        engine = self._engine
+        recurring.fire_due(engine.database, engine.clock)
+        now = engine.clock.now()
+        other = engine.database.write(servers.register, _identity("another host"), now=now)
+        job = engine.database.write(self._claim, queue, (), now=now, server_id=other)
+        if job is None:
+            engine.database.write(servers.remove, other)
+            raise LookupError("no job is due that another process could take; enqueue one, or let its time come")
+        self._journal.read()
+        return self._journal.entry(job.id)
+
+    def _rescue_the_dead(self) -> None:
+        """Take back the jobs of processes that were not heard of for their lease."""
+        engine = self._engine
+        for row, gone_at in self._leases():
+            if gone_at <= engine.clock.now():
+                # None of them is on this host, so that no lock file is looked for.
+                rescue(engine.database, row, folder=Path(), host="", settings=engine.settings, now=engine.clock.now())
+
+    def _leases(self) -> list[tuple[ServerRow, int]]:
+        """Each other process, and when it is given up, in microseconds."""
+        lease = int(self._engine.settings.lease * SECOND)
+        rows = self._engine.database.read(servers.others, self._server_id)
+        return [(row, row.heartbeat_at + lease + 1) for row in rows]
 
     # -- one job -------------------------------------------------------------------------------------------------------
 
@@ -222,21 +255,19 @@ class Runner:
         """The number of this process: jobs are claimed by those that have one."""
         with self._lock:
             if not self._server_id:
-                host = socket.gethostname()
-                identity = Identity(
-                    uuid=str(uuid.uuid4()), host=host, hostname=host, pid=os.getpid(), version=VERSION, workers=1,
-                    queues=None,
-                )  # fmt: skip
                 now = self._engine.clock.now()
-                self._server_id = self._engine.database.write(servers.register, identity, now=now)
+                self._server_id = self._engine.database.write(
+                    servers.register, _identity(socket.gethostname()), now=now
+                )
             return self._server_id
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def next_moment(self) -> int | None:
-        """When the next job, or the next occurrence of a recurring job, is due, in microseconds."""
+        """When next a job or an occurrence of a recurring job is due, or a process is given up, in microseconds."""
         database = self._engine.database
         due = [database.read(inspect.next_due), database.read(schedules.next_fire)]
+        due += [gone_at for _, gone_at in self._leases()]
         return min((moment for moment in due if moment is not None), default=None)
 
     def prune(self) -> None:
@@ -246,6 +277,13 @@ class Runner:
         while database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH) == PRUNE_BATCH:
             pass
         database.write(upkeep.prune_history, now=now)
+
+
+def _identity(host: str) -> Identity:
+    """That of a process which works, on a host."""
+    return Identity(
+        uuid=str(uuid.uuid4()), host=host, hostname=host, pid=os.getpid(), version=VERSION, workers=1, queues=None
+    )
 
 
 class Witness:

@@ -151,18 +151,14 @@ def test_results_that_are_together_longer_than_the_server_takes_are_all_kept(app
 
 
 def test_a_row_that_somebody_else_holds_for_long_is_an_error_that_says_so(
-    cluster: MySQLCluster, app: embedq.EmbedQ, monkeypatch: pytest.MonkeyPatch
+    cluster: MySQLCluster, app: embedq.EmbedQ
 ) -> None:
-    from embedq.storage.mysql import session
-
-    monkeypatch.setattr(session, "SETTINGS", ("SET SESSION innodb_lock_wait_timeout = 1",))
-
     @app.job(name="mysql:held")
     def held() -> None: ...
 
     job = app.enqueue_in(3600, held)
     holder = open_database(cluster.url)
-    hasty = embedq.EmbedQ(cluster.url).connect()
+    hasty = embedq.EmbedQ(cluster.url, busy_timeout=1).connect()
     try:
 
         def hold(tx: Transaction) -> None:
