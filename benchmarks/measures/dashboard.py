@@ -55,7 +55,7 @@ def measure(scale: Scale, site: Site) -> Iterator[Figure]:
         with closing(place.app("normal").connect()) as app:
             fill(app, stored)
             # As a server finds it once its own upkeep has come by.
-            place.gather_statistics()
+            place.keep_up()
             browser = Browser(app)
             taken.append({name: browser.times(page, scale.dashboard_calls) for name, page in pages(app).items()})
             open_ = {name: browser.shares(page, scale.dashboard_calls) for name, page in open_pages().items()}

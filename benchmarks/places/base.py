@@ -52,6 +52,10 @@ class Place(ABC):
     def gather_statistics(self) -> None:
         """Let the planner know what is there."""
 
+    def keep_up(self) -> None:
+        """Do at once what the server does by itself within minutes of such a load."""
+        self.gather_statistics()
+
     @abstractmethod
     def columns(self) -> list[str]:
         """The columns of embedq's jobs that can be written."""

@@ -157,6 +157,11 @@ class PostgresPlace(Place):
         self.ask("ALTER TABLE embedq_jobs RESET (autovacuum_enabled)")
         self.ask("ANALYZE embedq_jobs")
 
+    def keep_up(self) -> None:
+        self.gather_statistics()
+        for table in ("jobs", "attempts", "counters", "logs"):
+            self.ask(f"VACUUM ANALYZE embedq_{table}")
+
     def columns(self) -> list[str]:
         rows = self.ask(
             f"""SELECT column_name FROM information_schema.columns

@@ -111,6 +111,20 @@ def totals(tx: Transaction, span: str, *, now: int, name: str | None = None) -> 
     return _totals(tx.select(f"SELECT {{ended_sums}} {where} GROUP BY ending", (_first(span, now), *params)))
 
 
+def latest_totals(tx: Transaction, *, now: int) -> tuple[Totals, Totals]:
+    """The totals of the last hour and of the last day, in one go."""
+    hour: list[Row] = []
+    day: list[Row] = []
+    recent = "CASE WHEN minute >= ? THEN 1 ELSE 0 END AS recent"
+    for row in tx.select(
+        f"SELECT {recent}, {{ended_sums}} GROUP BY recent, ending", (_first("hour", now), _first("day", now))
+    ):
+        day.append(row[1:])
+        if row[0]:
+            hour.append(row[1:])
+    return _totals(hour), _totals(day)
+
+
 def _by(tx: Transaction, column: str, span: str, now: int) -> dict[str, Totals]:
     rows: dict[str, list[Row]] = {}
     for row in tx.select(f"SELECT {column}, {{ended_sums}} GROUP BY {column}, ending", (_first(span, now),)):

@@ -12,7 +12,7 @@ from embedq.storage.base import Row, Transaction
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.fingerprints import NO_ERROR, fingerprint
 from embedq.storage.inspect.glance import Count, counts
-from embedq.storage.inspect.history import totals
+from embedq.storage.inspect.history import latest_totals
 from embedq.storage.inspect.processes import FETCHED, Server, running, servers
 from embedq.storage.inspect.queueing import ready
 from embedq.storage.inspect.recurrences import schedules
@@ -140,13 +140,14 @@ def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
         QueueWait(queue=name, seconds=max(0.0, (now - found.oldest) / SECOND))
         for name, found in ready(tx, counting=False).items()
     ]
+    hour, day = latest_totals(tx, now=now)
     overdue = [job.id for job in running(tx, limit=FETCHED) if job.overdue][:MOST]
     return Overview(
         at=to_datetime(now),
         counts=counts(tx, CAP),
         waits=sorted(waits, key=lambda wait: -wait.seconds),
-        failed_last_hour=totals(tx, "hour", now=now).failures,
-        failed_last_day=totals(tx, "day", now=now).failures,
+        failed_last_hour=hour.failures,
+        failed_last_day=day.failures,
         failures=failures(tx, now=now),
         dead=dead_letters(tx, now=now),
         schedules=schedule_trouble(tx, now=now),
