@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -45,8 +46,9 @@ def test_the_token_may_come_from_another_process_of_the_same_application(app: Em
     job = app.enqueue_in(60, print, 1)
     here = Visitor(dashboard.wsgi(app))
     token = here.token()
-    here.move_to(dashboard.wsgi(EmbedQ(app.settings.url).connect()))
-    assert here.post("/act", {"verb": "cancel", "ids": job.id, "csrf": token}).status_code == 303
+    with closing(EmbedQ(app.settings.url).connect()) as other:
+        here.move_to(dashboard.wsgi(other))
+        assert here.post("/act", {"verb": "cancel", "ids": job.id, "csrf": token}).status_code == 303
     assert job.state == "cancelled"
 
 
