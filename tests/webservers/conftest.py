@@ -78,8 +78,21 @@ class Site:
         return load
 
     def enqueue(self, server: Server, task: str, seconds: float) -> embedq.JobHandle:
-        """Enqueue a job by a request, and wait until it runs."""
-        job = self.queue.connect().job(int(server.post(f"/{task}/{seconds}")))
+        """Enqueue a job by a request, and wait until it runs.
+
+        A worker that is recycled may end with the request in its hands, or in its backlog: it is made again then.
+        """
+        answers: list[str] = []
+
+        def answered() -> bool:
+            try:
+                answers.append(server.post(f"/{task}/{seconds}"))
+            except BROKEN:
+                return False
+            return True
+
+        eventually(answered, seconds=30, message=f"it does not answer\n{server.log}")
+        job = self.queue.connect().job(int(answers[0]))
         eventually(lambda: self.fleet.runs_of(job.id), seconds=30, message=f"it does not run\n{server.log}")
         return job
 

@@ -22,6 +22,8 @@ COMMANDS = Path(sys.executable).parent
 BROKEN = (OSError, http.client.HTTPException)
 
 REQUESTS_OF_A_CONNECTION = 25
+# So that workers which are recycled after some hundreds of requests live for longer than they take to start.
+PAUSE_SECONDS = 0.005
 
 
 def free_port() -> int:
@@ -147,6 +149,7 @@ class Load:
             try:
                 for _ in range(REQUESTS_OF_A_CONNECTION):
                     self.acknowledged.append(int(client.post("/run/0.0")))
+                    self._over.wait(PAUSE_SECONDS)
             except BROKEN:
                 # Between two generations of workers, or after the last: as a browser would, again.
                 self._over.wait(0.02)
