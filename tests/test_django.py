@@ -470,3 +470,17 @@ def test_an_entry_for_mysql_becomes_a_url_that_reaches_the_same_database() -> No
     )  # fmt: skip
     assert url == ("mysql://web:p%20w@/shop?unix_socket=%2Frun%2Fmysqld.sock&ssl_ca=%2Fetc%2Fca.pem&connect_timeout=3")
     assert parse(url).arguments["unix_socket"] == "/run/mysqld.sock"
+
+
+def test_what_django_imports_late_is_there_before_workers_start(migrated: Site) -> None:
+    """A fork in the middle of such an import leaves the child with half a module."""
+    said = migrated.script(
+        "import sys, embedq",
+        "late = 'django.utils.translation.reloader'",
+        "assert late not in sys.modules",
+        "embedq.EmbedQ.start = lambda app: print('complete' if hasattr(sys.modules[late], 'translation_file_changed')"
+        " else 'half')",
+        "from embedq.contrib.django import binding",
+        "binding.start()",
+    )
+    assert "complete" in said

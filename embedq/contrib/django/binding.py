@@ -30,7 +30,7 @@ from embedq import EmbedQ, Settings, default_app
 from embedq.config import scheme_of, sqlite_path
 from embedq.contrib.django.addresses import database_name, database_url
 from embedq.contrib.django.conf import ProjectSettings
-from embedq.contrib.django.surroundings import project_surroundings
+from embedq.contrib.django.surroundings import prepare, project_surroundings
 from embedq.errors import ConfigurationError, StorageError, StorageMissingError
 
 logger = logging.getLogger("embedq")
@@ -159,6 +159,7 @@ def start() -> EmbedQ:
     """
     app = bind()
     discover()
+    prepare()
     return app.start()
 
 

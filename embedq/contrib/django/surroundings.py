@@ -85,6 +85,15 @@ class ProjectSurroundings:
             set_script_prefix(settings.FORCE_SCRIPT_NAME)
 
 
+def prepare() -> None:
+    """Import now what Django imports when it is first asked for the language: by the first jobs, on their threads.
+
+    A process that forks in the middle of that, as Gunicorn's master does where the app was loaded before, leaves its
+    children a module that will never be complete.
+    """
+    translation.get_language()
+
+
 def project_surroundings(job: JobContext) -> Any:
     """For `EmbedQ(middleware=[…])`."""
     return ProjectSurroundings(job)
