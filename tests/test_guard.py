@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import embedq
-from embedq import ConfigurationError, EmbedQ, Guard
+from embedq import ConfigurationError, EmbedQ, Guard, JobState
 from embedq.config import Settings
 from embedq.worker.governor import CALM_WINDOWS, Processor, Throttle
 from tests.support import eventually
@@ -293,8 +293,7 @@ def test_jobs_that_wait_are_left_alone(tmp_path: Path) -> None:
         handles = [app.enqueue(wait_until_told, number) for number in range(4)]
         eventually(lambda: len(began) == 4)
         go_on.set()
-        for handle in handles:
-            handle.wait(10)
+        assert {handle.wait(10) for handle in handles} == {JobState.SUCCEEDED}
 
 
 def test_an_app_without_a_guard_has_no_thread_for_it(tmp_path: Path) -> None:
