@@ -234,9 +234,9 @@ def test_the_nightly_report_says_when_it_runs_and_can_be_run_now(site: Site) -> 
     assert re.search(r"(next run: |\"next\":\")\d+ \w+ 0?3:00:00", site.seen())
     assert "never" in site.seen()
     site.post("/report", {})
-    seen = site.wait_for(", succeeded")
-    assert "never" not in seen
-    assert re.search(r"\d+ (customers|members|readers), ", seen)
+    site.wait_for(", succeeded")
+    # That page may have read the report before it was written.
+    assert "never" not in site.wait_for(r"\d+ (customers|members|readers), ")
 
 
 def test_an_upload_shows_its_progress_and_goes_on_after_kill_9_without_taking_a_line_twice(site: Site) -> None:
