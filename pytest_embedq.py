@@ -1,7 +1,7 @@
 """The pytest plugin of embedq: the fixture `embedq_app` and the marker `embedq`. See docs/testing.md.
 
-It stands beside the package, because pytest imports it in every project that has embedq installed, and to import
-anything of `embedq` is to import all of it.
+It is not in the package, because pytest imports it in every project that has embedq installed, and importing any part
+of `embedq` imports all of it.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A marked test uses the fixture, whether it takes it or not; and where it is used it comes first.
+    """Let marked tests use the fixture, even if they do not take it; and let it come first.
 
-    Before the test's other fixtures, that is, but for those that outlive the test: one of them may start the program.
+    It comes before the test's other fixtures, except those that outlive the test: one of them may start the program.
     """
     if isinstance(item, pytest.Function) and (
         "embedq_app" in item.fixturenames or item.get_closest_marker("embedq") is not None
@@ -66,7 +66,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def embedq_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AppUnderTest]:
-    """embedq's default app on a database of this test's own: nothing runs by itself, and the clock stands still."""
+    """embedq's default app on a database of this test's own: nothing runs by itself, and the clock is stopped."""
     from embedq.testing import app_under_test
 
     options = {}

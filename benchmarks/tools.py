@@ -35,11 +35,11 @@ def connected(app: embedq.EmbedQ) -> Iterator[embedq.EmbedQ]:
 def take_turns(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
     """Run each of `runs` once a round, in an order that turns, and return each one's results.
 
-    What the machine does meanwhile then meets all of them alike, and nobody always comes after the same neighbour.
+    What the machine does meanwhile then meets all of them alike, and no run always comes after the same one.
     """
     results: list[list[float]] = [[] for _ in runs]
     for number in range(rounds):
-        # Nobody pays for what the round before left behind.
+        # No round pays for what the round before left behind.
         gc.collect()
         order = list(range(len(runs)))
         for which in order if number % 2 == 0 else reversed(order):

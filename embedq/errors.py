@@ -1,8 +1,10 @@
-"""Every error that embedq raises, in one tree. Each message says what to do.
+"""The errors that embedq raises, as one tree. Each message states what to do.
 
 EmbedqError
-├── ConfigurationError            a setting that cannot work
+├── ConfigurationError            an invalid setting
 ├── NotStartedError               the app has no workers here, and the call needs them
+├── NoJobError                    `current_job()` where no job is running
+├── ReentryError                  the call came from inside another one, on the same thread
 ├── EnqueueError                  refused at enqueue; nothing was written
 │   ├── UnstorableArgumentError   an argument has no stored form
 │   ├── SignatureError            the arguments do not fit the function
@@ -20,27 +22,27 @@ EmbedqError
 │   ├── JobDeadError              `result()` of a job that failed for good
 │   ├── JobCancelledError         `result()` of a job that was cancelled
 │   ├── ResultUnavailableError    the job succeeded, but its result could not be stored
-│   └── WaitTimeoutError          `wait()` or `result()` took longer than asked
+│   └── WaitTimeoutError          `wait()` or `result()` took longer than its timeout
 ├── ScheduleNotFoundError         no such recurring job
 ├── ActionNotFoundError           no such line in the audit log
-├── CopyError                     one database cannot be copied into the other as things stand
-├── TransactionError              jobs cannot be written in this transaction of the application's
+├── CopyError                     one database cannot be copied into the other in their present state
+├── TransactionError              jobs cannot be written in this transaction of the application
 └── StorageError
     ├── StorageBusyError          the database stayed locked too long
     ├── StorageFullError          no space left
     ├── StorageReadOnlyError      the file or its folder cannot be written
-    ├── StorageMissingError       the folder is not there, or the file cannot be opened
+    ├── StorageMissingError       the folder does not exist, or the file cannot be opened
     ├── StorageCorruptError       not a database, or a damaged one
     ├── SchemaTooNewError         written by a newer embedq
-    ├── NetworkFilesystemError    a SQLite file on a network disk
-    ├── StorageRefusedError       the database does not take this value; it would not the next time either
-    ├── StorageUncertainError     the connection was lost in a commit: the write may or may not be there
+    ├── NetworkFilesystemError    a SQLite file on a network file system
+    ├── StorageRefusedError       the database does not accept this value, now or later
+    ├── StorageUncertainError     the connection was lost in a commit: the write may or may not have happened
     └── StorageUnavailableError   any other failure of the disk or the server
 
-Discard                           raised by a job: give up now, do not retry
+Discard                           raised by a job: end as dead now, without a retry
 JobInterrupt (BaseException)      raised inside a running job
 ├── JobTimeout                    it ran longer than its timeout
-├── JobCancelled                  somebody cancelled it
+├── JobCancelled                  it was cancelled
 └── JobStopped                    the process is shutting down; the job goes back to the queue
 """
 
@@ -48,15 +50,27 @@ from __future__ import annotations
 
 
 class EmbedqError(Exception):
-    """The root of everything embedq raises on purpose."""
+    """The base class of all errors that embedq raises on purpose."""
 
 
 class ConfigurationError(EmbedqError, ValueError):
-    """A setting that cannot work."""
+    """A setting is invalid."""
 
 
 class NotStartedError(EmbedqError, RuntimeError):
     """The call needs a started app."""
+
+
+class NoJobError(EmbedqError, LookupError):
+    """`current_job()` was called where no job is running."""
+
+
+class ReentryError(EmbedqError, RuntimeError):
+    """The call came from inside another call to embedq on the same thread, and nothing was done.
+
+    Such a call comes from a finalizer (`__del__`), a signal handler, a callback of the driver or a logging handler,
+    which may run in the middle of a write (see docs/howto.md), or from a job that stops the app it runs in.
+    """
 
 
 class EnqueueError(EmbedqError):
@@ -112,7 +126,7 @@ class PythonVersionError(ParkError):
 
 
 class JobError(EmbedqError):
-    """Something about one job."""
+    """The base class of errors about one job."""
 
 
 class JobNotFoundError(JobError, LookupError):
@@ -124,10 +138,10 @@ class JobStateError(JobError):
 
 
 class JobDeadError(JobError):
-    """`result()` was asked of a job that failed for good.
+    """`result()` was called for a job that failed for good.
 
     Attributes:
-        traceback: the last attempt's traceback as text, or None where there was none (a crash).
+        traceback: the last attempt's traceback as text, or None when there was none (a crash).
     """
 
     def __init__(self, message: str, *, traceback: str | None = None) -> None:
@@ -136,7 +150,7 @@ class JobDeadError(JobError):
 
 
 class JobCancelledError(JobError):
-    """`result()` was asked of a job that was cancelled."""
+    """`result()` was called for a job that was cancelled."""
 
 
 class ResultUnavailableError(JobError):
@@ -144,7 +158,7 @@ class ResultUnavailableError(JobError):
 
 
 class WaitTimeoutError(JobError, TimeoutError):
-    """The job had not ended when the time was up."""
+    """The job had not ended within the timeout."""
 
 
 class ScheduleNotFoundError(EmbedqError, LookupError):
@@ -156,18 +170,18 @@ class ActionNotFoundError(EmbedqError, LookupError):
 
 
 class TransactionError(EmbedqError):
-    """Jobs cannot be written in this transaction of the application's, or not yet be asked about. Nothing was written.
+    """Jobs cannot be written in this transaction of the application, or do not exist yet. Nothing was written.
 
     Raised by `embedq.transaction`, `on_commit` and `hold`.
     """
 
 
 class CopyError(EmbedqError):
-    """One database cannot be copied into the other as things stand. The source is as it was."""
+    """One database cannot be copied into the other in their present state. The source is unchanged."""
 
 
 class StorageError(EmbedqError):
-    """The database could not do what was asked. Nothing was written, except as StorageUncertainError says."""
+    """The database could not read or write. Nothing was written, unless it is a StorageUncertainError."""
 
 
 class StorageBusyError(StorageError):
@@ -183,11 +197,11 @@ class StorageReadOnlyError(StorageError):
 
 
 class StorageMissingError(StorageError):
-    """The database cannot be opened where the URL says."""
+    """The database that the URL names cannot be opened."""
 
 
 class StorageCorruptError(StorageError):
-    """The file is not a database, or a damaged one."""
+    """The file is not a database, or is damaged."""
 
 
 class SchemaTooNewError(StorageError):
@@ -195,17 +209,17 @@ class SchemaTooNewError(StorageError):
 
 
 class NetworkFilesystemError(StorageError):
-    """A SQLite file on a network disk, where its locks cannot be trusted."""
+    """A SQLite file is on a network file system, where its locks cannot be trusted."""
 
 
 class StorageRefusedError(StorageError):
-    """The database does not take what was to be written: too long, out of range, against a rule of somebody's own."""
+    """The database does not accept a value: it is too long, out of range, or violates a constraint added to a table."""
 
 
 class StorageUncertainError(StorageError):
-    """The connection was lost in a commit, and nobody could be asked whether that happened: look before doing it again.
+    """The connection was lost in a commit, and whether that happened could not be checked: check before repeating it.
 
-    What this process has claimed or handed to a worker in such a write it finds out by itself.
+    For jobs that this process has claimed or handed to a worker in such a write, it finds out by itself.
     """
 
 
@@ -214,7 +228,7 @@ class StorageUnavailableError(StorageError):
 
 
 class Discard(EmbedqError):
-    """Raised by a job to end as `dead` now, whatever its retry policy says."""
+    """Raised by a job to end as `dead` now, regardless of its retry policy."""
 
 
 class JobInterrupt(BaseException):
@@ -229,8 +243,8 @@ class JobTimeout(JobInterrupt):
 
 
 class JobCancelled(JobInterrupt):
-    """Somebody cancelled the job."""
+    """The job was cancelled."""
 
 
 class JobStopped(JobInterrupt):
-    """The process is stopping, or others had given it up and run the job: it goes back to the queue, uncounted."""
+    """The process is stopping, or lost its claim to another one: the job goes back to the queue, uncounted."""

@@ -1,7 +1,7 @@
-"""A job as it is stored: its states, the transitions between them, and the snapshots that the read side hands out.
+"""A job as it is stored: its states, the transitions between them, and the snapshots that reads return.
 
-Every statement that changes a state names a move of `TRANSITIONS`; the test suite installs the same table as a trigger
-in the database, so that a forgotten one fails.
+Every statement that changes a state makes a move of `TRANSITIONS`; the test suite installs the same table as a trigger
+in the database, so that any other move fails.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ JobId = NewType("JobId", int)
 
 
 class JobState(StrEnum):
-    """Where a job is on its way."""
+    """The state of a job."""
 
     AWAITING = "awaiting"
-    """A parent job has not ended."""
+    """Its parent job has not ended."""
     SCHEDULED = "scheduled"
     """Not due yet."""
     READY = "ready"
-    """Waits for a free worker."""
+    """It waits for a free worker."""
     RUNNING = "running"
     """Claimed by a live process."""
     RETRYING = "retrying"
-    """Failed, and scheduled again."""
+    """It failed, and is scheduled again."""
     SUCCEEDED = "succeeded"
     DEAD = "dead"
-    """Attempts spent, or a permanent error: waits for a human."""
+    """Its attempts are used up, or the error is permanent: a person has to act."""
     CANCELLED = "cancelled"
     PARKED = "parked"
-    """No process that knows its function has taken it yet; kept."""
+    """No process that can run it has claimed it yet; it is kept."""
 
     @property
     def ended(self) -> bool:
@@ -45,16 +45,16 @@ ENDED = frozenset({JobState.SUCCEEDED, JobState.DEAD, JobState.CANCELLED})
 
 _S = JobState
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    # The parent ended the way the child waits for, or another way, or the child was called off.
+    # The parent ended as the continuation requires, or otherwise, or the continuation was cancelled.
     _S.AWAITING: frozenset({_S.READY, _S.SCHEDULED, _S.CANCELLED}),
     _S.SCHEDULED: frozenset({_S.READY, _S.CANCELLED}),
-    # Expired jobs are cancelled at the claim.
+    # Expired jobs are cancelled when they are to be claimed.
     _S.READY: frozenset({_S.RUNNING, _S.CANCELLED}),
     # Back to ready: released at a stop, or its process died. Dead also by too many crashes.
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.RETRYING, _S.DEAD, _S.CANCELLED, _S.READY, _S.PARKED}),
     _S.RETRYING: frozenset({_S.READY, _S.CANCELLED}),
     _S.PARKED: frozenset({_S.RUNNING, _S.READY, _S.CANCELLED}),
-    # Retried by hand; a child whose parent is retried waits again.
+    # Retried by hand; a continuation of a retried job waits again.
     _S.DEAD: frozenset({_S.READY}),
     _S.CANCELLED: frozenset({_S.READY, _S.AWAITING}),
     _S.SUCCEEDED: frozenset(),
@@ -62,16 +62,16 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 class Trigger(StrEnum):
-    """Which end of the parent sets a continuation off."""
+    """The end of the parent job that starts a continuation."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     """The parent is dead."""
     FINISHED = "finished"
-    """Any end, cancelled included."""
+    """Any end, including cancelled."""
 
     def fires_on(self, state: JobState) -> bool:
-        """Whether a parent that ended in `state` sets the continuation off."""
+        """Whether a parent that ended in `state` starts the continuation."""
         if self is Trigger.FINISHED:
             return True
         return state is (JobState.SUCCEEDED if self is Trigger.SUCCESS else JobState.DEAD)
@@ -87,7 +87,7 @@ class Ending(StrEnum):
     CRASHED = "crashed"
     """Its process died."""
     RELEASED = "released"
-    """Its process stopped first; the attempt was given back."""
+    """Its process stopped first; the attempt does not count."""
     PARKED = "parked"
 
 
@@ -131,14 +131,16 @@ class Job:
         executor: "thread", "async" or "process".
         priority: higher is sooner, within a queue.
         run_at: when it is, or was, due.
-        attempt: how many runs have been started and counted (a crash or a stop gives its attempt back).
+        attempt: how many runs have been started and counted (a crash or a stop does not count).
         crashes: how many times its process died while it ran.
         error: the last error's type and message, why it was cancelled, or what it needs (parked).
-        overdue: it ran past its timeout and has not yielded.
+        overdue: it ran longer than its timeout and has not ended.
         result: the stored result as JSON text; None while there is none.
         server: the process that runs it now.
         schedule: the recurring job that made it.
         progress: 0.0 to 1.0, as the job reported it.
+        damaged: the attributes that have a stored value which cannot be shown: the row was edited by hand, or damaged.
+            Such a moment is shown as "damaged", and such a state or trigger is not a member of its type.
     """
 
     id: JobId
@@ -169,9 +171,10 @@ class Job:
     result: str | None
     progress: float | None
     progress_note: str | None
+    damaged: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: datetimes in ISO 8601, UTC."""
+        """Return plain values for JSON, with datetimes in ISO 8601, UTC."""
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name in self.__slots__

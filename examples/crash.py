@@ -4,7 +4,7 @@
 
 Two processes work on one queue. Each is killed with SIGKILL, which nothing can catch, while it runs jobs; a new process
 takes its place. Every job writes a line when it begins and one when it ends, and holds a lock in between that the
-kernel frees when the process dies: a job that ran twice at once would find its lock taken, and say so.
+kernel frees when the process dies: a job that ran twice at the same time would find its lock taken, and report it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 import embedq
 
 JOBS = 400
-FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()  # the workers are told where; see `start_worker`
+FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()  # the workers get its path; see `start_worker`
 
 
 def note(event: str, number: int) -> None:

@@ -1,6 +1,6 @@
 """The mail server of the example apps: a real SMTP server in the app's process, which files its letters in a folder.
 
-It is off until somebody switches it on, so that a mail can be seen to wait for it. With MAIL_SERVER=host:port in the
+It is off until it is switched on, so that a mail can be seen to wait for it. With MAIL_SERVER=host:port in the
 environment the apps send through that server instead, and there is nothing to switch.
 """
 

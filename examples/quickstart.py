@@ -60,7 +60,7 @@ def index_file(file: str) -> dict[str, Any]:
 
 @embedq.job
 def add_up(job_ids: list[int]) -> dict[str, Any]:
-    """Add up the results of other jobs. A job can be asked for by its id, from any process."""
+    """Add up the results of other jobs. Any process can get a handle on a job by its id."""
     results = [embedq.default_app().job(job_id).result() for job_id in job_ids]
     names: Counter[str] = Counter()
     for result in results:
@@ -78,7 +78,7 @@ def print_totals(totals: dict[str, Any]) -> None:
 
 def greet(asked_at: float) -> None:
     """Not decorated: any function that can be imported may be enqueued."""
-    print(f"delayed job: asked for in 1.5 s, it ran after {time.time() - asked_at:.2f} s")
+    print(f"delayed job: due in 1.5 s, it ran after {time.time() - asked_at:.2f} s")
 
 
 def pulse() -> None:
@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
         embedq.enqueue(lambda: print(f"lambda: it took along that there are {len(files)} files"))
         embedq.recurring("pulse", embedq.every(seconds=1), pulse)  # or a cron expression: "30 2 * * *"
 
-        # --- 4. Wait, where that is wanted. A web app would keep the id, and ask again later. -------------------------
+        # --- 4. Wait, if needed. A web app would keep the id, and read the result later. ------------------------------
         for job in jobs:
             job.wait(timeout=120)
 
@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
 
         retried = sum(len(job.attempts()) > 1 for job in jobs)
         print(f"retries: {retried} jobs failed at first and succeeded at the second attempt")
-        embedq.remove_recurring("pulse")  # it is stored as well, and would go on at the next start
+        embedq.remove_recurring("pulse")  # it is stored as well, and would run again after the next start
     # --- 6. Leaving the block stops the workers in good order; so does the end of the process. ------------------------
     print(f"done in {time.monotonic() - began:.1f} s")
 

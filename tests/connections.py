@@ -81,7 +81,7 @@ def _plain(connection: Any) -> Held:
 
 
 def _sqlite3(url: str, autocommit: bool) -> Held:
-    return _plain(sqlite3.connect(file_of(url), isolation_level=None if autocommit else "", timeout=0.2))
+    return _plain(sqlite3.connect(file_of(url), isolation_level=None if autocommit else "DEFERRED", timeout=0.2))
 
 
 def _psycopg(url: str, autocommit: bool) -> Held:

@@ -8,16 +8,21 @@ EMBEDQ_TEST_MYSQL=mysql://…               where MySQL or MariaDB is; databases
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from embedq import TRANSITIONS
 from embedq.config import Settings
+from embedq.process.own_folder import make_own_folder
 from embedq.storage import backends
 from embedq.storage.base import Database
+from embedq.storage.columns import TABLES
 from tests import mysql_home
 
 POSTGRESQL = os.environ.get("EMBEDQ_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
@@ -106,15 +111,10 @@ class SQLiteHome:
 
     def fresh(self, folder: Path, name: str = "jobs") -> str:
         url = self.missing(folder, name)
-        database = open_database(url)
-        database.migrate()
-        database.close()
-        self.execute(
-            url,
-            f"""CREATE TRIGGER guard_transitions BEFORE UPDATE OF state ON embedq_jobs
-                WHEN NEW.state <> OLD.state AND NOT ({_ALLOWED})
-                BEGIN SELECT RAISE(ABORT, 'a move that TRANSITIONS does not have'); END""",
-        )
+        file = Path(url.removeprefix("sqlite:///"))
+        file.write_bytes(_migrated_file())
+        make_own_folder(Path(f"{file}.embedq"))
+        self.execute(url, "UPDATE embedq_identity SET id = lower(hex(randomblob(16)))")
         return url
 
     def missing(self, folder: Path, name: str) -> str:
@@ -123,6 +123,8 @@ class SQLiteHome:
     def execute(self, url: str, sql: str) -> list[tuple[Any, ...]]:
         connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         try:
+            # A test's database need not survive a power cut.
+            connection.execute("PRAGMA synchronous = OFF")
             return connection.execute(sql).fetchall()
         finally:
             connection.close()
@@ -140,6 +142,24 @@ class SQLiteHome:
 
     def close(self) -> None:
         """They go with the folder."""
+
+
+@functools.cache
+def _migrated_file() -> bytes:
+    """A database after its migrations, with the trigger. It is made once, and copied for each test: 90 ms less."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = SQLiteHome()
+        url = home.missing(Path(folder), "template")
+        database = open_database(url)
+        database.migrate()
+        database.close()
+        home.execute(
+            url,
+            f"""CREATE TRIGGER guard_transitions BEFORE UPDATE OF state ON embedq_jobs
+                WHEN NEW.state <> OLD.state AND NOT ({_ALLOWED})
+                BEGIN SELECT RAISE(ABORT, 'a move that TRANSITIONS does not have'); END""",
+        )
+        return (Path(folder) / "template.db").read_bytes()
 
 
 class PostgreSQLHome:
@@ -251,10 +271,10 @@ class PostgreSQLHome:
         )
 
     def _empty(self, schema: str) -> None:
-        tables = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies",
-                  "actions", "questions")  # fmt: skip
         with self._connection.transaction():
-            for table in tables:
+            for table in TABLES:
+                if table == "identity":
+                    continue
                 self._connection.execute(f"DELETE FROM {schema}.embedq_{table}")
             for table in ("jobs", "logs", "servers"):
                 self._connection.execute(f"SELECT setval('{schema}.embedq_{table}_id_seq', 1, false)")
@@ -262,6 +282,9 @@ class PostgreSQLHome:
 
 def make_home(kind: str) -> Home:
     """The home of one kind of database."""
-    if kind == "mysql":
-        return mysql_home.MySQLHome()
-    return {"sqlite": SQLiteHome, "postgresql": PostgreSQLHome}[kind]()
+    kinds: dict[str, Callable[[], Home]] = {
+        "sqlite": SQLiteHome,
+        "postgresql": PostgreSQLHome,
+        "mysql": mysql_home.MySQLHome,
+    }
+    return kinds[kind]()

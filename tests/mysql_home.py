@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from embedq import TRANSITIONS
 from embedq.config import Settings
 from embedq.storage import backends
+from embedq.storage.columns import TABLES
 
 MYSQL = os.environ.get("EMBEDQ_TEST_MYSQL", "mysql://root@127.0.0.1:3306/mysql")
 _ALLOWED = " OR ".join(
@@ -18,8 +19,7 @@ _ALLOWED = " OR ".join(
     for old, news in TRANSITIONS.items()
     if news
 )
-_TABLES = ("jobs", "attempts", "logs", "schedules", "occurrences", "servers", "leases", "counters", "copies",
-           "actions", "questions")  # fmt: skip
+_TABLES = [table for table in TABLES if table != "identity"]
 
 
 def _connect(**arguments: Any) -> Any:
@@ -55,6 +55,9 @@ class MySQLHome:
         self._migrated: set[str] = set()
         self._users: set[str] = set()
         self._held: list[Any] = []
+        # MySQL remembers what information_schema says of a table, by default for a day. MariaDB does not.
+        with suppress(Exception):
+            self._run("SET SESSION information_schema_stats_expiry = 0")
         self._make_user(self._user, "secret-word")
 
     def _make_user(self, user: str, password: str, limit: int = 0) -> None:
@@ -170,8 +173,16 @@ class MySQLHome:
         )
 
     def _empty(self, database: str) -> None:
+        # TRUNCATE takes 30 ms, DELETE less than one. Only TRUNCATE lets the ids begin at 1 again.
+        counted = {
+            name.removeprefix("embedq_")
+            for (name,) in self._run(
+                "SELECT table_name FROM information_schema.tables "
+                f"WHERE table_schema = '{database}' AND auto_increment > 1"
+            )
+        }
         for table in _TABLES:
-            self._run(f"TRUNCATE {database}.embedq_{table}")
+            self._run(f"{'TRUNCATE' if table in counted else 'DELETE FROM'} {database}.embedq_{table}")
 
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:

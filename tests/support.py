@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -11,9 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
 
 from embedq.clock import SECOND
-from embedq.task import REGISTRY
+from embedq.tasks.registry import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 # 2026-06-01T12:00:00Z
@@ -48,7 +52,7 @@ def resume_registry() -> Iterator[None]:
     REGISTRY._by_name.update(before)
 
 
-def eventually(condition: Callable[[], object], *, seconds: float = 10.0, message: str = "") -> None:
+def eventually(condition: Callable[..., object], *, seconds: float = 10.0, message: str = "") -> None:
     """Wait until the condition holds; fail if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -90,7 +94,13 @@ class Child:
 
     def finish(self, timeout: float = 60, *, stdin: str = "") -> str:
         """Tell it `stdin`, wait for its end; its standard output. Fails with its errors if it did not end with 0."""
-        output, errors = self.process.communicate(stdin, timeout=timeout)
+        try:
+            output, errors = self.process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            # faulthandler writes the stacks of all threads.
+            self.process.send_signal(signal.SIGABRT)
+            output, errors = self.process.communicate()
+            raise AssertionError(f"not ended within {timeout} s\n{output}\n{errors}") from None
         assert self.process.returncode == 0, f"exit code {self.process.returncode}\n{output}\n{errors}"
         return output
 
@@ -103,3 +113,9 @@ class Child:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def cli_runner() -> CliRunner:
+    """Return a runner that keeps stderr apart from stdout, which click before 8.2 does only on request."""
+    options: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    return CliRunner(**options)

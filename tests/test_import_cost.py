@@ -17,7 +17,7 @@ HEAVY = {
     "tabulate", "unittest", "xml",
 }  # fmt: skip
 # The parts of embedq that a process which only enqueues does without.
-THREADS = {"embedq.runtime", "embedq.worker.dispatcher", "embedq.maintenance.leader"}
+THREADS = {"embedq.engine.runtime", "embedq.worker.dispatcher", "embedq.maintenance.leader"}
 USE = """
 import sys, embedq
 {what}

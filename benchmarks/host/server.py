@@ -30,7 +30,7 @@ def serve_flask(listener: socket.socket, guard: embedq.Guard | None) -> None:
     """Flask on waitress."""
     import logging
 
-    import waitress  # type: ignore[import-untyped]
+    import waitress
     from flask import Flask
 
     app = Flask("benchmarks")

@@ -32,8 +32,8 @@ from embedq.clock import SECOND
 from embedq.dashboard.site import REFRESH_SECONDS
 from embedq.job import JobState
 from embedq.storage.base import Row
-from embedq.storage.claims import MINUTE
 from embedq.storage.compacting import compact_counters
+from embedq.storage.finishing import MINUTE
 
 NAME = "dashboard"
 NAMES = [f"shop.tasks{number % 7}:work_{number}" for number in range(60)]
@@ -122,7 +122,7 @@ class Browser:
         }  # fmt: skip
         setup_testing_defaults(environ)
         answered: list[Any] = []
-        self._dashboard.site.looks.forget()
+        self._dashboard.site.cache.clear()
         page = b"".join(self._dashboard(environ, lambda status, headers: answered.extend((status, dict(headers)))))
         assert answered[0].startswith("200"), (asked, answered[0], page[:500])
         return page.decode(), answered[1]
@@ -255,7 +255,8 @@ def _job(
         "tags": '["vip"]' if number % 50 == 0 else None, "created_at": created, "run_at": run_at,
         "started_at": created + 50_000 if ended else None, "finished_at": created + 250_000 if ended else None,
         "first_started_at": created + 50_000 if ended else None, "delete_at": now + WEEK if ended else None,
-        "attempt": int(ended), "claim": int(ended), "crashes": 0, "error": error,
+        "attempt": int(ended), "claim": int(ended), "crashes": 0, "crashes_alone": 0, "trials": 0,
+        "error": error,
         "needs": f"task shop:gone_{number % 4}" if state == "parked" else None,
     }  # fmt: skip
     failed = [(number, 1, 1, "failed", created + 50_000, created + 250_000, 1, error, f"Traceback …\n{error}")]
@@ -266,5 +267,5 @@ COLUMNS = (
     "id", "state", "executor", "queue", "priority", "name", "payload", "code", "options", "tags", "idempotency_key",
     "parent_id", "trigger", "schedule", "created_at", "run_at", "expires_at", "first_started_at", "started_at",
     "finished_at", "delete_at", "attempt", "claim", "crashes", "server_id", "cancel_requested_at", "overdue_at",
-    "needs", "error", "result", "progress", "progress_note",
+    "needs", "error", "result", "progress", "progress_note", "crashes_alone", "trials",
 )  # fmt: skip

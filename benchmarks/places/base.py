@@ -105,7 +105,7 @@ class Site(ABC):
         return place
 
     def clear(self) -> None:
-        """Remove every place there is; nobody is connected any more."""
+        """Remove every place; no connection is open any more."""
         places, self.places = self.places, []
         for place in places:
             place.close()

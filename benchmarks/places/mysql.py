@@ -17,7 +17,7 @@ from benchmarks.limits import NAME, PAYLOAD, ClaimedRow, PlainTable, now_us
 from benchmarks.marks import MYSQL
 from benchmarks.places.base import Place, Site
 from embedq.storage.mysql.address import parse
-from embedq.storage.mysql.session import connect
+from embedq.storage.mysql.connection import connect
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, state VARCHAR(16), queue VARCHAR(255),

@@ -89,7 +89,7 @@ class NotifyHandOff:
     def __init__(self, url: str, durability: str) -> None:
         self._caller, self._worker = PostgresTable(url, durability), PostgresTable(url, durability)
         self._cursor = psycopg.ClientCursor(self._caller.connection)
-        # Listens and does nothing else: what it is told is lost to nobody.
+        # It only listens, so no other part of the benchmark misses a notification.
         self._listener = connect(url)
         self._listener.execute(f"LISTEN {CHANNEL}")
         self._first_line = 0

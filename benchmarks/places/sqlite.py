@@ -86,7 +86,7 @@ class SQLitePlace(Place):
         return self._connection.execute(sql).fetchall()
 
     def withhold_statistics(self) -> None:
-        """There are none unless somebody asks for them."""
+        """Do nothing: SQLite has no statistics until they are gathered."""
 
     def gather_statistics(self) -> None:
         self.ask("ANALYZE")

@@ -1,7 +1,10 @@
 """The command line: `embedq`, or `python -m embedq`.
 
-It looks at jobs and acts on them through an `EmbedQ`, holds no SQL, and neither unpickles nor imports job code; only
-`worker --app` and `check --app` import the application, because they are told to.
+It reads and changes jobs through an `EmbedQ`, contains no SQL, and neither unpickles nor imports job code; only
+`--app` imports the application.
+
+Each command is a module; `invocation` and `text` are shared. May import `embedq`, `dashboard` and all below. Start
+reading in `invocation.py`, then `jobs.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from embedq.cli.copy import copy
 from embedq.cli.dashboard import dashboard
 from embedq.cli.demo import demo
 from embedq.cli.doctor import doctor
+from embedq.cli.invocation import EXIT_CODES, Commands, prepare_streams, shared_options
 from embedq.cli.jobs import cancel, list_jobs, retry
 from embedq.cli.overview import migrate, servers, stats
 from embedq.cli.schedules import schedules
-from embedq.cli.session import EXIT_CODES, Commands, prepare_streams, shared_options
 from embedq.cli.show import show
 from embedq.cli.worker import worker
 from embedq.version import VERSION
@@ -27,19 +30,19 @@ from embedq.version import VERSION
 @shared_options
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Look after background jobs: list, show, retry, cancel, and run them.
+    """Manage background jobs: list, show, retry, cancel and run them.
 
     \b
       embedq stats                          the queue at a glance
-      embedq jobs --state dead              what failed for good
-      embedq show 42                        everything about one job
+      embedq jobs --state dead              jobs that failed permanently
+      embedq show 42                        all details of one job
       embedq retry --all --queue mail       run dead jobs again
       embedq worker --app shop.jobs:queue   run jobs in this process
-      embedq doctor                         what is wrong, and what to do
-      embedq check --app shop.jobs:queue    could this build run what waits?
-      embedq copy URL NEW_URL               move to another database
-      embedq dashboard                      see and do all that in a browser
-      embedq demo                           see it all at work, in seconds
+      embedq doctor                         find problems, with advice
+      embedq check --app shop.jobs:queue    can this build run the waiting jobs?
+      embedq copy URL NEW_URL               copy the queue to another database
+      embedq dashboard                      all of this in a browser
+      embedq demo                           a demonstration, in a few seconds
     """
     prepare_streams(ctx)
 

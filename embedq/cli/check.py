@@ -1,4 +1,4 @@
-"""`embedq check`: before a deployment, in the new build, whether what waits could run there.
+"""`embedq check`: before a deployment, check in the new build whether it can run the waiting jobs.
 
     embedq check --app shop.jobs:queue
 
@@ -12,72 +12,74 @@ from collections.abc import Callable
 
 import click
 
-from embedq import job_process
 from embedq.app import EmbedQ
-from embedq.cli.session import ExitCode, Session, bold, hint, pass_session, say, shared_options
+from embedq.cli.application import app_option, load
+from embedq.cli.invocation import (
+    ExitCode,
+    Invocation,
+    bold,
+    hint,
+    pass_invocation,
+    say,
+    shared_options,
+    stdout_kept_clear,
+)
 from embedq.cli.states import coloured
 from embedq.cli.text import clip, safe
-from embedq.cli.worker import load, stdout_kept_clear
 from embedq.config import Settings
+from embedq.display.units import counted
 from embedq.errors import ConfigurationError, StorageMissingError
 from embedq.job import JobState
-from embedq.preflight import Preflight, Problem, read_all, span_of_ids
-from embedq.signing import Key, load_or_create_key
+from embedq.operations.preflight import Preflight, Problem, read_all, span_of_ids
+from embedq.process import job_process
 from embedq.storage import backends
 from embedq.storage.base import Database
-from embedq.wording import counted
+from embedq.tasks.signing import Key, load_or_create_key
 
-# More than people read; --json has all.
+# Limits of the text output; --json contains everything.
 SHOWN_PROBLEMS, SHOWN_SCHEDULES, LONGEST_REASON = 50, 5, 1000
 
 
 @click.command()
-@click.option(
-    "--app",
-    "target",
-    metavar="MODULE[:ATTR]",
-    required=True,
-    help="The module to import from the current directory, and in it an EmbedQ or a function that returns one. "
-    "Without ATTR: embedq's default app.",
-)
+@app_option
 @shared_options
-@pass_session
-def check(session: Session, target: str) -> None:
-    """See whether this build can run all that waits. Run it before a deployment, with the new code.
+@pass_invocation
+def check(invocation: Invocation, target: str) -> None:
+    """Check whether this build can run all waiting jobs, before it is deployed.
 
-    Every job that has not ended and every recurring job: whether its
-    function is there, its stored arguments fit, and its signature and
-    Python version are right. Nothing is run, started or changed. The exit
-    code is 1 when something could not run.
+    Run it with the new code. For every job that has not ended and every
+    recurring job it checks the function, the stored arguments, the
+    signature and the Python version. Nothing is run, started or changed.
+    The exit code is 1 if a job could not run.
 
     \b
       embedq check --app shop.jobs:queue
       embedq check --app shop.jobs --url postgresql://…
     """
-    run(session, lambda: load(target))
+    run(invocation, lambda: load(target))
 
 
-def run(session: Session, find_app: Callable[[], EmbedQ]) -> None:
+def run(invocation: Invocation, find_app: Callable[[], EmbedQ]) -> None:
     """Check an app's database, or the one that `--url` names.
 
     Args:
-        find_app: called once, with starting and connecting turned off.
+        find_app: called once, with starting and connecting disabled.
     """
-    # Modules that a row names are imported too, and may do as much at import as the application's own.
-    with job_process.only_reading(), stdout_kept_clear(session):
+    # Modules named by rows are imported, too, and their imports may have the same side effects as the application's.
+    with job_process.only_reading(), stdout_kept_clear(invocation):
         app = find_app()
         settings = app.settings
-        if session.url is not None:
-            settings = dataclasses.replace(settings, url=session.url, connect=None)
+        if invocation.url is not None:
+            settings = dataclasses.replace(settings, url=invocation.url, connect=None)
         database = backends.open_database(settings)
         click.get_current_context().call_on_close(database.close)
         _require(database)
         preflight = Preflight(app.engine.registry, lambda: _key(settings))
-        with session.progress(span_of_ids(database)) as advance:
+        with invocation.progress(span_of_ids(database)) as advance:
             read_all(preflight, database, progress=advance)
     problems = preflight.problems()
-    if session.json:
-        session.emit(
+    if invocation.json:
+        invocation.emit(
             {
                 "url": settings.database,
                 "jobs": preflight.jobs,
@@ -89,30 +91,30 @@ def run(session: Session, find_app: Callable[[], EmbedQ]) -> None:
         for problem in problems[:SHOWN_PROBLEMS]:
             _show(problem)
         if len(problems) > SHOWN_PROBLEMS:
-            hint(f"and {len(problems) - SHOWN_PROBLEMS} more: --json has them all")
+            hint(f"and {len(problems) - SHOWN_PROBLEMS} more: --json lists all")
         say(_summary(preflight, problems))
     if problems:
         click.get_current_context().exit(ExitCode.FAILED)
 
 
 def _require(database: Database) -> None:
-    """The database must be embedq's. One that this build will migrate can be read as it is."""
+    """Raise unless the database has embedq's tables. A database that this build will migrate can be read as it is."""
     pending = database.pending_migrations()
     if "schema_0001" in pending:
         raise StorageMissingError(
-            f"{database.url} has no tables of embedq: there is nothing to check. Check the URL: --url, or $EMBEDQ_URL"
+            f"{database.url} has no tables of embedq, so there is nothing to check. Check the URL: --url or $EMBEDQ_URL"
         )
     if pending:
-        hint(f"the schema is older than this build's, which will apply {', '.join(pending)}")
+        hint(f"the schema is older than that of this build, which will apply {', '.join(pending)}")
 
 
 def _key(settings: Settings) -> Key:
-    """The key of the app, which is not made if it is not there."""
+    """Return the key of the app; it is not created if it does not exist."""
     if settings.secret_key is not None:
         return Key.from_text(settings.secret_key)
     file = backends.key_file(settings)
     if not file.exists():
-        raise ConfigurationError(f"there is no key file {file}: run this where it is, or set EMBEDQ_SECRET_KEY")
+        raise ConfigurationError(f"there is no key file {file}: run this where it exists, or set EMBEDQ_SECRET_KEY")
     return load_or_create_key(file)
 
 
@@ -137,5 +139,5 @@ def _summary(preflight: Preflight, problems: list[Problem]) -> str:
     jobs, schedules = sum(problem.jobs for problem in problems), sum(len(problem.schedules) for problem in problems)
     all_jobs, all_schedules = counted(preflight.jobs, "job"), counted(preflight.schedules, "recurring job")
     if not problems:
-        return f"this build can run all that waits: {all_jobs}, {all_schedules}"
+        return f"this build can run all waiting jobs: {all_jobs}, {all_schedules}"
     return f"{jobs:,} of {all_jobs} and {schedules:,} of {all_schedules} could not run in this build"

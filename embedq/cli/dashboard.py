@@ -1,78 +1,125 @@
-"""`embedq dashboard`: the dashboard in a process of its own, beside an application or far from it.
+"""`embedq dashboard`: serve the dashboard in a separate process.
 
-    embedq dashboard                               of $EMBEDQ_URL, at http://127.0.0.1:8380, for this machine
-    embedq dashboard --app shop.jobs:queue         with the application's own tasks, to enqueue them by name
+    embedq dashboard                               for $EMBEDQ_URL, at http://127.0.0.1:8380
+    embedq dashboard --token                       print the token for dashboards of this database
+    embedq dashboard --app shop.jobs:queue         with the application's tasks, to enqueue them by name
 
 It runs no jobs.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
-from typing import Any
+import secrets
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedq.cli.session import Session, dim, pass_session, say, shared_options
-from embedq.cli.worker import configure, load
-from embedq.readable import safe
+from embedq.cli.application import configure, load
+from embedq.cli.invocation import Invocation, dim, pass_invocation, say, shared_options
+from embedq.display.calls import safe
+from embedq.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from embedq.app import EmbedQ
 
 PORT = 8380
 PASSWORD = "EMBEDQ_DASHBOARD_PASSWORD"
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 for any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 for all.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="The port; 0 for any free port.",
+)
 @click.option(
     "--app",
     "target",
     metavar="MODULE[:ATTR]",
-    help="Import the application, as for `embedq worker`: then the API can enqueue its tasks. Otherwise nothing is "
+    help="Import the application, as for `embedq worker`, so that the API can enqueue its tasks. Without it nothing is "
     "imported.",
 )
-@click.option("--user", default="admin", show_default=True, help=f"Who is let in with the password in ${PASSWORD}.")
-@click.option("--read-only", is_flag=True, help="Nobody can change anything.")
+@click.option("--user", default="admin", show_default=True, help=f"The user name for the password in ${PASSWORD}.")
+@click.option("--read-only", is_flag=True, help="Allow no changes.")
+@click.option(
+    "--token",
+    "print_token",
+    is_flag=True,
+    help="Only print the token for the application's dashboards; with --read-only, for the read-only ones.",
+)
 @shared_options
-@pass_session
-def dashboard(session: Session, /, host: str, port: int, target: str | None, user: str, read_only: bool) -> None:
+@pass_invocation
+def dashboard(
+    invocation: Invocation, /, host: str, port: int, target: str | None, user: str, read_only: bool, print_token: bool
+) -> None:
     """Serve the dashboard until Ctrl-C.
 
-    Without a password it is open to browsers on this machine only, and listens nowhere else. With one, in
-    $EMBEDQ_DASHBOARD_PASSWORD, it asks everybody for it; put a proxy with TLS in front.
+    Without a password it is only available on this machine, at an address that contains a token. With a password, in
+    $EMBEDQ_DASHBOARD_PASSWORD, every user must enter it; put a proxy with TLS in front.
     """
-    # Imported here: they are an extra.
+    # Imported here: these packages are an extra.
     from embedq import dashboard as web
-    from embedq.dashboard.access import is_loopback_name
 
     try:
         import uvicorn
     except ImportError:
-        raise click.UsageError('this command needs uvicorn: pip install "embedq[dashboard]"') from None
+        raise click.UsageError('this command requires uvicorn: pip install "embedq[dashboard]"') from None
     password = os.environ.get(PASSWORD, "")
-    if not password and not is_loopback_name(host):
+    if not (print_token or password or _is_loopback(host)):
         raise click.BadParameter(
-            f"{safe(host)} can be reached from other machines: set a password in ${PASSWORD}", param_hint="--host"
+            f"{safe(host)} is reachable from other machines: set a password in ${PASSWORD}", param_hint="--host"
         )
-    if target is None:
-        app = session.open()
-    else:
-        app = load(target)
-        configure(app, target, {} if session.url is None else {"url": session.url})
-        if not app.engine.connected:
-            app.connect(migrate=False)
-        click.get_current_context().call_on_close(app.close)
-    options: dict[str, Any] = {"basic_auth": (user, password)} if password else {}
+    app = _app(invocation, target)
+    if print_token:
+        token = web.token(app, read_only=read_only)
+        invocation.emit({"token": token}) if invocation.json else say(token)
+        return
+    options: dict[str, Any] = {"basic_auth": (user, password)}
+    query = ""
+    if not password:
+        try:
+            token = web.token(app, read_only=read_only)
+            options = {}
+        except ConfigurationError:
+            # A random token is enough: no other process has to accept it.
+            token = secrets.token_hex(32)
+            options = {"token": token}
+        query = f"?token={token}"
     site = web.asgi(app, read_only=read_only, **options)
-    # What a proxy says of the client must reach the guard as it came.
+    # The application must receive a proxy's headers about the client unchanged.
     config = uvicorn.Config(site, host=host, port=port, log_level="warning", proxy_headers=False, server_header=False)
     listening = config.bind_socket()
-    # Whoever reads the address below may go there at once.
+    # The address printed below must work at once.
     listening.listen(config.backlog)
     address, bound = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     say(f"embedq dashboard of {safe(app.settings.database)}")
-    say(f"  {dim('open'.ljust(10))}http://{shown}:{bound}/")
-    say(f"  {dim('for'.ljust(10))}{f'who knows the password of {safe(user)}' if password else 'this machine only'}")
+    say(f"  {dim('open'.ljust(10))}http://{shown}:{bound}/{query}")
+    users = f"users with the password of {safe(user)}" if password else "users with this address"
+    say(f"  {dim('for'.ljust(10))}{users}")
     say(f"  {dim('stop'.ljust(10))}with Ctrl-C")
     uvicorn.Server(config).run([listening])
+
+
+def _app(invocation: Invocation, target: str | None) -> EmbedQ:
+    """Return the app of the database, or the application's, connected; it is closed when the command ends."""
+    if target is None:
+        return invocation.open()
+    app = load(target)
+    configure(app, target, {} if invocation.url is None else {"url": invocation.url})
+    if not app.engine.connected:
+        app.connect(migrate=False)
+    click.get_current_context().call_on_close(app.close)
+    return app
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

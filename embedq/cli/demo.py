@@ -1,4 +1,4 @@
-"""`embedq demo`: the main things a queue does, live, in a few seconds, on a temporary database."""
+"""`embedq demo`: the main features of a queue, live, in a few seconds, on a temporary database."""
 
 from __future__ import annotations
 
@@ -16,31 +16,41 @@ from typing import Any, NamedTuple
 import click
 
 from embedq.app import EmbedQ
-from embedq.cli.session import CommandError, Session, bold, dim, now_of, pass_session, say, shared_options, width
+from embedq.cli.invocation import (
+    CommandError,
+    Invocation,
+    bold,
+    dim,
+    now_of,
+    pass_invocation,
+    say,
+    shared_options,
+    width,
+)
 from embedq.cli.states import bar, coloured, remark, when
 from embedq.cli.text import clip, duration, safe
-from embedq.context import current_job
-from embedq.handle import JobHandle
+from embedq.display.calls import readable_value
 from embedq.job import JobState
-from embedq.readable import readable_value
-from embedq.retry import Retry
-from embedq.schedule import every
+from embedq.scheduling.schedule import every
+from embedq.tasks.context import current_job
+from embedq.tasks.handle import JobHandle
+from embedq.tasks.retry import Retry
 
 PULSES = 5
 FRAME_SECONDS = 0.1
-# It is over in some six seconds; on a machine that is very busy it may take longer, but not for ever.
-PATIENCE_SECONDS = 30
+# It takes about six seconds; on a very busy machine longer.
+TIMEOUT_SECONDS = 30
 
 INTRO = """\
 A queue in a SQLite file and 4 worker threads, all in this one process:
-no broker, no second program.
+no broker, no second process.
 """
 OUTRO = """\
-  fire and forget  enqueue() returned once the call was on disk; a thread ran it
+  fire and forget  enqueue() returned when the call was on disk; a thread ran it
   continuation     publish() waited for resize() and got what it returned
   retry            charge() failed twice, and ran again until it worked
-  delayed          remind() started when it was due, not at some next poll
-  recurring        pulse() fires each second, once, however many processes run
+  delayed          remind() started when it was due, without polling
+  recurring        pulse() runs once a second, however many processes there are
 """
 SNIPPET = """\
 In your application:
@@ -56,7 +66,7 @@ In your application:
 
 
 def resize(photo: str) -> str:
-    """Takes its time, and says how far it is."""
+    """Run for 2.4 seconds and report progress."""
     steps = 24
     for step in range(1, steps + 1):
         time.sleep(0.1)
@@ -65,35 +75,35 @@ def resize(photo: str) -> str:
 
 
 def publish(photo: str) -> str:
-    """Continues `resize`."""
+    """Run after `resize`."""
     time.sleep(0.3)
     return f"https://example.com/{photo}"
 
 
 def charge(order: int) -> str:
-    """Fails twice."""
+    """Fail twice."""
     time.sleep(0.3)
     attempt = current_job().attempt
     if attempt < 3:
-        raise ConnectionError("the bank does not answer")
+        raise ConnectionError("the bank does not respond")
     return f"order {order} paid at attempt {attempt}"
 
 
 def remind(user: str) -> str:
-    """Runs later."""
+    """Run later."""
     return f"reminded {user}"
 
 
 def pulse() -> None:
-    """Runs again and again."""
+    """Run every second."""
 
 
-# -- the show ----------------------------------------------------------------------------------------------------------
+# -- the steps ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Part:
-    """One line of the show."""
+class DemoStep:
+    """One feature: its title, its call, and its job."""
 
     title: str
     call: str
@@ -102,34 +112,34 @@ class Part:
 
 @click.command()
 @shared_options
-@pass_session
-def demo(session: Session) -> None:
-    """Watch a queue at work: a few seconds, on a temporary database, with nothing to install."""
+@pass_invocation
+def demo(invocation: Invocation) -> None:
+    """Watch a queue run for a few seconds, on a temporary database."""
     with tempfile.TemporaryDirectory(prefix="embedq-demo-") as folder, _quiet():
         app = EmbedQ(Path(folder) / "demo.db", workers=4, stop_timeout=5)
-        if not session.json:
+        if not invocation.json:
             say(bold("embedq demo"))
             say(INTRO)
         began = time.monotonic()
         try:
-            parts = _enqueue(app.start())
-            _watch(app, parts, _board(session), began)
-            document = _document(app, parts, time.monotonic() - began)
+            steps = _enqueue(app.start())
+            _watch(app, steps, _board(invocation), began)
+            document = _document(app, steps, time.monotonic() - began)
         except BaseException:
-            # Most likely Ctrl-C: whoever presses it does not want to see the rest.
+            # Most likely Ctrl-C: stop at once.
             app.stop(timeout=0)
             raise
         finally:
             app.close()
-    if session.json:
-        session.emit(document)
+    if invocation.json:
+        invocation.emit(document)
     elif document["ok"]:
         say(f"\n{bold('Done.')} What you saw, in {duration(document['seconds'])}:\n\n{OUTRO}\n{SNIPPET}".rstrip())
     if not document["ok"]:
-        raise CommandError(f"not everything had ended after {PATIENCE_SECONDS} s; is this machine very busy?")
+        raise CommandError(f"the demo did not finish within {TIMEOUT_SECONDS} s; is this machine very busy?")
 
 
-def _enqueue(app: EmbedQ) -> list[Part]:
+def _enqueue(app: EmbedQ) -> list[DemoStep]:
     def task(function: Any, **options: Any) -> Any:
         return app.job(name=function.__name__, **options)(function)
 
@@ -140,10 +150,10 @@ def _enqueue(app: EmbedQ) -> list[Part]:
     resized = task(resize).enqueue("cat.jpg")
     charging = task(charge, retry=Retry(attempts=5, wait=tenacity.wait_fixed(1)))
     return [
-        Part("fire and forget", 'resize("cat.jpg")', resized),
-        Part("continuation", "publish(its result)", resized.then(task(publish), _parent_result())),
-        Part("retry", "charge(42)", charging.enqueue(42)),
-        Part("delayed", 'remind("ada")', task(remind).enqueue_in(4, "ada")),
+        DemoStep("fire and forget", 'resize("cat.jpg")', resized),
+        DemoStep("continuation", "publish(its result)", resized.then(task(publish), _parent_result())),
+        DemoStep("retry", "charge(42)", charging.enqueue(42)),
+        DemoStep("delayed", 'remind("ada")', task(remind).enqueue_in(4, "ada")),
     ]
 
 
@@ -153,16 +163,16 @@ def _parent_result() -> Any:
     return PARENT_RESULT
 
 
-def _watch(app: EmbedQ, parts: Sequence[Part], board: Board, began: float) -> None:
+def _watch(app: EmbedQ, steps: Sequence[DemoStep], board: Board, began: float) -> None:
     with board:
         while True:
             pulses = _pulses(app)
-            lines = [_line(part, app) for part in parts]
+            lines = [_line(step, app) for step in steps]
             every_second = click.style("every 1 s", fg="cyan")
-            lines.append(Line("recurring", "pulse()", every_second, " ".join("●" * pulses), stage=pulses))
+            lines.append(DemoLine("recurring", "pulse()", every_second, " ".join("●" * pulses), stage=pulses))
             board.draw(lines)
-            done = pulses >= PULSES and all(part.handle.state.ended for part in parts)
-            if done or time.monotonic() - began > PATIENCE_SECONDS:
+            done = pulses >= PULSES and all(step.handle.state.ended for step in steps)
+            if done or time.monotonic() - began > TIMEOUT_SECONDS:
                 return
             time.sleep(FRAME_SECONDS)
 
@@ -171,51 +181,51 @@ def _pulses(app: EmbedQ) -> int:
     return app.count_jobs(schedule="pulse", state=JobState.SUCCEEDED)
 
 
-class Line(NamedTuple):
-    """One line of the show, as text; `stage` changes when something has happened."""
+class DemoLine(NamedTuple):
+    """The state of a step as text; `stage` changes with every event."""
 
     title: str
     call: str
     state: str
-    said: str
+    remark: str
     stage: object
 
 
-def _line(part: Part, app: EmbedQ) -> Line:
-    job = part.handle.snapshot()
-    said = when(job, now_of(app))
+def _line(step: DemoStep, app: EmbedQ) -> DemoLine:
+    job = step.handle.snapshot()
+    text = when(job, now_of(app))
     match job.state:
         case JobState.RUNNING:
-            said = "" if job.progress is None else f"{bar(job.progress, 16)} {job.progress:4.0%}  {job.progress_note}"
+            text = "" if job.progress is None else f"{bar(job.progress, 16)} {job.progress:4.0%}  {job.progress_note}"
         case JobState.RETRYING:
-            said = f"again {said}  {remark(job) or ''}"
+            text = f"again {text}  {remark(job) or ''}"
         case JobState.AWAITING:
-            said = f"waits for job {job.parent_id}"
+            text = f"waits for job {job.parent_id}"
         case JobState.SUCCEEDED:
-            said = readable_value(job.result or "null", limit=60)
+            text = readable_value(job.result or "null", limit=60)
         case JobState.DEAD:
-            said = remark(job) or ""
-    return Line(part.title, part.call, coloured(job.state), safe(said), stage=(job.state, job.attempt))
+            text = remark(job) or ""
+    return DemoLine(step.title, step.call, coloured(job.state), safe(text), stage=(job.state, job.attempt))
 
 
-def _document(app: EmbedQ, parts: Sequence[Part], seconds: float) -> dict[str, Any]:
-    jobs = [(part, part.handle.snapshot()) for part in parts]
+def _document(app: EmbedQ, steps: Sequence[DemoStep], seconds: float) -> dict[str, Any]:
+    jobs = [(step, step.handle.snapshot()) for step in steps]
     pulses = _pulses(app)
     return {
         "ok": pulses >= PULSES and all(job.state is JobState.SUCCEEDED for _, job in jobs),
         "seconds": round(seconds, 3),
         "jobs": [
-            {"part": part.title, "name": job.name, "state": job.state, "attempts": job.attempt} for part, job in jobs
+            {"part": step.title, "name": job.name, "state": job.state, "attempts": job.attempt} for step, job in jobs
         ],
         "pulses": pulses,
     }
 
 
-# -- on the screen -----------------------------------------------------------------------------------------------------
+# -- output ------------------------------------------------------------------------------------------------------------
 
 
 class Board:
-    """Shows the lines as they change; this one shows nothing."""
+    """Shows the lines as they change; this base class shows nothing."""
 
     def __enter__(self) -> Board:
         return self
@@ -223,18 +233,18 @@ class Board:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def draw(self, lines: Sequence[Line]) -> None:
-        """Show how things are now."""
+    def draw(self, lines: Sequence[DemoLine]) -> None:
+        """Show the current lines."""
 
 
 class Ticker(Board):
-    """Where nothing can be redrawn: a line each time something has happened."""
+    """Prints a line for each event, for output that cannot be redrawn."""
 
     def __init__(self) -> None:
         self._stages: dict[str, object] = {}
         self._began = time.monotonic()
 
-    def draw(self, lines: Sequence[Line]) -> None:
+    def draw(self, lines: Sequence[DemoLine]) -> None:
         for line in lines:
             if self._stages.get(line.title) != line.stage:
                 self._stages[line.title] = line.stage
@@ -254,27 +264,27 @@ class Screen(Board):
     def __exit__(self, *exception: object) -> None:
         click.echo("\x1b[?25h", nl=False)
 
-    def draw(self, lines: Sequence[Line]) -> None:
+    def draw(self, lines: Sequence[DemoLine]) -> None:
         back = f"\x1b[{self._height}A" if self._height else ""
         self._height = len(lines)
         click.echo(back + "\n".join(f"\x1b[2K  {_text(line, indent=2)}" for line in lines))
 
 
-def _text(line: Line, *, indent: int) -> str:
+def _text(line: DemoLine, *, indent: int) -> str:
     state = line.state + " " * (9 - len(click.unstyle(line.state)))
     before = f"{dim(f'{line.title:16}')} {line.call:19} {state}  "
-    return before + clip(line.said, width() - indent - len(click.unstyle(before)))
+    return before + clip(line.remark, width() - indent - len(click.unstyle(before)))
 
 
-def _board(session: Session) -> Board:
-    if session.json:
+def _board(invocation: Invocation) -> Board:
+    if invocation.json:
         return Board()
     return Screen() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else Ticker()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings about failed attempts: they are on the board."""
+    """Suppress the warnings about failed attempts, which the board shows."""
     logger = logging.getLogger("embedq")
     handler = logging.NullHandler()
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""`embedq doctor`: what is wrong with a queue, and what to do about it."""
+"""`embedq doctor`: problems of a queue, and what to do about them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import textwrap
 
 import click
 
-from embedq.cli.session import (
+from embedq.cli.invocation import (
     ExitCode,
-    Session,
+    Invocation,
     bold,
     dim,
-    pass_session,
+    pass_invocation,
     say,
     shared_options,
     width,
 )
 from embedq.cli.text import clip, safe
+from embedq.display.json_values import as_json
+from embedq.display.units import counted
 from embedq.doctor.examination import MAX_WAIT_SECONDS, examine
-from embedq.doctor.findings import Finding, Section, Severity
+from embedq.doctor.findings import Section, Severity
 from embedq.version import VERSION
-from embedq.wording import counted
 
 _MARKS = {Severity.ERROR: ("✗", "red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "cyan")}
 LABEL = 16
@@ -34,45 +35,49 @@ INDENT = " " * (LABEL + 2)
     metavar="SECONDS",
     default=MAX_WAIT_SECONDS,
     show_default=True,
-    help="How long a job may be due before that is worth a warning.",
+    help="How long a job may be due before there is a warning.",
 )
 @shared_options
-@pass_session
-def doctor(session: Session, max_wait: float) -> None:
-    """Look for what is wrong, and say what to do about it.
+@pass_invocation
+def doctor(invocation: Invocation, max_wait: float) -> None:
+    """Find problems of a queue, with advice.
 
-    The database, the processes that run jobs, the clocks, the jobs and the
-    recurring jobs. It changes nothing. The exit code is 1 when there is an
-    error or a warning; notes do not count.
+    Checks the database, the processes that run jobs, the clocks, the jobs
+    and the recurring jobs. It changes nothing. The exit code is 1 if there
+    is an error or a warning; notes do not count.
     """
-    # That a file is on a network disk is a finding here, where it is reported with the rest.
-    app = session.open(allow_network_filesystem=True)
-    if not session.json:
+    # A network file system is not an error here but a finding.
+    app = invocation.open(allow_network_filesystem=True)
+    if not invocation.json:
         say(f"embedq {VERSION} on {safe(app.settings.database)}")
         say()
     sections = []
     for section in examine(app, max_wait=max_wait):
         sections.append(section)
-        if not session.json:
+        if not invocation.json:
             _show(section)
     counts = {
         severity: sum(finding.severity is severity for section in sections for finding in section.findings)
         for severity in Severity
     }
-    if session.json:
-        session.emit(
+    if invocation.json:
+        invocation.emit(
             {
                 "version": VERSION,
                 "url": app.settings.database,
                 "checked": {section.title: section.fine for section in sections},
-                "findings": [_document(section, finding) for section in sections for finding in section.findings],
+                "findings": [
+                    {**as_json(finding), "section": section.title}
+                    for section in sections
+                    for finding in section.findings
+                ],
                 **{f"{severity.value}s": count for severity, count in counts.items()},
             }
         )
     else:
         say()
         found = [counted(count, severity.value) for severity, count in counts.items() if count]
-        say(bold(", ".join(found)) if found else "nothing is wrong")
+        say(bold(", ".join(found)) if found else "no problems found")
     if counts[Severity.ERROR] or counts[Severity.WARNING]:
         click.get_current_context().exit(ExitCode.FAILED)
 
@@ -97,17 +102,6 @@ def _show(section: Section) -> None:
 
 
 def _lines(text: str, *, narrower: int = 0) -> list[str]:
-    """The text on as many lines as it takes beside the headings; safe to print."""
+    """Wrap a text to the width beside the headings; safe to print."""
     room = width() - len(INDENT) - narrower
     return textwrap.wrap(safe(text), room, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _document(section: Section, finding: Finding) -> dict[str, object]:
-    return {
-        "code": finding.code,
-        "severity": finding.severity.value,
-        "section": section.title,
-        "problem": finding.problem,
-        "advice": finding.advice,
-        "details": list(finding.details),
-    }

@@ -6,52 +6,53 @@ from datetime import datetime
 
 import click
 
-from embedq.cli.session import (
-    Session,
+from embedq.cli.invocation import (
+    Invocation,
     counted,
     dim,
     hint,
-    iso,
     now_of,
-    pass_session,
+    pass_invocation,
     say,
     shared_options,
     table,
 )
 from embedq.cli.states import coloured
 from embedq.cli.text import clip, relative, safe, span
+from embedq.clock import DAMAGED
+from embedq.display.json_values import as_json
 from embedq.job import Ending, JobState
 from embedq.storage.inspect import COUNT_CAP, Server, Stats
 
-# Silent for longer than the default lease: its jobs are about to be taken back, or nobody is there to do it.
+# Longer than the default lease: its jobs are about to be rescued, or no process is there to do it.
 SILENT_SECONDS = 30
 SHOWN_QUEUES = 10
 
 _MEANINGS = {
-    JobState.AWAITING: "a parent is unfinished",
+    JobState.AWAITING: "waiting for the parent job",
     JobState.SCHEDULED: "not due yet",
-    JobState.READY: "due; a worker takes them when it is free",
+    JobState.READY: "due; waiting for a free worker",
     JobState.RUNNING: "",
-    JobState.RETRYING: "failed, and will run again",
-    JobState.PARKED: "no worker here knows how to run them",
+    JobState.RETRYING: "failed; will run again",
+    JobState.PARKED: "no process can run them",
     JobState.SUCCEEDED: "",
-    JobState.DEAD: "failed for good: embedq jobs --state dead",
+    JobState.DEAD: "failed permanently: embedq jobs --state dead",
     JobState.CANCELLED: "",
 }
 
 
 @click.command()
 @shared_options
-@pass_session
-def stats(session: Session) -> None:
+@pass_invocation
+def stats(invocation: Invocation) -> None:
     """Show the queue at a glance.
 
-    Jobs by state, what waits, and the last hour.
+    Jobs by state, the oldest waiting jobs, and the last hour.
     """
-    app = session.open()
+    app = invocation.open()
     found, servers = app.stats(), app.servers()
-    if session.json:
-        session.emit(
+    if invocation.json:
+        invocation.emit(
             {
                 "counts": {state.value: found.counts[state] for state in JobState},
                 "counts_stop_at": COUNT_CAP,
@@ -69,7 +70,7 @@ def stats(session: Session) -> None:
     say(f"last hour  {_last_hour(found)}")
     say(f"workers    {_workers(servers)}")
     if not servers and (found.counts[JobState.READY] or found.counts[JobState.SCHEDULED]):
-        hint("nothing runs until a process calls embedq.start(), or: embedq worker --app module")
+        hint("no job runs until a process calls embedq.start(), or: embedq worker --app MODULE")
 
 
 def _last_hour(found: Stats) -> str:
@@ -93,7 +94,7 @@ def _waiting(found: Stats) -> None:
     say()
     oldest = sorted(found.oldest_ready_seconds.items(), key=lambda item: -item[1])
     rows = [[clip(safe(queue), 40), span(seconds)] for queue, seconds in oldest[:SHOWN_QUEUES]]
-    say(table(["QUEUE", "OLDEST WAITS"], rows))
+    say(table(["QUEUE", "OLDEST WAIT"], rows))
     if len(oldest) > SHOWN_QUEUES:
         hint(f"and {len(oldest) - SHOWN_QUEUES} more queues")
 
@@ -108,13 +109,16 @@ def _workers(servers: list[Server]) -> str:
 
 @click.command()
 @shared_options
-@pass_session
-def servers(session: Session) -> None:
+@pass_invocation
+def servers(invocation: Invocation) -> None:
     """List the processes that run jobs."""
-    app = session.open()
+    app = invocation.open()
     found = app.servers()
-    if session.json:
-        session.emit({"servers": [_document(server) for server in found]})
+    if invocation.json:
+        documents = as_json(found)
+        for document in documents:
+            del document["restarts"]
+        invocation.emit({"servers": documents})
     elif not found:
         say("no process runs jobs")
     else:
@@ -122,7 +126,7 @@ def servers(session: Session) -> None:
         rows = [
             [
                 str(server.id), clip(safe(server.hostname), 24), str(server.pid), str(server.workers),
-                str(server.running), clip(safe(", ".join(server.queues)), 24) if server.queues else "all",
+                str(server.running), _queues_of(server),
                 span((now - server.started_at).total_seconds()), server.version, _state(server, now),
             ]
             for server in found
@@ -132,43 +136,32 @@ def servers(session: Session) -> None:
 
 
 def _state(server: Server, now: datetime) -> str:
-    said = [click.style("leader", fg="green")] if server.leader else []
+    parts = [click.style("leader", fg="green")] if server.leader else []
     if server.stopping:
-        said.append(click.style("stopping", fg="yellow"))
+        parts.append(click.style("stopping", fg="yellow"))
     if (now - server.heartbeat_at).total_seconds() > SILENT_SECONDS:
-        said.append(click.style(f"last seen {relative(server.heartbeat_at, now)}", fg="red"))
-    return ", ".join(said)
+        parts.append(click.style(f"last seen {relative(server.heartbeat_at, now)}", fg="red"))
+    return ", ".join(parts)
 
 
-def _document(server: Server) -> dict[str, object]:
-    return {
-        "id": server.id,
-        "uuid": server.uuid,
-        "hostname": server.hostname,
-        "pid": server.pid,
-        "version": server.version,
-        "workers": server.workers,
-        "running": server.running,
-        "queues": server.queues,
-        "started_at": iso(server.started_at),
-        "heartbeat_at": iso(server.heartbeat_at),
-        "stopping": server.stopping,
-        "leader": server.leader,
-    }
+def _queues_of(server: Server) -> str:
+    if server.queues is None:
+        return "all"
+    return clip(safe(", ".join(server.queues)), 24) if server.queues else DAMAGED
 
 
 @click.command()
 @shared_options
-@pass_session
-def migrate(session: Session) -> None:
-    """Create the database, or bring its schema up to date. Every start does this too."""
-    app = session.app()
+@pass_invocation
+def migrate(invocation: Invocation) -> None:
+    """Create the database, or update its schema. Every start does this, too."""
+    app = invocation.app()
     url = app.settings.database
     applied = app.migrate()
-    # A file may have been there, empty; the tables were not.
+    # The file may have existed without tables.
     existed = "schema_0001" not in applied
-    if session.json:
-        session.emit({"url": url, "created": not existed, "applied": applied})
+    if invocation.json:
+        invocation.emit({"url": url, "created": not existed, "applied": applied})
     elif applied:
         say(f"{safe(url)}: {'applied' if existed else 'created with'} {', '.join(applied)}")
     else:

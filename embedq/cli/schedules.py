@@ -1,7 +1,8 @@
-"""`embedq schedules`: recurring jobs, their ledgers, and pausing, resuming, removing and triggering them."""
+"""`embedq schedules`: list recurring jobs, show their history, and pause, resume, remove or trigger them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,14 +10,14 @@ from typing import Any, TypeVar
 import click
 
 from embedq.app import EmbedQ
-from embedq.cli.session import (
-    Session,
+from embedq.cli.invocation import (
+    Invocation,
     bold,
     dim,
     hint,
     iso,
     now_of,
-    pass_session,
+    pass_invocation,
     room_left,
     say,
     shared_options,
@@ -24,12 +25,12 @@ from embedq.cli.session import (
     width,
 )
 from embedq.cli.text import absolute, both, clip, relative, safe, span
-from embedq.errors import ScheduleNotFoundError
-from embedq.misfire import Misfire
-from embedq.recurring import Schedule
-from embedq.schedule import Cron, Every
-from embedq.storage.inspect import Occurrence
-from embedq.wording import exactly
+from embedq.display.json_values import as_json
+from embedq.engine.recurring import Schedule
+from embedq.operations.upcoming import schedule_text
+from embedq.scheduling.misfire import Misfire
+from embedq.scheduling.schedule import Cron, Every
+from embedq.storage.inspect import Occurrence, ScheduleState
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -38,24 +39,36 @@ LABEL = 10
 
 
 @click.group(invoke_without_command=True)
+@click.option("--name", metavar="PART", help="Only those whose name contains this.")
+@click.option("--state", type=click.Choice([state.value for state in ScheduleState]), help="Only those in this state.")
+@click.option("--after", metavar="NAME", help="Only those after this name: the next page.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=200, show_default=True, metavar="N", help="The maximum number."
+)
 @shared_options
 @click.pass_context
-def schedules(ctx: click.Context) -> None:
+def schedules(ctx: click.Context, name: str | None, state: str | None, after: str | None, limit: int) -> None:
     """List recurring jobs, or act on one.
 
-    Without a command it lists them.
+    Without a command, list them by name.
     """
     if ctx.invoked_subcommand is not None:
         return
-    session = ctx.ensure_object(Session)
-    app = session.open()
-    found = app.schedules()
-    if session.json:
-        session.emit({"schedules": [_document(schedule) for schedule in found]})
-    elif not found:
-        say("no recurring jobs; embedq.recurring(name, when, function) adds one")
+    invocation = ctx.ensure_object(Invocation)
+    app = invocation.open()
+    page = app.monitor.schedules(name=name, state=state, after=after, limit=limit)
+    if invocation.json:
+        invocation.emit({"schedules": [_document(schedule) for schedule in page.schedules], "next": page.next})
+    elif not page.schedules:
+        say(
+            "no recurring jobs match"
+            if name or state or after
+            else "no recurring jobs; embedq.recurring(name, when, function) adds one"
+        )
     else:
-        say(_table(found, now_of(app)))
+        say(_table(page.schedules, now_of(app)))
+        if page.next is not None:
+            hint(f"next page: --after {shlex.quote(safe(page.next))}, or --name PART")
 
 
 def _table(found: list[Schedule], now: datetime) -> str:
@@ -63,7 +76,7 @@ def _table(found: list[Schedule], now: datetime) -> str:
     rows = [
         [
             clip(safe(schedule.name), 28),
-            clip(_when(schedule.when), 34),
+            clip(schedule_text(schedule.when), 34),
             _next(schedule, now),
             "never" if schedule.last_fire_at is None else relative(schedule.last_fire_at, now),
         ]
@@ -74,16 +87,6 @@ def _table(found: list[Schedule], now: datetime) -> str:
         task = clip(safe(schedule.task), room)
         row.append(f"{task}\n{click.style(clip(safe(schedule.error), room), fg='red')}" if schedule.error else task)
     return table(headers, rows)
-
-
-def _when(when: Cron | Every | None) -> str:
-    match when:
-        case Every():
-            return f"every {exactly(when.interval.total_seconds())}"
-        case Cron():
-            return safe(f"{when.expression}  {when.timezone}")
-        case None:
-            return "cannot be read here"
 
 
 def _next(schedule: Schedule, now: datetime) -> str:
@@ -118,14 +121,7 @@ def _misfire_document(misfire: Misfire) -> dict[str, Any]:
     }
 
 
-def _find(app: EmbedQ, name: str) -> Schedule:
-    for schedule in app.schedules():
-        if schedule.name == name:
-            return schedule
-    raise ScheduleNotFoundError(f"no recurring job named {name!r}; embedq schedules lists them")
-
-
-# -- one of them -------------------------------------------------------------------------------------------------------
+# -- one recurring job -------------------------------------------------------------------------------------------------
 
 
 @schedules.command()
@@ -136,23 +132,23 @@ def _find(app: EmbedQ, name: str) -> Schedule:
     default=10,
     show_default=True,
     metavar="N",
-    help="How many lines of the ledger.",
+    help="The number of lines of the history.",
 )
 @shared_options
-@pass_session
-def show(session: Session, name: str, limit: int) -> None:
-    """Show a recurring job: its next times, and the ledger of what became of the last ones."""
-    app = session.open()
-    schedule = _find(app, name)
+@pass_invocation
+def show(invocation: Invocation, name: str, limit: int) -> None:
+    """Show a recurring job: its next times, and the history of the last ones."""
+    app = invocation.open()
+    schedule = app.schedule(name)
     now = now_of(app)
     upcoming = _upcoming(schedule, now)
-    ledger = app.occurrences(name, limit) if limit else []
-    if session.json:
-        session.emit(
+    occurrences = app.occurrences(name, limit) if limit else []
+    if invocation.json:
+        invocation.emit(
             {
                 **_document(schedule),
                 "upcoming": [iso(moment) for moment in upcoming],
-                "occurrences": [_occurrence(line) for line in ledger],
+                "occurrences": as_json(occurrences),
             }
         )
         return
@@ -164,10 +160,10 @@ def show(session: Session, name: str, limit: int) -> None:
     if upcoming:
         _title("Next" if not schedule.paused else "Next, once resumed")
         for moment in upcoming:
-            # In the schedule's own zone: that is where its rule is read.
+            # In the schedule's time zone, to which its rule refers.
             say(f"  {moment:%a %Y-%m-%d %H:%M:%S %Z}  {dim(relative(moment, now))}")
-    _title("Ledger")
-    say(_ledger(ledger) if ledger else "  nothing yet")
+    _title("History")
+    say(_history(occurrences) if occurrences else "  none yet")
 
 
 def _title(text: str) -> None:
@@ -176,7 +172,7 @@ def _title(text: str) -> None:
 
 
 def _upcoming(schedule: Schedule, now: datetime) -> list[datetime]:
-    """The next times, the first of which is the one that is stored: it may be overdue."""
+    """Return the next times. The first is the stored one, which may be overdue."""
     if schedule.when is None:
         return []
     if schedule.paused:
@@ -186,7 +182,7 @@ def _upcoming(schedule: Schedule, now: datetime) -> list[datetime]:
 
 
 def _known(schedule: Schedule, now: datetime) -> list[tuple[str, str]]:
-    known = [("when", _when(schedule.when)), ("queue", safe(schedule.queue or "unknown"))]
+    known = [("when", schedule_text(schedule.when)), ("queue", safe(schedule.queue or "unknown"))]
     if schedule.misfire is not None:
         known.append(("missed", _policy(schedule.misfire)))
     if schedule.last_fire_at is not None:
@@ -197,62 +193,50 @@ def _known(schedule: Schedule, now: datetime) -> list[tuple[str, str]]:
 
 
 def _policy(misfire: Misfire) -> str:
-    said = {
+    text = {
         "once": "one late run for all",
         "skip": "skipped",
         "all": f"each runs late, the latest {misfire.max}",
     }[misfire.policy]
-    return said if misfire.grace is None else f"{said}, if no later than {span(misfire.grace.total_seconds())}"
+    return text if misfire.grace is None else f"{text}, if no later than {span(misfire.grace.total_seconds())}"
 
 
-def _ledger(lines: list[Occurrence]) -> str:
+def _history(lines: list[Occurrence]) -> str:
     rows = []
     for line in lines:
         job = "" if line.job_id is None else f"job {line.job_id}"
         count = "" if line.count == 1 else f"{line.count:,} times up to {absolute(line.last_fire_at)}"
-        said = ", ".join(part for part in (job, count, safe(line.reason or "")) if part)
-        rows.append([f"  {absolute(line.fire_at)}", line.outcome, clip(said, max(24, width() - 40))])
+        text = ", ".join(part for part in (job, count, safe(line.reason or "")) if part)
+        rows.append([f"  {absolute(line.fire_at)}", line.outcome, clip(text, max(24, width() - 40))])
     return "\n".join(f"  {cells}" for cells in table(["FOR", "OUTCOME", ""], rows).splitlines())
 
 
-def _occurrence(line: Occurrence) -> dict[str, Any]:
-    return {
-        "fire_at": iso(line.fire_at),
-        "last_fire_at": iso(line.last_fire_at),
-        "outcome": line.outcome,
-        "count": line.count,
-        "job_id": line.job_id,
-        "reason": line.reason,
-        "recorded_at": iso(line.recorded_at),
-    }
-
-
 @schedules.command()
 @click.argument("name")
 @shared_options
-@pass_session
-def pause(session: Session, name: str) -> None:
-    """Let a recurring job rest until it is resumed."""
-    app = session.open()
+@pass_invocation
+def pause(invocation: Invocation, name: str) -> None:
+    """Pause a recurring job until it is resumed."""
+    app = invocation.open()
     app.pause_recurring(name)
-    _changed(session, app, name, "paused")
+    _changed(invocation, app, name, "paused")
 
 
 @schedules.command()
 @click.argument("name")
 @shared_options
-@pass_session
-def resume(session: Session, name: str) -> None:
-    """Let a recurring job fire again, from its next time on."""
-    app = session.open()
+@pass_invocation
+def resume(invocation: Invocation, name: str) -> None:
+    """Resume a recurring job, from its next time on."""
+    app = invocation.open()
     app.resume_recurring(name)
-    _changed(session, app, name, "resumed")
+    _changed(invocation, app, name, "resumed")
 
 
-def _changed(session: Session, app: EmbedQ, name: str, done: str) -> None:
-    schedule = _find(app, name)
-    if session.json:
-        session.emit(_document(schedule))
+def _changed(invocation: Invocation, app: EmbedQ, name: str, done: str) -> None:
+    schedule = app.schedule(name)
+    if invocation.json:
+        invocation.emit(_document(schedule))
         return
     following = "" if schedule.paused else f"; next {both(schedule.next_fire_at, now_of(app))}"
     say(f"{safe(name)}: {done}{following}")
@@ -261,12 +245,12 @@ def _changed(session: Session, app: EmbedQ, name: str, done: str) -> None:
 @schedules.command()
 @click.argument("name")
 @shared_options
-@pass_session
-def trigger(session: Session, name: str) -> None:
-    """Run a recurring job now, besides its times."""
-    handle = session.open().trigger_recurring(name)
-    if session.json:
-        session.emit({"name": name, "job_id": handle.id})
+@pass_invocation
+def trigger(invocation: Invocation, name: str) -> None:
+    """Run a recurring job now, in addition to its schedule."""
+    handle = invocation.open().trigger_recurring(name)
+    if invocation.json:
+        invocation.emit({"name": name, "job_id": handle.id})
     else:
         say(f"{safe(name)}: enqueued job {handle.id}")
 
@@ -274,12 +258,12 @@ def trigger(session: Session, name: str) -> None:
 @schedules.command()
 @click.argument("name")
 @shared_options
-@pass_session
-def remove(session: Session, name: str) -> None:
-    """Forget a recurring job. The jobs that it has made stay."""
-    session.open().remove_recurring(name)
-    if session.json:
-        session.emit({"name": name, "removed": True})
+@pass_invocation
+def remove(invocation: Invocation, name: str) -> None:
+    """Remove a recurring job. Jobs that it has already enqueued are kept."""
+    invocation.open().remove_recurring(name)
+    if invocation.json:
+        invocation.emit({"name": name, "removed": True})
     else:
         say(f"{safe(name)}: removed")
-        hint("if the application still calls embedq.recurring for it, its next start adds it again")
+        hint("if the application still declares it with embedq.recurring, its next start adds it again")

@@ -1,23 +1,23 @@
-"""`embedq show`: everything that is known of one job."""
+"""`embedq show`: all details of one job."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from embedq.app import EmbedQ
-from embedq.cli.session import (
-    Session,
+from embedq.cli.invocation import (
+    Invocation,
     bold,
     counted,
     dim,
     hint,
-    iso,
     now_of,
-    pass_session,
+    pass_invocation,
     say,
     shared_options,
     width,
@@ -26,32 +26,34 @@ from embedq.cli.states import bar, coloured, document
 from embedq.cli.text import absolute, both, clip, duration, safe, safe_lines
 from embedq.clock import to_datetime
 from embedq.config import FOR_EVER
+from embedq.display.calls import readable_call, readable_value
+from embedq.display.json_values import as_json
 from embedq.job import Attempt, Ending, Job, JobState, LogLine
-from embedq.readable import readable_call, readable_value
 
-# Longer than people read; --json has it all.
+# The limit of the text output; --json contains everything.
 LONGEST_TEXT = 4000
 SHOWN_CHILDREN = 20
 LABEL = 12
-NOT_AT_ONCE = timedelta(seconds=1)
+MIN_DELAY = timedelta(seconds=1)
 
 
 @click.command()
 @click.argument("job_id", metavar="ID", type=click.IntRange(min=1))
 @shared_options
-@pass_session
-def show(session: Session, job_id: int) -> None:
-    """Show everything about one job."""
-    app = session.open()
+@pass_invocation
+def show(invocation: Invocation, job_id: int) -> None:
+    """Show all details of one job."""
+    app = invocation.open()
     handle = app.job(job_id)
-    job, attempts, logs = handle.snapshot(), handle.attempts(), handle.logs()
+    job, meta, attempts, logs = handle.snapshot(), handle.meta, handle.attempts(), handle.logs()
     children = app.jobs(parent=job_id, limit=SHOWN_CHILDREN + 1)
-    if session.json:
-        session.emit(
+    if invocation.json:
+        invocation.emit(
             {
                 **document(job),
-                "attempts": [_attempt(attempt) for attempt in attempts],
-                "logs": [{"at": iso(line.at), "attempt": line.attempt, "message": line.message} for line in logs],
+                "meta": meta,
+                "attempts": as_json(attempts),
+                "logs": as_json(logs),
                 "children": [
                     {"id": child.id, "state": child.state, "name": child.name, "trigger": child.trigger}
                     for child in reversed(app.jobs(parent=job_id, limit=10_000))
@@ -61,24 +63,13 @@ def show(session: Session, job_id: int) -> None:
         return
     _head(job)
     _facts(job, app)
+    _meta(meta)
     _source(job)
     _attempts(attempts)
     _logs(logs)
     _children(children)
     if job.state in (JobState.DEAD, JobState.CANCELLED):
         hint(f"\nrun it again: embedq retry {job.id}")
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "ending": attempt.ending,
-        "started_at": iso(attempt.started_at),
-        "finished_at": iso(attempt.finished_at),
-        "error": attempt.error,
-        "traceback": attempt.traceback,
-        "server": attempt.server,
-    }
 
 
 def _head(job: Job) -> None:
@@ -96,12 +87,14 @@ def _facts(job: Job, app: EmbedQ) -> None:
 
 
 def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
-    """What there is to say, in the order in which it happened."""
+    """Yield labels and texts, in chronological order."""
+    if job.damaged:
+        yield "damaged", f"{', '.join(job.damaged)}: the stored values cannot be shown"
     yield "queue", safe(job.queue) + (f", priority {job.priority}" if job.priority else "")
     if job.executor == "async":
         yield "runs", "on the event loop (async def)"
     if job.executor == "process":
-        yield "runs", "in a process of its own"
+        yield "runs", "in a process"
     if job.tags:
         yield "tags", safe(", ".join(job.tags))
     if job.idempotency_key is not None:
@@ -109,9 +102,9 @@ def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
     if job.schedule is not None:
         yield "recurring", safe(job.schedule)
     if job.parent_id is not None:
-        yield "continues", f"job {job.parent_id}, on {job.trigger}"
+        yield "parent", f"job {job.parent_id}, on {job.trigger}"
     yield "enqueued", both(job.created_at, now)
-    if abs(job.run_at - job.created_at) >= NOT_AT_ONCE:
+    if abs(job.run_at - job.created_at) >= MIN_DELAY:
         yield "due", both(job.run_at, now)
     if job.expires_at is not None:
         yield "expires", both(job.expires_at, now)
@@ -123,24 +116,24 @@ def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
             took = f", took {duration((job.finished_at - job.started_at).total_seconds())}"
         yield "ended", both(job.finished_at, now) + took
     if job.delete_at is not None:
-        yield "kept until", "for ever" if job.delete_at >= to_datetime(FOR_EVER) else both(job.delete_at, now)
+        yield "kept until", "forever" if job.delete_at >= to_datetime(FOR_EVER) else both(job.delete_at, now)
     if job.attempt or job.crashes:
         crashes = f", and {counted(job.crashes, 'crash')}" if job.crashes else ""
         yield "attempts", f"{job.attempt}{crashes}"
     if job.server is not None:
         yield "runs in", f"server {job.server}"
     if job.cancel_requested and job.state is not JobState.CANCELLED:
-        yield "asked", "to stop"
+        yield "stopping", "it was requested to stop"
     if job.overdue:
-        yield "overdue", "it ran past its timeout and does not yield"
+        yield "overdue", "it has passed its timeout and does not stop"
     if job.progress is not None:
         note = f"  {safe(job.progress_note)}" if job.progress_note else ""
         yield "progress", f"{bar(job.progress, 20)} {job.progress:.0%}{note}"
     if job.result is not None:
         yield "result", readable_value(job.result, limit=LONGEST_TEXT)
     if job.error is not None:
-        # Said of a job that succeeded when its result could not be stored.
-        label = {JobState.PARKED: "waits", JobState.CANCELLED: "why", JobState.SUCCEEDED: "note"}.get(
+        # A succeeded job has an error if its result could not be stored.
+        label = {JobState.PARKED: "needs", JobState.CANCELLED: "reason", JobState.SUCCEEDED: "note"}.get(
             job.state, "error"
         )
         yield label, "\n".join(safe_lines(clip(job.error, LONGEST_TEXT)))
@@ -149,6 +142,13 @@ def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
 def _title(text: str) -> None:
     say()
     say(bold(text))
+
+
+def _meta(meta: Mapping[str, Any]) -> None:
+    if meta:
+        _title("Meta")
+        for name, value in meta.items():
+            say(f"  {safe(name)} = {readable_value(json.dumps(value), limit=LONGEST_TEXT)}")
 
 
 def _source(job: Job) -> None:
@@ -174,7 +174,7 @@ def _attempts(attempts: Sequence[Attempt]) -> None:
                 say(f"     {clip(safe(attempt.error), LONGEST_TEXT)}")
         elif attempt.traceback in seen:
             error = clip(safe(attempt.error or ""), LONGEST_TEXT)
-            say(f"     {error}  {dim(f'the traceback of attempt {seen[attempt.traceback]} again')}")
+            say(f"     {error}  {dim(f'same traceback as attempt {seen[attempt.traceback]}')}")
         else:
             seen[attempt.traceback] = attempt.number
             for line in safe_lines(attempt.traceback.rstrip("\n")):
@@ -195,7 +195,7 @@ def _logs(logs: Sequence[LogLine]) -> None:
 def _children(children: Sequence[Job]) -> None:
     if not children:
         return
-    _title("Continued by")
+    _title("Children")
     for child in reversed(children[:SHOWN_CHILDREN]):
         call = readable_call(child.name, child.arguments, limit=200)
         say(f"  {child.id}  {coloured(child.state)}  {dim(f'on {child.trigger}')}  {clip(call, max(20, width() - 36))}")

@@ -1,4 +1,4 @@
-"""A job in a few words: its state in colour, and what is to be said about time in that state."""
+"""A job in a few words: its state in colour, and the time that matters in that state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from embedq.cli.text import relative, safe, span
+from embedq.display.calls import parsed, readable_call
 from embedq.job import Job, JobState
-from embedq.readable import parsed, readable_call
 
 CALL_IN_JSON = 1000
 BAR = 10
@@ -25,12 +25,12 @@ _COLOURS: dict[JobState, dict[str, Any]] = {
 
 
 def coloured(state: JobState) -> str:
-    """The state's name in its colour."""
+    """Return the name of a state in its colour."""
     return click.style(state.value, **_COLOURS.get(state, {}))
 
 
 def when(job: Job, now: datetime) -> str:
-    """What time means for a job in its state: since when, until when, how long."""
+    """Return the time that matters in the state of a job: since when, until when, or how long."""
     match job.state:
         case JobState.AWAITING:
             return f"after {job.parent_id}"
@@ -46,11 +46,11 @@ def when(job: Job, now: datetime) -> str:
 
 
 def remark(job: Job) -> str | None:
-    """What a reader of a list should know besides: the last error, a stop that was asked for; safe to print."""
+    """Return a remark for a list: the last error, or a requested stop; safe to print."""
     if job.overdue:
-        return "past its timeout, and does not yield"
+        return "past its timeout; does not stop"
     if job.state is JobState.RUNNING:
-        return "asked to stop" if job.cancel_requested else safe(job.progress_note) if job.progress_note else None
+        return "requested to stop" if job.cancel_requested else safe(job.progress_note) if job.progress_note else None
     if job.error is None or job.state is JobState.READY:
         return None
     failed = job.state in (JobState.RETRYING, JobState.DEAD) and job.attempt
@@ -58,13 +58,13 @@ def remark(job: Job) -> str | None:
 
 
 def bar(fraction: float, length: int = BAR) -> str:
-    """A bar of blocks."""
+    """Return a progress bar."""
     full = round(max(0.0, min(1.0, fraction)) * length)
     return "█" * full + "░" * (length - full)
 
 
 def document(job: Job) -> dict[str, Any]:
-    """A job for JSON: everything stored, and the call as people read it."""
+    """Return a job for JSON: all stored values, and the readable call."""
     return {
         **job.as_dict(),
         "call": readable_call(job.name, job.arguments, limit=CALL_IN_JSON),

@@ -2,8 +2,8 @@
 
     app = Starlette(lifespan=lifespan("sqlite:///jobs.db"))
 
-`embedq.contrib.fastapi`, `.starlette` and `.litestar` are for one framework each. What is here needs none of them.
-Starting and draining wait on a thread, so the event loop goes on meanwhile.
+`embedq.contrib.fastapi`, `.starlette` and `.litestar` are for one framework each. This module needs none of them.
+Starting and draining run on a thread, so the event loop is not blocked.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from embedq import ConfigurationError, EmbedQ, default_app, shutdown
-from embedq.offload import Offload
+from embedq import ConfigurationError, EmbedQ, default_app
+from embedq.process import shutdown
+from embedq.process.offload import Offload
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
-# Where the lifespan leaves the queue in the state that ASGI servers hand on to each request.
+# The key of the queue in the lifespan state, which ASGI servers pass to each request.
 STATE = "embedq"
 
 
 def queue_of(given: EmbedQ | str | Path | None = None, **settings: Any) -> EmbedQ:
-    """The queue that is meant: the one given, or the default app, configured by a URL and settings.
+    """Return the given queue, or the default app, configured by a URL and settings.
 
     Raises:
-        ConfigurationError: a setting that cannot work, or settings for a queue that has its own.
+        ConfigurationError: an invalid setting, or settings for a queue that has its own.
     """
     if isinstance(given, EmbedQ):
         if settings:
-            raise ConfigurationError(f"{given!r} has its settings; give {', '.join(settings)} where it is made")
+            raise ConfigurationError(f"{given!r} has its settings; pass {', '.join(settings)} where it is created")
         return given
     app = default_app()
     return app if given is None and not settings else app.configure(given, **settings)
@@ -43,14 +44,14 @@ def lifespan(
     within: Lifespan | None = None,
     **settings: Any,
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
-    """A lifespan for an ASGI framework's application. With `guard=True`, or a `Guard`, that watches its requests.
+    """Return a lifespan for an ASGI framework's application. With `guard=True`, or a `Guard`, it observes the requests.
 
     Args:
         queue: an app of yours, or the URL of the default app, on which the functions of the module `embedq` act;
             None for the default app as it is configured.
-        workers_here: False only connects, in a server whose jobs run elsewhere.
-        within: a lifespan of your own. It is entered before the first job runs and left after the last, and what it
-            yields is yielded on.
+        workers_here: False only connects, in a server that runs no jobs.
+        within: a lifespan of your own. It is entered before the first job runs and left after the last; its value
+            is passed on.
         settings: for the default app: as for `embedq.start`.
     Raises:
         ConfigurationError: as for `queue_of`.
@@ -72,9 +73,9 @@ def lifespan(
 
 @contextmanager
 def _guarded(app: Any, queue: EmbedQ) -> Iterator[None]:
-    """The guard of the queue, if it has one, watches the requests of a Starlette application, or of one made of it.
+    """Let the queue's guard, if it has one, observe the requests of a Starlette application, or of one based on it.
 
-    Middleware can be added there only before the start, and this is the start. Others add `guard.asgi` themselves.
+    Middleware can be added there only before the start, and this is the start. Other frameworks add `guard.asgi`.
     """
     guard, stack = queue.settings.guard, getattr(app, "middleware_stack", None)
     if guard is None or not callable(stack):
@@ -89,17 +90,17 @@ def _guarded(app: Any, queue: EmbedQ) -> Iterator[None]:
 
 @asynccontextmanager
 async def running(queue: EmbedQ, *, workers_here: bool = True) -> AsyncIterator[EmbedQ]:
-    """The queue, started, or only connected; at the end it is as it was before: drained, and closed.
+    """Start the queue, or only connect it; at the end, drain it and close it, unless it was started before.
 
     Raises:
         StorageError: the database cannot be opened; nothing was started.
     """
-    # A thread of its own: at the end of an application the queue's may all be waiting for the database.
+    # A thread of its own: at the end of an application all of the queue's may be waiting for the database.
     aside = Offload(threads=1)
     connected, started = queue.engine.connected, queue.started
     await aside.run(queue.start if workers_here else queue.connect)
     if workers_here:
-        # Again, on the main thread: Hypercorn ends workers that still drain by a SIGTERM that nobody handles.
+        # Again, on the main thread: Hypercorn sends SIGTERM to workers that still drain, and nothing else handles it.
         shutdown.drain_at_exit(on_sigterm=queue.settings.sigterm)
     try:
         yield queue

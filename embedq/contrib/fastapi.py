@@ -18,7 +18,7 @@ from embedq import EmbedQ
 from embedq.contrib.asgi import lifespan
 from embedq.contrib.starlette import get_queue
 
-# The type of a parameter that is given the application's queue.
+# The type of a parameter that receives the application's queue.
 Queue: TypeAlias = Annotated[EmbedQ, Depends(get_queue)]
 
 __all__ = ["Queue", "get_queue", "lifespan"]

@@ -20,18 +20,18 @@ from litestar.plugins import InitPlugin
 from embedq import EmbedQ
 from embedq.contrib.asgi import lifespan, queue_of
 
-# The type of the parameter that is given the application's queue.
+# The type of the parameter that receives the application's queue.
 Queue: TypeAlias = NamedDependency[EmbedQ]
 
 
 class EmbedQPlugin(InitPlugin):
-    """Runs a queue for as long as the application, and provides it to handlers.
+    """Runs a queue as long as the application runs, and provides it to handlers.
 
     It starts after the application's own lifespan managers have been entered, and is drained before they are left.
 
     Args:
         queue, workers_here, settings: as for `embedq.contrib.asgi.lifespan`.
-        dependency: the name of the parameter by which handlers ask for the queue.
+        dependency: the name of the parameter through which handlers receive the queue.
     Raises:
         ConfigurationError: as for `lifespan`.
     """

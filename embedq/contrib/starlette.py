@@ -15,7 +15,7 @@ from embedq.contrib.asgi import STATE, lifespan
 
 
 def get_queue(connection: HTTPConnection) -> EmbedQ:
-    """The queue of the application that serves this request or websocket.
+    """Return the queue of the application that serves this request or websocket.
 
     Raises:
         NotStartedError: the application has no lifespan of embedq, or the server or test client did not run it.
@@ -23,8 +23,8 @@ def get_queue(connection: HTTPConnection) -> EmbedQ:
     queue = getattr(connection.state, STATE, None)
     if not isinstance(queue, EmbedQ):
         raise NotStartedError(
-            "embedq's lifespan did not run: give the application lifespan=lifespan(…), and in tests use its client as "
-            "a context manager: with TestClient(app) as client: …"
+            "embedq's lifespan did not run: pass lifespan=lifespan(…) to the application, and in tests use its client "
+            "as a context manager: with TestClient(app) as client: …"
         )
     return queue
 

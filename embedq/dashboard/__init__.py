@@ -1,11 +1,14 @@
-"""The dashboard: what is broken first, what goes on, and what can be done about it; in any WSGI or ASGI application.
+"""The dashboard: problems first, then activity, and the actions on both; in any WSGI or ASGI application.
 
     from embedq import dashboard
 
     app.mount("/embedq", dashboard.asgi())
 
-It needs `pip install "embedq[dashboard]"`, calls no other host, and neither imports nor unpickles job code. Until
-`authorize` or `basic_auth` is given it is open only to a browser on the same machine. See docs/dashboard.md.
+Requires `pip install "embedq[dashboard]"`. Contacts no other host, and neither imports nor unpickles job code. Without
+`authorize` or `basic_auth` it requires a token, which `embedq dashboard --token` prints. See docs/dashboard.md.
+
+`site` dispatches a request to a handler (`routes`, `pages`, `commands`, `api`), which receives a `Visit`. May import
+`embedq` and all below, but not `testing`. Start reading in `visit.py`, then `site.py`.
 """
 
 from embedq.errors import ConfigurationError
@@ -14,14 +17,16 @@ try:
     import jinja2  # noqa: F401
     import starlette  # noqa: F401
 except ImportError as missing:
-    raise ConfigurationError('the dashboard needs two packages more: pip install "embedq[dashboard]"') from missing
+    raise ConfigurationError('the dashboard requires two more packages: pip install "embedq[dashboard]"') from missing
 
 from embedq.dashboard.access import Access, Permission
-from embedq.dashboard.extension import Column, Metric, Page
+from embedq.dashboard.columns import Column, Metric
+from embedq.dashboard.extension import Page
 from embedq.dashboard.mounting import asgi, django, flask, wsgi
 from embedq.dashboard.site import Site
+from embedq.dashboard.tokens import token
 from embedq.dashboard.visit import Visit
-from embedq.redaction import SECRETS
+from embedq.display.redaction import SECRETS
 
 __all__ = [
     "SECRETS",
@@ -35,5 +40,6 @@ __all__ = [
     "asgi",
     "django",
     "flask",
+    "token",
     "wsgi",
 ]

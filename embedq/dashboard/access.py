@@ -1,28 +1,25 @@
-"""Who may look, and who may do what.
+"""Access control: which users may view the dashboard, and what they may change.
 
-Until the application says otherwise, only a browser on this machine is let in, and only directly: a request that came
-through a proxy is never local, whoever forwarded it. `authorize` or `basic_auth` says otherwise.
+By default a token is required (`login`); `authorize` and `basic_auth` replace it. The client's address grants nothing:
+a proxy on the same machine looks like a browser there.
 """
 
 from __future__ import annotations
 
-import binascii
-import hashlib
-import ipaddress
-from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from hmac import compare_digest
 from typing import TypeAlias
 
 from starlette.requests import Request
+from starlette.responses import Response
 
+from embedq.dashboard.responses import as_response
 from embedq.errors import ConfigurationError
 
 
 class Permission(StrEnum):
-    """What a person may do besides looking."""
+    """An action that a user may be allowed besides viewing."""
 
     RETRY = "retry"
     """Run jobs again, or early."""
@@ -43,13 +40,13 @@ EVERYTHING = frozenset(Permission)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What one person is let do: what `authorize` returns.
+    """The rights of one user, as `authorize` returns them.
 
     Attributes:
-        user: their name, for the audit log.
-        may: their permissions, all unless given; looking needs none.
+        user: the user's name, for the audit log.
+        may: the user's permissions, all by default; viewing requires none.
     Raises:
-        ConfigurationError: something that is no permission.
+        ConfigurationError: an unknown permission.
     """
 
     user: str = ""
@@ -60,189 +57,120 @@ class Access:
 
     @classmethod
     def read_only(cls, user: str = "") -> Access:
-        """Looking only."""
+        """Return access that allows viewing only."""
         return cls(user=user, may=frozenset())
 
 
-Verdict: TypeAlias = bool | Access | None
+# A response, of any framework, is sent as it is: the application's login page, or a redirect to it.
+Verdict: TypeAlias = bool | Access | Response | object | None
 Authorize: TypeAlias = Callable[[Request], Verdict | Awaitable[Verdict]]
 Credentials: TypeAlias = tuple[str, str] | Mapping[str, str]
 
-# Whatever a proxy may say of the client it speaks for. One of them is enough: the request is not local.
-FORWARDING = (
-    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix",
-    "x-real-ip", "x-client-ip", "x-cluster-client-ip",
-    "x-original-forwarded-for", "x-envoy-external-address", "x-amzn-trace-id", "cf-connecting-ip",
-    "cf-ray", "true-client-ip", "fastly-client-ip", "fly-client-ip", "x-azure-clientip", "cdn-loop",
-    "x-proxyuser-ip", "x-scheme", "client-ip", "cf-connecting-ipv6", "tailscale-user-login", "x-varnish",
-    "x-arr-log-id", "front-end-https",
-)  # fmt: skip
-
 
 class Refused(Exception):
-    """This request is not let in.
+    """The request is not authorized. Its message is public, so it reveals nothing about the configuration.
 
     Attributes:
-        status: 401 where credentials would help, else 403.
-        headers: to answer with.
-    """
-
-    def __init__(self, message: str, *, status: int = 403, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = dict(headers or {})
-
-
-class Guard:
-    """Decides about each request.
-
-    Args:
-        authorize: called with the request; True or an `Access` lets it in. It may be `async` under ASGI.
-        basic_auth: a name and a password, or several as a mapping.
-        read_only: takes every permission from everybody.
-        hosts: the names under which the dashboard may be reached; any unless given.
-    Raises:
-        ConfigurationError: both ways at once, or an empty name or password.
+        status: 401 if credentials are required, 429 after too many wrong ones, else 403.
+        headers: of the response.
+        reason: for the application's log.
     """
 
     def __init__(
-        self,
-        *,
-        authorize: Authorize | None,
-        basic_auth: Credentials | None,
-        read_only: bool,
-        hosts: Iterable[str] | None,
+        self, message: str, *, status: int = 403, headers: Mapping[str, str] | None = None, reason: str | None = None
     ) -> None:
-        if authorize is not None and basic_auth is not None:
-            raise ConfigurationError("give the dashboard either authorize= or basic_auth=, not both")
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.reason = reason
+
+    @classmethod
+    def too_many(cls, credentials: str, delay: float) -> Refused:
+        """Refuse further credentials for `delay` seconds."""
+        seconds = int(delay) + 1
+        message = f"too many wrong {credentials}; try again in {seconds} s"
+        return cls(message, status=429, headers={"Retry-After": str(seconds)})
+
+
+class Denied(Refused):
+    """An authorized user lacks a permission.
+
+    Attributes:
+        permission: the missing one.
+    """
+
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(f"you are not allowed to {permission}: this requires the permission {permission.value!r}")
+        self.permission = permission
+
+
+class AccessPolicy:
+    """The rules for every request, whatever the method of authentication.
+
+    Args:
+        authorize: called with the request; True or an `Access` authorizes it, and a response is sent as it is. It may
+            be `async` under ASGI.
+        read_only: removes every permission from all users.
+        hosts: the host names that the dashboard accepts; any by default.
+    Raises:
+        ConfigurationError: an invalid argument.
+    """
+
+    def __init__(self, *, authorize: Authorize | None, read_only: bool, hosts: Iterable[str] | None) -> None:
         if authorize is not None and not callable(authorize):
             raise ConfigurationError(f"authorize={authorize!r} must be a function of the request")
         if isinstance(hosts, str):
             raise ConfigurationError(f'hosts={hosts!r} must be a list of names, such as ["jobs.example.com"]')
         self.authorize = authorize
-        self._hashes = None if basic_auth is None else _hashes(basic_auth)
         self._read_only = read_only
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
 
     def check_host(self, request: Request) -> None:
-        """Refuse a name that is not ours: a page elsewhere may point its own name at this machine (DNS rebinding)."""
+        """Raise Refused for an unknown host name: a foreign site can point its name at this machine (DNS rebinding)."""
         if self._hosts is not None and host_of(request) not in self._hosts:
-            raise Refused(f"this dashboard does not go by the name {host_of(request)!r}; hosts= says by which it does")
+            raise Refused(
+                "no dashboard is served under this host name",
+                reason=f"its host name is {host_of(request)[:100]!r}, which is not in hosts=",
+            )
 
-    def admit(self, request: Request) -> Access:
-        """What this request may do, where `authorize` is not in charge. Refused if nothing."""
-        if self._hashes is not None:
-            return self._granted(Access(user=self._by_password(request)))
-        self._require_local(request)
-        return self._granted(Access(user="local"))
+    def granted(self, verdict: object) -> Access | Response:
+        """Convert the return value of `authorize` to an Access or a response. Refused if it denies access.
 
-    def granted(self, verdict: object) -> Access:
-        """What `authorize` said, as an Access. Refused if that was no; ConfigurationError if it was neither."""
+        Raises:
+            ConfigurationError: it returned something else.
+        """
         if isinstance(verdict, Access):
-            return self._granted(verdict)
+            return self.limited(verdict)
         if verdict is True:
-            return self._granted(Access())
+            return self.limited(Access())
         if verdict is None or verdict is False:
-            raise Refused("you are not allowed to see this dashboard; its authorize function said no")
-        raise ConfigurationError(
-            f"authorize must return True, False or an embedq.dashboard.Access, not {type(verdict).__name__}"
-        )
+            raise Refused("you are not allowed to see this dashboard", reason="authorize= denied it")
+        response = as_response(verdict)
+        if response is None:
+            raise ConfigurationError(
+                "authorize must return True, False, an embedq.dashboard.Access or a response, not "
+                f"{type(verdict).__name__}"
+            )
+        return response
 
-    def _granted(self, access: Access) -> Access:
+    def limited(self, access: Access) -> Access:
+        """Return the access, without permissions if the dashboard is read-only."""
         return Access.read_only(access.user) if self._read_only else access
-
-    def _by_password(self, request: Request) -> str:
-        assert self._hashes is not None
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        name, password = "", ""
-        if scheme.lower() == "basic":
-            try:
-                name, _, password = b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-            except (binascii.Error, ValueError):
-                pass
-        found = None
-        # All are compared, each in a time that tells nothing.
-        for user, hashed in self._hashes.items():
-            if compare_digest(hashed, _hash(name, password)):
-                found = user
-        if found is None:
-            raise Refused(
-                "a name and a password are needed",
-                status=401,
-                headers={"WWW-Authenticate": 'Basic realm="embedq", charset="UTF-8"'},
-            )
-        return found
-
-    def _require_local(self, request: Request) -> None:
-        reason = why_not_local(request, hosts=self._hosts)
-        if reason is not None:
-            raise Refused(
-                f"{reason}. Until it is told whom to let in, this dashboard is open only to a browser on the same "
-                "machine that asks it directly. Give it authorize= or basic_auth= where it is mounted"
-            )
-
-
-def why_not_local(request: Request, *, hosts: frozenset[str] | None = None) -> str | None:
-    """Why a request does not count as one of this machine's own browser; None if it does."""
-    client = request.client.host if request.client else ""
-    if not _is_loopback(client):
-        return f"the request comes from {client or 'an unknown address'}, which is not this machine"
-    for header in request.headers:
-        if header in FORWARDING or header.startswith(("x-forwarded", "x-original-", "x-appengine-")):
-            return f"the request came through a proxy (it has the header {header!r})"
-    # No browser speaks it, and nginx does unless told otherwise, without any header of the above.
-    if request.scope.get("http_version") in ("1.0", "0.9"):
-        return "the request came through a proxy (it is HTTP/1.0)"
-    host = host_of(request)
-    if not is_loopback_name(host) and host not in (hosts or ()):
-        return f"the request asks for the host {host!r}, which is not this machine's own name"
-    return None
 
 
 def host_of(request: Request) -> str:
-    """The Host header's name, without its port."""
+    """Return the name in the Host header, without the port."""
     host = request.headers.get("host", "").strip().lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
 
 
-def is_loopback_name(name: str) -> bool:
-    """Whether it is `localhost` or a loopback address."""
-    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return ip.is_loopback or (mapped is not None and mapped.is_loopback)
-
-
 def permissions(given: Iterable[str]) -> frozenset[Permission]:
-    """Permissions by their names. ConfigurationError if one is unknown."""
+    """Return permissions by name. ConfigurationError if one is unknown."""
     if isinstance(given, str):
         raise ConfigurationError(f"may={given!r} must be a set of permissions, such as {{'retry', 'cancel'}}")
     try:
         return frozenset(Permission(name) for name in given)
     except ValueError as error:
         raise ConfigurationError(f"{error}; the permissions are: {', '.join(Permission)}") from None
-
-
-def _hashes(given: Credentials) -> dict[str, bytes]:
-    users = dict(given) if isinstance(given, Mapping) else dict([given])
-    for name, password in users.items():
-        if not isinstance(name, str) or not isinstance(password, str) or not name or not password or ":" in name:
-            raise ConfigurationError(
-                "basic_auth must be a name and a password, or a mapping of such, none of them empty and no colon in "
-                "the name"
-            )
-    if not users:
-        raise ConfigurationError("basic_auth has nobody in it")
-    return {name: _hash(name, password) for name, password in users.items()}
-
-
-def _hash(name: str, password: str) -> bytes:
-    return hashlib.sha256(f"{len(name)}:{name}{password}".encode("utf-8", "surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""The calendar: by day what fires, and where a clock is put forward or back. Days are those of UTC."""
+"""The calendar by day (UTC): recurring jobs that fire, and changes of clocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from embedq.monitor import Coming
+from embedq.operations.upcoming import UpcomingRun
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -16,16 +16,16 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """What one schedule does on one day."""
+    """The runs of one schedule on one day."""
 
     schedule: str
     task: str
-    times: Sequence[Coming]
+    times: Sequence[UpcomingRun]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockChange:
-    """Where a zone's clock jumps, and from what to what it shows."""
+    """A change of a time zone's offset, with the local times before and after it."""
 
     zone: str
     at: datetime
@@ -35,16 +35,16 @@ class ClockChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """A day on which something happens."""
+    """A day with runs or clock changes."""
 
     date: date
     firings: list[Firing]
     changes: list[ClockChange]
 
 
-def by_day(coming: Iterable[Coming], zones: Iterable[str], start: datetime, end: datetime) -> list[Day]:
-    """The days from `start` until before `end` on which a schedule fires or the clock of one of the zones changes."""
-    fired = {day: list(these) for day, these in groupby(coming, key=lambda one: one.at.date())}
+def by_day(upcoming: Iterable[UpcomingRun], zones: Iterable[str], start: datetime, end: datetime) -> list[Day]:
+    """Return the days from `start` until before `end` with runs, or clock changes in one of the zones."""
+    fired = {day: list(runs) for day, runs in groupby(upcoming, key=lambda one: one.at.date())}
     known = sorted(set(zones))
     days, day = [], start.date()
     while midnight(day) < end:
@@ -56,31 +56,31 @@ def by_day(coming: Iterable[Coming], zones: Iterable[str], start: datetime, end:
     return days
 
 
-def _firings(coming: Sequence[Coming]) -> list[Firing]:
-    found: dict[str, list[Coming]] = {}
-    for one in coming:
+def _firings(upcoming: Sequence[UpcomingRun]) -> list[Firing]:
+    found: dict[str, list[UpcomingRun]] = {}
+    for one in upcoming:
         found.setdefault(one.schedule, []).append(one)
     return [Firing(schedule=name, task=times[0].task, times=times) for name, times in found.items()]
 
 
 def clock_change(zone: str, day: date) -> ClockChange | None:
-    """How the clock of a zone jumps on a day; None on nearly all days."""
-    there, first = ZoneInfo(zone), midnight(day)
-    old, new = first.astimezone(there).utcoffset(), (first + DAY).astimezone(there).utcoffset()
+    """Return the clock change of a zone on a day; None on nearly all days."""
+    timezone, first = ZoneInfo(zone), midnight(day)
+    old, new = first.astimezone(timezone).utcoffset(), (first + DAY).astimezone(timezone).utcoffset()
     if old == new or old is None or new is None:
         return None
     early, late = 0, 24 * 60
     while late - early > 1:
         middle = (early + late) // 2
-        if (first + middle * MINUTE).astimezone(there).utcoffset() == old:
+        if (first + middle * MINUTE).astimezone(timezone).utcoffset() == old:
             early = middle
         else:
             late = middle
     at = first + late * MINUTE
-    name = (at - MINUTE).astimezone(there).tzname()
-    return ClockChange(zone=zone, at=at, before=f"{at + old:%H:%M} {name}", after=f"{at.astimezone(there):%H:%M %Z}")
+    name = (at - MINUTE).astimezone(timezone).tzname()
+    return ClockChange(zone=zone, at=at, before=f"{at + old:%H:%M} {name}", after=f"{at.astimezone(timezone):%H:%M %Z}")
 
 
 def midnight(day: date) -> datetime:
-    """When a day begins."""
+    """Return the start of a day."""
     return datetime.combine(day, time(), UTC)

@@ -1,65 +1,49 @@
-"""The JSON API: what the pages show and do, for scripts, health checks and other languages. Same permissions.
+"""The JSON API: the data and actions of the pages, for scripts, health checks and other languages. Same permissions.
 
-Times are ISO 8601 in UTC, durations seconds. Errors are `{"error": "…"}` with a fitting status. A change needs the
-header `Content-Type: application/json`, also where it has no body.
+Times are ISO 8601 in UTC, durations are seconds. Errors are `{"error": "…"}` with a matching status. A change requires
+the header `Content-Type: application/json`, even without a body.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from enum import Enum
 from typing import Any, TypeAlias
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
 from embedq.clock import to_micros
-from embedq.dashboard import actions, filters, health
+from embedq.dashboard import commands, filters, health
 from embedq.dashboard.access import Permission
+from embedq.dashboard.pages import recurring
 from embedq.dashboard.pages.job import id_of
 from embedq.dashboard.pages.jobs import find, size_of
 from embedq.dashboard.pages.overview import span_of
-from embedq.dashboard.templating import parameters, rhythm
-from embedq.dashboard.visit import BadRequest, NotFound, Visit
+from embedq.dashboard.parameters import parameters
+from embedq.dashboard.verbs import JOB_VERBS, SCHEDULE_VERBS
+from embedq.dashboard.visit import BadRequest, NotFound, Visit, check_texts
+from embedq.display.json_values import as_json
+from embedq.display.units import brief
+from embedq.engine.recurring import Schedule
 from embedq.job import Job
+from embedq.operations.upcoming import schedule_text
 
 Handler: TypeAlias = Callable[[Visit], Response]
 
 
 def document(content: Any, *, status: int = 200) -> Response:
-    """An answer."""
-    # ASCII reads the same in every encoding.
-    return Response(json.dumps(plain(content), allow_nan=False), status_code=status, media_type="application/json")
+    """Return a JSON response."""
+    # ASCII is the same in every encoding.
+    return Response(json.dumps(as_json(content), allow_nan=False), status_code=status, media_type="application/json")
 
 
-def plain(value: Any) -> Any:
-    """Values as JSON has them."""
-    match value:
-        case datetime():
-            return value.isoformat()
-        case Enum():
-            return value.value
-        case dict():
-            return {str(plain(key)): plain(item) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [plain(item) for item in value]
-        case str() | int() | float() | None:
-            return value
-        case Job():
-            return {name: plain(item) for name, item in value.as_dict().items()}
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    return str(value)
-
-
-# -- looking -----------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def stats(visit: Visit) -> Response:
-    overview = visit.shared("overview", visit.queue.monitor.overview)
+    overview = visit.cached("overview", visit.queue.monitor.overview)
     return document(
         {
             "at": overview.at,
@@ -74,8 +58,8 @@ def stats(visit: Visit) -> Response:
 
 
 def list_jobs(visit: Visit) -> Response:
-    wanted = filters.read(visit.request.query_params, visit)
-    page = find(visit, wanted, size_of(visit))
+    selection = filters.read(visit.request.query_params, visit)
+    page = find(visit, selection, size_of(visit))
     return document(
         {
             "jobs": [_shown(visit, job) for job in page.jobs],
@@ -93,6 +77,7 @@ def one_job(visit: Visit) -> Response:
     return document(
         {
             **_shown(visit, details.job),
+            "meta": visit.site.redaction.plain(json.dumps(details.meta)),
             "attempts": details.attempts,
             "timeline": details.moments,
             "family": details.family.members,
@@ -102,55 +87,60 @@ def one_job(visit: Visit) -> Response:
 
 
 def _shown(visit: Visit, job: Job) -> dict[str, Any]:
-    """A job without its secrets; arguments and result as values, types that JSON lacks still tagged."""
-    hide = visit.site.redaction
-    shown = hide.arguments(job.arguments, parameters(visit.queue, job.name))
-    return {**job.as_dict(), "arguments": hide.plain(shown), "result": hide.plain(job.result)}
+    """Return a job with its secrets redacted; types that JSON lacks stay tagged."""
+    redaction = visit.site.redaction
+    shown = redaction.arguments(job.arguments, parameters(visit.queue, job.name))
+    return {**job.as_dict(), "arguments": redaction.plain(shown), "result": redaction.plain(job.result)}
 
 
 def queues(visit: Visit) -> Response:
-    return document({"queues": visit.shared("queues", visit.queue.monitor.queues)})
+    return document({"queues": visit.cached("queues", visit.queue.monitor.queues)})
 
 
 def tasks(visit: Visit) -> Response:
     span = span_of(visit)
-    found = visit.shared(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
+    found = visit.cached(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
     return document({"tasks": found, "registered": visit.queue.engine.registry.names()})
 
 
 def servers(visit: Visit) -> Response:
-    return document({"servers": visit.shared("server details", visit.queue.monitor.servers)})
+    return document({"servers": visit.cached("server details", visit.queue.monitor.servers)})
 
 
 def history(visit: Visit) -> Response:
     span = span_of(visit)
-    return document(visit.shared(f"history {span}", lambda: visit.queue.monitor.history(span)))
+    return document(visit.cached(f"history {span}", lambda: visit.queue.monitor.history(span)))
 
 
 def schedules(visit: Visit) -> Response:
+    page = recurring.find(visit, size_of(visit))
     return document(
-        {
-            "schedules": [
-                {
-                    "name": item.name,
-                    "when": rhythm(item.when),
-                    "task": item.task,
-                    "queue": item.queue,
-                    "next_fire_at": item.next_fire_at,
-                    "last_fire_at": item.last_fire_at,
-                    "last_job_id": item.last_job_id,
-                    "paused": item.paused,
-                    "error": item.error,
-                }
-                for item in visit.queue.schedules()
-            ]
-        }
+        {"schedules": [_schedule(item) for item in page.schedules], "next": page.next, "previous": page.previous}
     )
+
+
+def one_schedule(visit: Visit) -> Response:
+    return document(_schedule(visit.queue.schedule(str(visit.params["name"]))))
+
+
+def _schedule(item: Schedule) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "when": schedule_text(item.when),
+        "task": item.task,
+        "queue": item.queue,
+        "next_fire_at": item.next_fire_at,
+        "last_fire_at": item.last_fire_at,
+        "last_job_id": item.last_job_id,
+        "paused": item.paused,
+        "error": item.error,
+    }
 
 
 def audit(visit: Visit) -> Response:
     before = visit.query.get("before", "")
-    return document(visit.queue.actions.log(before=filters.job_id(before) if before else None))
+    number = filters.number("the id of an action", before) if before else None
+    return document(visit.queue.actions.log(before=number))
 
 
 def check(visit: Visit) -> Response:
@@ -165,22 +155,24 @@ def _seconds(visit: Visit) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 1e9:
-        raise BadRequest(f"longest_wait={text[:20]!r} must be seconds")
+        raise BadRequest(f"longest_wait={text[:20]!r} must be a number of seconds")
     return seconds
 
 
-# -- acting ------------------------------------------------------------------------------------------------------------
+# -- changing ----------------------------------------------------------------------------------------------------------
 
 
 def enqueue(visit: Visit) -> Response:
-    """`{"task": "mail:send", "args": [], "kwargs": {}, "delay": 60, "options": {"queue": "mail"}}`"""
+    """Enqueue `{"task": "mail:send", "args": [], "kwargs": {}, "delay": 60, "options": {"queue": "mail"}}`."""
     visit.require(Permission.ENQUEUE)
-    wanted = body(visit)
-    unknown = wanted.keys() - {"task", "args", "kwargs", "delay", "run_at", "options"}
+    content = body(visit)
+    unknown = content.keys() - {"task", "args", "kwargs", "delay", "run_at", "options"}
     if unknown:
-        raise BadRequest(f"{', '.join(sorted(unknown))}: there is task, args, kwargs, delay, run_at, options")
+        raise BadRequest(
+            f"unknown key {brief(sorted(unknown)[0])[:40]}; known: task, args, kwargs, delay, run_at, options"
+        )
     name, args, kwargs, options = (
-        wanted.get("task"), wanted.get("args", []), wanted.get("kwargs", {}), wanted.get("options", {}),
+        content.get("task"), content.get("args", []), content.get("kwargs", {}), content.get("options", {}),
     )  # fmt: skip
     if not (
         isinstance(name, str) and isinstance(args, list) and isinstance(kwargs, dict) and isinstance(options, dict)
@@ -188,56 +180,63 @@ def enqueue(visit: Visit) -> Response:
         raise BadRequest("task must be a name, args a list, kwargs and options objects")
     task = visit.queue.engine.registry.get(name)
     if task is None:
-        raise NotFound(f"no task named {name!r} is registered in this process; GET /api/tasks lists those that are")
+        raise NotFound(
+            f"no task named {name!r} is registered in this process; GET /api/tasks lists the registered tasks"
+        )
     try:
         call = visit.queue.options(**options).call(task, *args, **kwargs)
     except TypeError as error:
         raise BadRequest(str(error)) from None
-    handle = visit.queue.submit(call, run_at=_due(visit, wanted))
+    try:
+        handle = visit.queue.submit(call, run_at=_due(visit, content))
+    except RecursionError:
+        raise BadRequest("the arguments are nested too deeply") from None
     visit.queue.actions.record(
         actor=visit.access.user or "unknown", verb="enqueue", subject=name, job=handle.id, created=handle.created
     )
     return document({"id": handle.id, "created": handle.created}, status=201 if handle.created else 200)
 
 
-def _due(visit: Visit, wanted: dict[str, Any]) -> datetime | None:
-    delay, run_at = wanted.get("delay"), wanted.get("run_at")
+def _due(visit: Visit, content: dict[str, Any]) -> datetime | None:
+    delay, run_at = content.get("delay"), content.get("run_at")
     if delay is not None and run_at is not None:
         raise BadRequest("give delay or run_at, not both")
     if delay is not None:
         if isinstance(delay, bool) or not isinstance(delay, int | float):
-            raise BadRequest("delay must be seconds")
+            raise BadRequest("delay must be a number of seconds")
         try:
             return visit.queue.due_in(delay)
-        except (ValueError, OverflowError) as error:
-            raise BadRequest(f"delay={delay!r}: {error}") from None
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
     if run_at is None:
         return None
     try:
         moment = datetime.fromisoformat(run_at)
         to_micros(moment)
-    except (TypeError, ValueError):
-        raise BadRequest('run_at must be a time with its zone, such as "2026-06-01T12:00:00Z"') from None
+    except (TypeError, ValueError) as error:
+        raise BadRequest(
+            f'run_at must be a time with its zone, such as "2026-06-01T12:00:00Z"; {brief(run_at)} is invalid: {error}'
+        ) from None
     return moment
 
 
 def on_job(verb: str) -> Handler:
-    """What does a verb to one job."""
+    """Return the handler that applies a verb to one job."""
 
     def handle(visit: Visit) -> Response:
-        visit.require(actions.NEEDED[verb])
+        visit.require(JOB_VERBS[verb].permission)
         job_id = id_of(visit)
-        # 404 where it is not there; an action would only have met no job.
+        # For the 404: an action on a missing job would only change no job.
         visit.queue.monitor.job(job_id)
-        wanted = filters.Filters(keywords={"ids": [job_id]}, pairs=[("ids", str(job_id))])
-        action = actions.perform(visit, verb, wanted, **_options(visit, verb, body(visit)))
+        selection = filters.QueryFilters(keywords={"ids": [job_id]}, pairs=[("ids", str(job_id))])
+        action = commands.perform(visit, verb, selection, **_options(visit, verb, body(visit)))
         content = {"changed": action.changed, "skipped": action.skipped, "reason": action.reason, "action": action.id}
         return document(content, status=200 if action.changed else 409)
 
     return handle
 
 
-# What a verb takes besides, and of which type.
+# The options of a verb and their types.
 _TAKES: dict[str, dict[str, type]] = {"delete": {"cancel_children": bool}, "move": {"to_queue": str, "priority": int}}
 
 
@@ -245,26 +244,31 @@ def _options(visit: Visit, verb: str, given: dict[str, Any]) -> dict[str, Any]:
     takes = _TAKES.get(verb, {})
     for name, value in given.items():
         if type(value) is not takes.get(name):
-            raise BadRequest(f"{name}={value!r}: {verb} takes {', '.join(takes) or 'nothing'}")
+            raise BadRequest(f"{brief(name)}={brief(value)}: {verb} takes {', '.join(takes) or 'nothing'}")
     return given
 
 
 def act(visit: Visit) -> Response:
-    """`{"verb": "retry", "filters": {"state": ["dead"], "queue": "mail"}}`, and what the verb takes besides."""
-    wanted = body(visit)
-    verb, given = wanted.pop("verb", None), wanted.pop("filters", None)
-    if verb not in actions.NEEDED or not isinstance(given, dict) or not given.keys() <= set(filters.FIELDS):
+    """Apply `{"verb": "retry", "filters": {"state": ["dead"], "queue": "mail"}}`, plus the options of the verb."""
+    content = body(visit)
+    verb, given = content.pop("verb", None), content.pop("filters", None)
+    if (
+        not isinstance(verb, str)
+        or verb not in JOB_VERBS
+        or not isinstance(given, dict)
+        or not given.keys() <= set(filters.FIELDS)
+    ):
         raise BadRequest(
-            f"verb must be one of: {', '.join(actions.NEEDED)}; filters an object of: {', '.join(filters.FIELDS)}"
+            f"verb must be one of: {', '.join(JOB_VERBS)}; filters an object of: {', '.join(filters.FIELDS)}"
         )
-    visit.require(actions.NEEDED[verb])
+    visit.require(JOB_VERBS[verb].permission)
     pairs = [
         (name, str(item)) for name, value in given.items() for item in (value if isinstance(value, list) else [value])
     ]
-    found = filters.read(ImmutableMultiDict(pairs), visit)
-    if not found:
-        raise BadRequest("filters must hold one at least")
-    return document(actions.perform(visit, verb, found, **_options(visit, verb, wanted)), status=202)
+    selection = filters.read(ImmutableMultiDict(pairs), visit)
+    if not selection:
+        raise BadRequest("filters must contain at least one filter")
+    return document(commands.perform(visit, verb, selection, **_options(visit, verb, content)), status=202)
 
 
 def one_action(visit: Visit) -> Response:
@@ -272,37 +276,59 @@ def one_action(visit: Visit) -> Response:
 
 
 def on_schedule(verb: str) -> Handler:
-    """What does a verb to one recurring job."""
+    """Return the handler that applies a verb to one recurring job."""
 
     def handle(visit: Visit) -> Response:
         visit.require(Permission.SCHEDULES)
-        job_id = actions.on_schedule(visit, verb, str(visit.params["name"]))
+        job_id = commands.on_schedule(visit, verb, str(visit.params["name"]))
         return document({"done": verb, "job": job_id})
 
     return handle
 
 
 def body(visit: Visit) -> dict[str, Any]:
-    """The JSON object that was sent; an empty one where nothing was. BadRequest if it is something else."""
+    """Return the JSON object in the body; an empty one without a body. BadRequest for anything else."""
     if not visit.body.strip():
         return {}
     try:
         content = json.loads(visit.body)
+        # Arguments are stored as JSON, which escapes any character.
+        fields = content.items() if isinstance(content, dict) else ()
+        texts = [text for name, value in fields if name not in ("args", "kwargs") for text in _texts([name, value])]
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
     if not isinstance(content, dict):
         raise BadRequest("the body must be a JSON object")
+    check_texts(texts)
     return content
 
 
-def asked(handler: Handler, known: tuple[str, ...]) -> Handler:
-    """The handler, for requests without a parameter that it does not know: a mistyped filter is none."""
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a JSON value. RecursionError if it is nested too deeply."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, item in value.items():
+                yield name
+                yield from _texts(item)
+        case list():
+            for item in value:
+                yield from _texts(item)
+
+
+def strict(handler: Handler, known: tuple[str, ...]) -> Handler:
+    """Wrap a handler to reject unknown parameters: a mistyped filter must not be ignored."""
 
     def handle(visit: Visit) -> Response:
+        names = [name for name, _ in visit.request.query_params.multi_items() if name not in ("state", "ids")]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadRequest(f"{name[:40]!r} is given {names.count(name)} times, but may be given once only")
         unknown = [name for name in visit.query if name not in known]
         if unknown:
-            there = f"there are: {', '.join(known)}" if known else "there are none here"
-            raise BadRequest(f"unknown parameter {unknown[0][:40]!r}; {there}")
+            valid = f"known: {', '.join(known)}" if known else "this address takes none"
+            raise BadRequest(f"unknown parameter {unknown[0][:40]!r}; {valid}")
         return handler(visit)
 
     return handle
@@ -313,8 +339,9 @@ def index(visit: Visit) -> Response:
 
 
 _SPAN = ("span",)
-# What a query may hold, where it may hold anything.
+# The query parameters of each handler that has some.
 _PARAMETERS: dict[Handler, tuple[str, ...]] = {
+    schedules: ("name", "state", "after", "before", "size"),
     list_jobs: (*filters.FIELDS, "size", "cursor"), check: ("longest_wait",), tasks: _SPAN, history: _SPAN,
     audit: ("before",),
 }  # fmt: skip
@@ -326,17 +353,18 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api/jobs", list_jobs),
     ("POST", "/api/jobs", enqueue),
     ("GET", "/api/jobs/{job_id:int}", one_job),
-    *[("POST", f"/api/jobs/{{job_id:int}}/{verb}", on_job(verb)) for verb in actions.NEEDED],
+    *[("POST", f"/api/jobs/{{job_id:int}}/{verb}", on_job(verb)) for verb in JOB_VERBS],
     ("POST", "/api/actions", act),
     ("GET", "/api/actions/{action_id:int}", one_action),
     ("GET", "/api/queues", queues),
     ("GET", "/api/tasks", tasks),
     ("GET", "/api/servers", servers),
     ("GET", "/api/schedules", schedules),
-    *[("POST", f"/api/schedules/{{name:path}}/{verb}", on_schedule(verb)) for verb in actions.SCHEDULE_DONE],
+    ("GET", "/api/schedules/{name:path}", one_schedule),
+    *[("POST", f"/api/schedules/{{name:path}}/{verb}", on_schedule(verb)) for verb in SCHEDULE_VERBS],
     ("GET", "/api/audit", audit),
 ]
 ROUTES = [
-    (method, path, asked(handler, _PARAMETERS.get(handler, ())) if method == "GET" else handler)
+    (method, path, strict(handler, _PARAMETERS.get(handler, ())) if method == "GET" else handler)
     for method, path, handler in _ROUTES
 ]

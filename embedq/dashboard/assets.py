@@ -1,4 +1,4 @@
-"""The style sheet, the scripts and the icon: shipped in the package, read once, and kept by browsers for ever."""
+"""The style sheet, the scripts and the icon: read once, and cached by browsers without expiry."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def _all() -> dict[str, bytes]:
 
 @cache
 def version(name: str) -> str:
-    """Tells one content of a file from another."""
+    """Return a hash of a file's content."""
     return hashlib.blake2b(_all()[name], digest_size=6).hexdigest()
 
 
 def respond(name: str) -> Response:
-    """The file of that name; 404 if there is none."""
+    """Return a file, or 404."""
     content = _all().get(name)
     if content is None:
-        return PlainTextResponse("There is no such file.\n", status_code=404)
-    # Its link holds its version, so it never changes.
+        return PlainTextResponse("No such file.\n", status_code=404)
+    # The link contains the version, so the content never changes.
     return Response(
         content,
         media_type=_TYPES[name.rpartition(".")[2]],

@@ -1,4 +1,4 @@
-"""Small graphs, worked out on the server and drawn as SVG by the templates. All places and lengths are percentages."""
+"""Bar charts, computed on the server and drawn as SVG by the templates. Positions and lengths are percentages."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedq.dashboard.templating import number
+from embedq.display.units import span
 from embedq.job import Ending
 from embedq.storage.inspect.history import FAILURES, History
-from embedq.wording import span
 
-# A bar that is so many times as high as most others are goes through the top, or nothing would be seen of these.
+# A bar that is this many times higher than most others is cut off, since the others would not be visible otherwise.
 BURST = 4.0
 LEAST_HEIGHT = 2.0
-# Marks on the axis of time, in seconds before now, besides now.
+# Marks on the time axis, in seconds before now; "now" is always marked.
 TIMES = {
     "hour": (3600, 2700, 1800, 900),
     "day": (86_400, 64_800, 43_200, 21_600),
@@ -22,8 +22,8 @@ TIMES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A piece of a bar: from `y` down, `height` high."""
+class BarSegment:
+    """A segment of a bar, `height` high, from `y` downwards."""
 
     kind: str
     y: float
@@ -32,23 +32,23 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartBar:
-    """A bar, and what to say of it on hover.
+    """A bar and its tooltip.
 
     Attributes:
-        cut: it goes through the top of the scale.
-        above: how much it is, written above some of those.
+        cut: the bar exceeds the scale.
+        above: its total, shown above some of the bars that are cut off.
     """
 
     x: float
-    parts: list[Part]
+    parts: list[BarSegment]
     label: str
     cut: bool
     above: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """A line across the graph, and what it stands for."""
+class AxisMark:
+    """A line of the grid and its label."""
 
     place: float
     label: str
@@ -56,24 +56,24 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Bars on one scale, which begins at 0.
+    """Bars on one scale, which starts at 0.
 
     Attributes:
-        step: from one bar to the next.
-        highest: of the bars, also where it is beyond the scale.
-        scale: from the top down.
-        times: the last is now.
+        step: the distance between two bars.
+        highest: the highest total, even if it exceeds the scale.
+        scale: marks from the top down.
+        times: marks on the time axis; the last is now.
     """
 
     bars: list[ChartBar]
     step: float
     highest: int
-    scale: list[Mark]
-    times: list[Mark]
+    scale: list[AxisMark]
+    times: list[AxisMark]
     label: str
 
 
-# What is drawn from the bottom up.
+# The segments of a bar, from the bottom up.
 _KINDS: Sequence[tuple[str, Sequence[Ending]]] = (
     ("succeeded", (Ending.SUCCEEDED,)),
     ("failed", FAILURES),
@@ -82,7 +82,7 @@ _KINDS: Sequence[tuple[str, Sequence[Ending]]] = (
 
 
 def chart(history: History) -> Chart:
-    """A history as bars by outcome."""
+    """Convert a history to bars with a segment for each outcome."""
     tables = [
         [(kind, sum(bar.totals.endings.get(ending, 0) for ending in endings)) for kind, endings in _KINDS]
         for bar in history.bars
@@ -93,12 +93,12 @@ def chart(history: History) -> Chart:
     above = _written(sums, top)
     bars = []
     for place, (bar, counts, total) in enumerate(zip(history.bars, tables, sums, strict=True)):
-        said = ", ".join(f"{number(count)} {kind}" for kind, count in counts if count) or "nothing"
+        counts_text = ", ".join(f"{number(count)} {kind}" for kind, count in counts if count) or "nothing"
         bars.append(
             ChartBar(
                 x=round(place * step, 3),
                 parts=_parts(counts, max(top, total)),
-                label=f"{bar.at:%a %H:%M} UTC: {said}",
+                label=f"{bar.at:%a %H:%M} UTC: {counts_text}",
                 cut=total > top,
                 above=number(total) if place in above else "",
             )
@@ -116,7 +116,7 @@ def chart(history: History) -> Chart:
 
 
 def _top(sums: Sequence[int]) -> int:
-    """Where the scale ends: at a round number above all bars, or above all but a few bursts."""
+    """Return the end of the scale: a round number above all bars, or above all but a few bursts."""
     ordered = sorted(total for total in sums if total)
     if not ordered:
         return 1
@@ -125,7 +125,7 @@ def _top(sums: Sequence[int]) -> int:
 
 
 def round_up(count: int) -> int:
-    """The next round number; but for 1, its half is a whole number, too."""
+    """Return the next round number; except for 1, its half is a whole number, too."""
     for small in (1, 2, 4, 6, 8, 10):
         if count <= small:
             return small
@@ -138,7 +138,7 @@ def round_up(count: int) -> int:
 
 
 def _written(sums: Sequence[int], top: int) -> set[int]:
-    """The bars beyond the scale whose count is written: not two that are near each other."""
+    """Return the cut-off bars that are labelled with their total: no two close to each other."""
     near = len(sums) // 10
     found: set[int] = set()
     for place in sorted(range(len(sums)), key=lambda place: -sums[place]):
@@ -147,27 +147,27 @@ def _written(sums: Sequence[int], top: int) -> set[int]:
     return found
 
 
-def _scale(top: int) -> list[Mark]:
-    half = [Mark(place=50, label=number(top / 2))] if top % 2 == 0 else []
-    return [Mark(place=0, label=number(top)), *half]
+def _scale(top: int) -> list[AxisMark]:
+    half = [AxisMark(place=50, label=number(top / 2))] if top % 2 == 0 else []
+    return [AxisMark(place=0, label=number(top)), *half]
 
 
-def _times(history: History) -> list[Mark]:
+def _times(history: History) -> list[AxisMark]:
     length = len(history.bars) * history.bar_seconds
     ago = [
-        Mark(place=round(100 - seconds / length * 100, 2), label=f"{span(seconds)} ago")
+        AxisMark(place=round(100 - seconds / length * 100, 2), label=f"{span(seconds)} ago")
         for seconds in TIMES[history.span]
         if seconds <= length
     ]
-    return [*ago, Mark(place=100, label="now")]
+    return [*ago, AxisMark(place=100, label="now")]
 
 
-def _parts(counts: Sequence[tuple[str, int]], top: int) -> list[Part]:
+def _parts(counts: Sequence[tuple[str, int]], top: int) -> list[BarSegment]:
     parts, y = [], 100.0
     for kind, count in counts:
         if count:
-            # A single failure among thousands can be seen, too.
+            # A single failure among thousands stays visible.
             height = max(LEAST_HEIGHT, count / top * 100)
             y = max(0.0, y - height)
-            parts.append(Part(kind=kind, y=round(y, 2), height=round(height, 2)))
+            parts.append(BarSegment(kind=kind, y=round(y, 2), height=round(height, 2)))
     return parts

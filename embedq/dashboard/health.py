@@ -1,23 +1,23 @@
-"""Whether somebody should be woken: the reasons, in words."""
+"""The health check: the reasons why a queue needs attention."""
 
 from __future__ import annotations
 
 from embedq.dashboard.visit import Visit
+from embedq.display.units import counted, span
 from embedq.job import JobState
-from embedq.wording import counted, span
 
-# The oldest ready job of a queue may wait so long, in seconds.
+# The longest acceptable wait of a ready job, in seconds.
 LONGEST_WAIT = 300.0
 
 
 def reasons(visit: Visit, *, longest_wait: float = LONGEST_WAIT) -> list[str]:
-    """Why the queue does not do what it should; empty when it does. Dead letters are no reason: they are history."""
-    overview = visit.shared("overview", visit.queue.monitor.overview)
+    """Return the current problems of the queue; empty if it works. Dead letters do not count: they are history."""
+    overview = visit.cached("overview", visit.queue.monitor.overview)
     found = []
     if not visit.alive() and overview.counts[JobState.READY].number:
-        found.append("jobs wait, and no process is there that runs any")
+        found.append("jobs are ready, and no process runs jobs")
     found += [
-        f"{server.hostname} (process {server.pid}) has not been heard of for "
+        f"{server.hostname} (process {server.pid}) has sent no heartbeat for "
         f"{span((visit.now - server.heartbeat_at).total_seconds())}"
         for server in overview.silent
     ]
@@ -30,5 +30,5 @@ def reasons(visit: Visit, *, longest_wait: float = LONGEST_WAIT) -> list[str]:
         if trouble.late_seconds is not None:
             found.append(f"recurring job {trouble.name} is {span(trouble.late_seconds)} late")
     if overview.overdue:
-        found.append(f"{counted(len(overview.overdue), 'job')} outlived the timeout and cannot be stopped")
+        found.append(f"{counted(len(overview.overdue), 'job')} past the timeout and not stopping")
     return found

@@ -1,4 +1,4 @@
-"""Which handler answers which address."""
+"""The table of paths and their handlers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from embedq.dashboard import actions, api
+from embedq.dashboard import api, commands, login
 from embedq.dashboard.extension import Page
-from embedq.dashboard.pages import audit, dead, job, jobs, overview, own, queues, recurring, servers, tasks
+from embedq.dashboard.pages import audit, custom, dead, job, jobs, overview, queues, recurring, servers, tasks
 from embedq.dashboard.visit import NotFound, Visit, WrongMethod
 
 Handler: TypeAlias = Callable[[Visit], Response]
@@ -25,47 +25,54 @@ PAGES: list[tuple[str, str, Handler]] = [
     ("GET", "/dead", dead.show),
     ("GET", "/recurring", recurring.show),
     ("GET", "/recurring/calendar", recurring.calendar),
+    ("GET", "/recurring/of", recurring.one),
     ("GET", "/recurring/of/{name:path}", recurring.one),
     ("GET", "/queues", queues.show),
     ("GET", "/servers", servers.show),
     ("GET", "/tasks", tasks.show),
+    ("GET", "/tasks/of", tasks.one),
     ("GET", "/tasks/of/{name:path}", tasks.one),
     ("GET", "/audit", audit.show),
     ("GET", "/audit/{action_id:int}", audit.one),
-    ("POST", "/act", actions.act),
-    ("POST", "/audit/{action_id:int}/{verb}", actions.steer),
-    ("POST", "/recurring/{verb}", actions.schedule),
+    ("POST", "/act", commands.act),
+    ("POST", "/audit/{action_id:int}/{verb}", commands.steer),
+    ("POST", "/recurring/{verb}", commands.schedule),
+    ("POST", "/logout", login.leave),
 ]
 
 
 class Routes:
-    """Finds handlers.
+    """Finds the handler of a request.
 
     Args:
-        pages: the user's own.
+        pages: custom pages of the application.
     """
 
     def __init__(self, pages: Sequence[Page]) -> None:
-        added = [("GET", f"/x/{page.path}", own.handler(page)) for page in pages]
+        added = [("GET", f"/x/{page.path}", custom.handler(page)) for page in pages]
         self._routes = [
             (method, *compile_path(path)[::2], handler) for method, path, handler in [*PAGES, *api.ROUTES, *added]
         ]
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, Any]]:
-        """The handler of an address, and what the address holds.
+        """Return the handler of a path and the parameters in the path.
 
         Raises:
-            NotFound: there is none.
-            WrongMethod: there is, for another method.
+            NotFound: no handler matches.
+            WrongMethod: only handlers for other methods match.
         """
         path = path.rstrip("/") or "/"
         others = []
-        for wanted, regex, convertors, handler in self._routes:
+        for route_method, regex, convertors, handler in self._routes:
             found = regex.match(path)
-            if found and wanted != method:
-                others.append(wanted)
+            if found and route_method != method:
+                others.append(route_method)
             elif found:
-                return handler, {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
+                try:
+                    return handler, {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
+                except ValueError:
+                    # Python does not parse numbers of thousands of digits.
+                    raise NotFound("no such page") from None
         if others:
             raise WrongMethod(others)
-        raise NotFound("there is no such page")
+        raise NotFound("no such page")

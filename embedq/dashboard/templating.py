@@ -1,34 +1,31 @@
-"""How things are written on a page: times, durations, calls, and links. Everything is escaped unless it is Markup."""
+"""Formatting for templates: times, durations, calls and links. Everything is escaped unless it is Markup."""
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from embedq.app import EmbedQ
+from embedq.clock import DamagedMoment
 from embedq.dashboard import assets
+from embedq.dashboard.parameters import parameters
+from embedq.dashboard.verbs import JOB_VERBS
+from embedq.dashboard.visit import Visit
+from embedq.display.calls import UNREADABLE, parsed, readable_call, readable_value, safe
+from embedq.display.units import counted, duration, relative, span
 from embedq.job import Job
-from embedq.readable import UNREADABLE, parsed, readable_call, readable_value, safe
-from embedq.schedule import Cron, Every
-from embedq.wording import counted, duration, exactly, relative, span
-
-if TYPE_CHECKING:
-    from embedq.dashboard.site import Site
-    from embedq.dashboard.visit import Visit
+from embedq.operations.upcoming import schedule_text
 
 CALL_IN_A_LIST = 160
 VALUE_ON_A_PAGE = 20_000
 
 
-def environment(site: Site) -> Environment:
-    """Where the templates of one dashboard are read and filled."""
+def environment() -> Environment:
+    """Return the template environment of one dashboard."""
     made = Environment(
         loader=PackageLoader("embedq.dashboard"),
         autoescape=True,
@@ -44,56 +41,56 @@ def environment(site: Site) -> Environment:
         percent=percent,
         line=line,
         counted=counted,
-        rhythm=rhythm,
+        schedule_text=schedule_text,
         safe_text=safe_text,
     )
-    made.globals.update(asset=_asset, when=when, since=since, call=call)
+    made.globals.update(asset=_asset, when=when, since=since, call=call, job_verbs=JOB_VERBS)
     return made
 
 
 def _asset(visit: Visit, name: str) -> str:
-    """The link to a file that never changes under it."""
+    """Return the link to a static file, with its version."""
     return visit.url("static", name, v=assets.version(name))
 
 
 def when(moment: datetime | None, now: datetime) -> Markup:
-    """A moment as seen from now, with the exact one on hover."""
+    """Return a moment relative to now; its tooltip is the exact time."""
     if moment is None:
         return Markup('<span class="quiet">–</span>')
+    if isinstance(moment, DamagedMoment):
+        return _damaged(moment)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         moment.astimezone(UTC).isoformat(), exact(moment), relative(moment, now)
     )
 
 
 def since(moment: datetime, now: datetime) -> Markup:
-    """How long ago a moment was, without saying "ago"."""
+    """Return the time since a moment, without "ago"."""
+    if isinstance(moment, DamagedMoment):
+        return _damaged(moment)
     return Markup('<time datetime="{}" title="{}" data-length>{}</time>').format(
         moment.astimezone(UTC).isoformat(), exact(moment), span((now - moment).total_seconds())
     )
 
 
+def _damaged(moment: DamagedMoment) -> Markup:
+    return Markup('<span class="damaged" title="{} µs since 1970">damaged</span>').format(moment.stored)
+
+
 def exact(moment: datetime) -> str:
-    """`2026-06-01 12:00:03 UTC`."""
+    """Format as `2026-06-01 12:00:03 UTC`."""
+    if isinstance(moment, DamagedMoment):
+        return moment.isoformat()
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def rhythm(when: Cron | Every | None) -> str:
-    """A schedule in words: `every 5 min`, `0 4 * * * Europe/Berlin`."""
-    match when:
-        case Every():
-            return f"every {exactly(when.interval.total_seconds())}"
-        case Cron():
-            return safe(f"{when.expression} {when.timezone}")
-    return "cannot be read here"
-
-
 def number(value: float) -> str:
-    """`12,345`."""
+    """Format as `12,345`."""
     return f"{value:,.0f}"
 
 
 def percent(share: float | None) -> str:
-    """`1.2 %`; a dash for None."""
+    """Format as `1.2 %`; a dash for None."""
     if share is None:
         return "–"
     if 0 < share < 0.001:
@@ -102,18 +99,18 @@ def percent(share: float | None) -> str:
 
 
 def line(text: str | None, limit: int = 160) -> str:
-    """The first line of a text, cut; what does not print is escaped."""
+    """Return the first line of a text, shortened, with unprintable characters escaped."""
     first = (text or "").strip().partition("\n")[0]
     return safe(first if len(first) <= limit else f"{first[:limit]}…")
 
 
 def safe_text(text: str) -> str:
-    """Several lines: what does not print, or turns the direction of writing, is escaped; line ends and tabs stay."""
+    """Escape unprintable characters and direction marks; keep line ends and tabs."""
     return "\n".join(safe(part) for part in text.replace("\r\n", "\n").expandtabs(4).split("\n"))
 
 
 def call(visit: Visit, job: Job, limit: int = CALL_IN_A_LIST) -> Markup:
-    """A job's call on one line, `mail:send(7, copy=True)`, without secrets; the function stands out."""
+    """Return a job's call on one line, `mail:send(7, copy=True)`, without secrets, with the function marked."""
     shown = visit.site.redaction.arguments(job.arguments, parameters(visit.queue, job.name))
     whole = readable_call(job.name, shown, limit=limit)
     name = safe(job.name[:limit])
@@ -125,11 +122,11 @@ def call(visit: Visit, job: Job, limit: int = CALL_IN_A_LIST) -> Markup:
 
 
 def arguments(visit: Visit, job: Job) -> list[tuple[str, str]] | None:
-    """A job's arguments by name, or by place where the name is not known here; None if they cannot be read."""
+    """Return a job's arguments by name, or by position if the name is unknown; None if they cannot be read."""
     names = parameters(visit.queue, job.name)
     match parsed(visit.site.redaction.arguments(job.arguments, names)):
         case [list() as args, dict() as kwargs]:
-            # Names that are in the way of the tag's own key are stored as pairs; they are shown as one value.
+            # Names that conflict with the tag's key are stored as pairs, shown as one value.
             named = [("**", kwargs)] if "$" in kwargs else list(kwargs.items())
             placed = [
                 (names[place] if place < len(names) else str(place + 1), value) for place, value in enumerate(args)
@@ -140,25 +137,17 @@ def arguments(visit: Visit, job: Job) -> list[tuple[str, str]] | None:
     return None
 
 
+def meta(visit: Visit, stored: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+    """Return a job's meta by name, without secrets; None if it cannot be shown."""
+    shown = visit.site.redaction.plain(json.dumps(stored))
+    if not isinstance(shown, dict):
+        return None
+    return [(safe(name), readable_value(json.dumps(value), limit=VALUE_ON_A_PAGE)) for name, value in shown.items()]
+
+
 def result(visit: Visit, job: Job) -> str | None:
-    """What a job returned, without secrets."""
+    """Return a job's result, without secrets."""
     if job.result is None:
         return None
     text = readable_value(visit.site.redaction.value(job.result), limit=VALUE_ON_A_PAGE)
     return None if text == UNREADABLE and job.result == "" else text
-
-
-def parameters(queue: EmbedQ, name: str) -> Sequence[str]:
-    """The names of a function's positional parameters, where it is registered in this process; nothing is imported."""
-    task = queue.engine.registry.get(name)
-    return () if task is None else _parameters(task.function)
-
-
-@lru_cache(maxsize=1000)
-def _parameters(function: Any) -> Sequence[str]:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return ()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(parameter.name for parameter in signature.parameters.values() if parameter.kind in kinds)

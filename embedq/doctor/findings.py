@@ -1,4 +1,4 @@
-"""What a check says: a finding, or that all is well."""
+"""Findings of the doctor: a check describes a kind of problem, a finding is one case of it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,39 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     ERROR = "error"
     """Jobs do not run, or are in danger."""
     WARNING = "warning"
-    """It will hurt, or already does a little."""
+    """A problem that will grow, or that already has effects."""
     NOTE = "note"
     """Worth knowing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong. Its texts may hold names from the database.
+class Check:
+    """A row of the table in `checks`.
 
     Attributes:
-        code: names the kind of finding, for scripts; it stays the same from version to version.
+        code: identifies the kind of finding, for scripts; it does not change between versions.
+        reads: the source of the facts.
+        problem, advice: the texts of a finding, with `{names}` for its facts.
+    """
+
+    code: str
+    severity: Severity
+    reads: str
+    problem: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One problem. Its texts may contain names from the database.
+
+    Attributes:
+        code: of the check.
         advice: what to do.
         details: examples, one a line.
     """
@@ -36,7 +53,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Section:
-    """What was looked at under one heading.
+    """The results under one heading.
 
     Attributes:
         fine: what is in order, in a few words each.
@@ -46,17 +63,16 @@ class Section:
     fine: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    def error(self, code: str, problem: str, advice: str, details: tuple[str, ...] = ()) -> None:
-        """Note what keeps jobs from running, or endangers them."""
-        self._add(Severity.ERROR, code, problem, advice, details)
-
-    def warning(self, code: str, problem: str, advice: str, details: tuple[str, ...] = ()) -> None:
-        """Note what will hurt."""
-        self._add(Severity.WARNING, code, problem, advice, details)
-
-    def note(self, code: str, problem: str, advice: str, details: tuple[str, ...] = ()) -> None:
-        """Note what is worth knowing."""
-        self._add(Severity.NOTE, code, problem, advice, details)
-
-    def _add(self, severity: Severity, code: str, problem: str, advice: str, details: tuple[str, ...]) -> None:
-        self.findings.append(Finding(code=code, severity=severity, problem=problem, advice=advice, details=details))
+    def add(
+        self, check: Check, *, severity: Severity | None = None, details: tuple[str, ...] = (), **facts: object
+    ) -> None:
+        """Add a finding of a check, with its usual severity unless another one is given."""
+        self.findings.append(
+            Finding(
+                code=check.code,
+                severity=severity or check.severity,
+                problem=check.problem.format_map(facts),
+                advice=check.advice.format_map(facts),
+                details=details,
+            )
+        )

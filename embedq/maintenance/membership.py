@@ -1,71 +1,66 @@
-"""This process among the others: its registration, its heartbeat, and the rescue of those that died.
+"""The registration of this process, its heartbeat, and the rescue of the jobs of processes that died.
 
-On one host a death is seen by the file lock that the kernel freed, within `LOOK_SECONDS`. Across hosts it is seen by a
-heartbeat that stayed away for the lease. A process that is merely slow keeps its lock, and so its jobs.
+On one host a dead process is recognized by its file lock, which the kernel has freed, within `CHECK_SECONDS`. Across
+hosts it is recognized by a heartbeat that this process has seen unchanged for a whole lease (`observation`). A process
+that is merely slow keeps its lock, and so its jobs.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from embedq.clock import SECOND, Clock
+from embedq.clock import SECOND, Clock, booted_for, elapsed
 from embedq.config import Settings
+from embedq.display.units import counted
 from embedq.errors import StorageError
-from embedq.job import Ending
-from embedq.liveness import Presence, died, host_identity, notes_of, remove_files, sweep
-from embedq.storage import questions, servers
+from embedq.job import JobState
+from embedq.maintenance.contact import Contact, LeaseTiming
+from embedq.maintenance.fence import Fence, LocalJobs
+from embedq.maintenance.heartbeat import Heartbeat
+from embedq.observability.log import get_logger
+from embedq.observability.outage import Outage
+from embedq.process import supervision
+from embedq.process.liveness import Presence, died, host_identity, remove_files, running_jobs_of, sweep
+from embedq.process.registration import Registration
+from embedq.storage import location_requests, servers
 from embedq.storage.base import Database, Transaction
-from embedq.storage.questions import Answer, Question
+from embedq.storage.location_requests import LocationReply, LocationRequest
 from embedq.storage.rows import Outcome, storable
 from embedq.storage.servers import Identity, ServerRow
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
-LOOK_SECONDS = 0.4
+CHECK_SECONDS = 0.4
+PART = "rescue"
 
 
 class Membership:
-    """Registers this process and keeps an eye on its neighbours.
+    """Registers this process, and rescues the jobs of others that died.
 
     Args:
         folder: where the processes of this database keep their lock files.
-        rescued: called when jobs were taken back, or leadership may be free.
-        given_up: called when this process had been given up on and has registered anew.
-        stack_of: says where a job is that runs here, as (where, text); None when it does not.
     Attributes:
-        server_id: this process's number; it changes if others gave it up and it had to register anew.
+        presence: the lock file by which other processes of this host see that this one is alive.
+        registration: holds this process's number.
     """
 
     def __init__(
-        self,
-        *,
-        settings: Settings,
-        clock: Clock,
-        database: Database,
-        folder: Path,
-        version: str,
-        rescued: Callable[[], None],
-        given_up: Callable[[], None],
-        stack_of: Callable[[int], tuple[str, str] | None],
+        self, *, settings: Settings, clock: Clock, database: Database, folder: Path, version: str, outage: Outage
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._database = database
         self._folder = folder
-        self._rescued = rescued
-        self._given_up = given_up
-        self._stack_of = stack_of
-        # A slot for each worker, async job and process, and some for the workers that replace stuck ones.
+        self._outage = outage
+        # A slot for each worker, async job and child process, and some for the workers that replace stuck ones.
         slots = settings.workers * 4 + settings.async_jobs + settings.process_count
         self.presence = Presence(folder, slots=slots)
         self._host = host_identity(folder)
-        self._identity = Identity(
+        identity = Identity(
             uuid=self.presence.uuid,
             host=self._host,
             hostname=socket.gethostname(),
@@ -74,82 +69,106 @@ class Membership:
             workers=settings.workers,
             queues=settings.queues,
         )
+        sent = elapsed()
         try:
-            self.server_id = database.write(servers.register, self._identity, now=clock.now())
+            self.registration = Registration(database.write(servers.register, identity, now=clock.now()))
         except BaseException:
             self.presence.leave()
             raise
+        timing = LeaseTiming.of(settings.lease, interrupt_grace=settings.interrupt_grace, remote=database.remote)
+        self._contact = Contact(timing, sent)
+        self._heartbeat = Heartbeat(
+            database=database,
+            clock=clock,
+            identity=identity,
+            registration=self.registration,
+            contact=self._contact,
+            outage=outage,
+            registered_again=lambda: self._jobs.mark_uncertain(),
+        )
+        self._jobs: LocalJobs
+        self._rescued: Callable[[], None]
+        self._fence: Fence | None = None
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: supervision.Supervised | None = None
 
-    def start(self) -> None:
-        """Rescue what earlier processes left, then keep looking on a thread of its own."""
-        self.rescue_the_dead()
+    @property
+    def may_run(self) -> bool:
+        """Whether jobs may start here: the process has not been cut off for so long that others may take its jobs."""
+        return self._fence is None or not (self._fence.closed or self._contact.lost(elapsed()))
+
+    def start(self, jobs: LocalJobs, rescued: Callable[[], None]) -> None:
+        """Rescue the jobs of earlier processes of this host, then start the threads.
+
+        Args:
+            jobs: the jobs of this process, which end when it may have been cut off.
+            rescued: called when jobs were taken back, or leadership may be free.
+        """
+        self._jobs, self._rescued = jobs, rescued
+        self.rescue_dead_processes()
         sweep(self._folder, {self.presence.uuid, *(row.uuid for row in self._others())})
-        self._thread = threading.Thread(target=self._watch, name="embedq-heartbeat", daemon=True)
-        self._thread.start()
+        self._heartbeat.start()
+        if self._database.remote:
+            self._fence = Fence(self._contact, jobs=jobs, beat_now=self._heartbeat.beat_now, outage=self._outage)
+            self._fence.start()
+        self._thread = supervision.start("embedq-rescue", self._watch)
 
     def announce_stop(self) -> None:
-        """Let it be known that this process ends on purpose: what it may leave behind is no crash."""
-        self._database.write(servers.mark_stopping, self.server_id, now=self._clock.now())
+        """Record that this process ends on purpose: jobs that it leaves running have not crashed."""
+        self._database.write(servers.mark_stopping, self.registration.server_id, now=self._clock.now())
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if self._fence is not None:
+            self._fence.stop()
+        self._heartbeat.stop()
 
     def leave(self) -> None:
-        """Deregister and let go of the lock. Only once no job of this process can still be running."""
+        """Deregister and release the lock. Only once no job of this process can still be running."""
         try:
-            self._database.write(servers.remove, self.server_id)
+            self._database.write(servers.remove, self.registration.server_id)
         except StorageError as error:
-            logger.warning("could not deregister; the next process to look will clean up: %s", error)
+            logger.warning("could not deregister; another process will clean up: %s", error)
         self.presence.leave()
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        beat_at = time.monotonic() + self._settings.lease / 3
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(CHECK_SECONDS):
             try:
-                registered, asked = self._database.read(self._look)
-                if time.monotonic() >= beat_at or not registered:
-                    beat_at = time.monotonic() + self._settings.lease / 3
-                    self._beat()
-                for question in asked:
-                    self._answer(question)
-                self.rescue_the_dead()
+                registered, requests = self._database.read(self._read)
+                if not registered:
+                    self._heartbeat.beat_now()
+                for request in requests:
+                    self._reply(request)
+                self.rescue_dead_processes()
+                self._outage.worked(PART)
+            except StorageError as error:
+                self._outage.failed(PART, error)
             except Exception as error:
-                log = logger.warning if isinstance(error, StorageError) else logger.exception
-                log("heartbeat: %s", error)
+                logger.exception("rescue: %s", error)
+        self._outage.left(PART)
 
-    def _look(self, tx: Transaction) -> tuple[bool, list[Question]]:
-        return servers.registered(tx, self.server_id), questions.asked(tx, self.server_id)
-
-    def _answer(self, question: Question) -> None:
-        where, text = self._stack_of(question.job_id) or ("", "")
-        answer = Answer(self._clock.now(), where, storable(text))
-        self._database.write(questions.reply, question.id, answer)
-
-    def _beat(self) -> None:
-        if self._database.write(servers.beat, self.server_id, now=self._clock.now()):
-            return
-        # Others gave this process up (it slept past its lease on another host). What they took of its claims is theirs:
-        # the outcomes are refused, and the runs here are interrupted. It goes on under a new number.
-        logger.error("this process had been given up on and registers anew; the jobs it was running run elsewhere")
-        self.server_id = self._database.write(
-            servers.register_anew, self._identity, instead_of=self.server_id, now=self._clock.now()
+    def _read(self, tx: Transaction) -> tuple[bool, list[LocationRequest]]:
+        return servers.registered(tx, self.registration.server_id), location_requests.pending(
+            tx, self.registration.server_id
         )
-        self._given_up()
+
+    def _reply(self, request: LocationRequest) -> None:
+        where, text = self._jobs.stack_of(request.job_id) or ("", "")
+        reply = LocationReply(self._clock.now(), where, storable(text))
+        self._database.write(location_requests.reply, request.id, reply)
 
     def _others(self) -> list[ServerRow]:
-        return self._database.read(servers.others, self.server_id)
+        return self._database.read(servers.others, self.registration.server_id)
 
-    def rescue_the_dead(self) -> int:
-        """Take back the jobs of every process that is known to be gone; return how many processes."""
-        gone = [row for row in self._others() if self._is_gone(row)]
-        for row in gone:
+    def rescue_dead_processes(self) -> int:
+        """Take back the jobs of every process that is known to be dead; return how many processes."""
+        dead = [row for row in self._others() if self._is_dead(row)]
+        for row in dead:
             rescue(
                 self._database,
                 row,
@@ -158,44 +177,84 @@ class Membership:
                 settings=self._settings,
                 now=self._clock.now(),
             )
-        if gone:
+        if dead:
             self._rescued()
-        return len(gone)
+        return len(dead)
 
-    def _is_gone(self, row: ServerRow) -> bool:
-        return is_gone(row, folder=self._folder, host=self._host, lease=self._settings.lease, now=self._clock.now())
+    def _is_dead(self, row: ServerRow) -> bool:
+        free = lock_is_free(row, folder=self._folder, host=self._host)
+        if free is not None:
+            return free
+        return self._heartbeat.observer.unchanged_for_lease(row.id, row.heartbeat_at) or self._is_of_an_earlier_boot(
+            row
+        )
+
+    def _is_of_an_earlier_boot(self, row: ServerRow) -> bool:
+        """Whether it can only have run before the last boot of this machine, where its database file is."""
+        up = booted_for()
+        if self._database.remote or up is None or row.host == self._host:
+            return False
+        return row.heartbeat_at < self._clock.now() - max(up, self._settings.lease) * SECOND
 
 
-def is_gone(row: ServerRow, *, folder: Path, host: str, lease: float, now: int) -> bool:
-    """Whether a process is dead: by its lock file if it is on this host, otherwise by its heartbeat.
+def lock_is_free(row: ServerRow, *, folder: Path, host: str) -> bool | None:
+    """Return whether a process of this host is dead, by its lock; None if its lock is not visible from here.
 
     Args:
         folder: where the processes of its database keep their lock files, and `host` that folder's `host_identity`.
-        lease: seconds after the last heartbeat.
     """
-    gone = died(folder, row.uuid) if row.host == host else None
-    if gone is None:
-        return row.heartbeat_at + lease * SECOND < now
-    return gone
+    return died(folder, row.uuid) if row.host == host else None
 
 
 def rescue(
     database: Database, row: ServerRow, *, folder: Path, host: str, settings: Settings, now: int
 ) -> list[Outcome]:
-    """Take back what a dead process held, and say so in the log; what became of its jobs."""
+    """Take back the jobs of a dead process, and log that; return their outcomes.
+
+    Nothing is taken if its heartbeat has changed since the row was read.
+    """
+    started = running_jobs_of(folder, row.uuid) if row.host == host else None
     outcomes = database.write(
         servers.rescue,
         row.id,
-        started=notes_of(folder, row.uuid) if row.host == host else None,
+        heartbeat_at=row.heartbeat_at,
+        started=started,
         now=now,
         max_crashes=settings.max_crashes,
         retention=settings.retention,
     )
-    crashed = sum(outcome.ending is Ending.CRASHED for outcome in outcomes)
-    logger.warning(
-        "process %s on %s is gone; %d of its jobs were running, %d more claimed; they go back to the queue",
-        row.pid, row.hostname, crashed, len(outcomes) - crashed,
-    )  # fmt: skip
+    if outcomes is None:
+        return []
+    logger.warning("process %s on %s is gone: %s", row.pid, row.hostname, rescued_jobs(outcomes, started))
     if row.host == host:
         remove_files(folder, row.uuid)
     return outcomes
+
+
+def rescued_jobs(outcomes: Sequence[Outcome], started: Collection[int] | None) -> str:
+    """Return which jobs a dead process had, and where they go, in words.
+
+    Args:
+        started: the jobs that were running, as it recorded them; None if that is not known.
+    """
+    if not outcomes:
+        return "it held no jobs"
+    if started is None:
+        text = f"it held {counted(len(outcomes), 'job')}, and which of them were running is not known"
+    else:
+        running = sum(outcome.job_id in started for outcome in outcomes)
+        claimed = len(outcomes) - running
+        text = f"{running:,} of its jobs {'was' if running == 1 else 'were'} running"
+        text += f", {claimed:,} more {'was' if claimed == 1 else 'were'} claimed" if claimed else ""
+    states = [outcome.state for outcome in outcomes]
+    results = [
+        f"{count:,} {one if count == 1 else many}" for state, one, many in _RESULTS if (count := states.count(state))
+    ]
+    return f"{text}; {', '.join(results)}"
+
+
+_RESULTS = (
+    (JobState.READY, "goes back to the queue", "go back to the queue"),
+    (JobState.DEAD, "is set aside as dead", "are set aside as dead"),
+    (JobState.CANCELLED, "is cancelled", "are cancelled"),
+)

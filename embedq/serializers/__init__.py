@@ -6,14 +6,18 @@ What JSON has is written as it is. The standard library's other plain types are 
 
     dumps_call, loads_call      the arguments of a call: [args, kwargs]
     dumps_value, loads_value    a result
-    PARENT_RESULT               stands for the result of the job that this one continues
+    PARENT_RESULT               stands for the result of the parent job
 
 What is read equals what was written, in type and value, and what could not be so is refused when it is written. (Of a
-dataclass the fields of its `__init__` are kept; of NaN the sign is not.)
+dataclass the fields of its `__init__` are kept; of NaN the sign is not.) The exception are classes that extend a plain
+type, such as Django's SafeString, OrderedDict and NumPy's float64: what they hold is written, and comes back as the
+plain type. Enums, dataclasses and named tuples stay what they are.
 
-Reading is safe for text that anybody may have altered: it imports nothing, and of what is imported it takes only enums,
-dataclasses and named tuples. (A dataclass is made by calling it, so its `__post_init__` runs.) It raises `ParkError`
-for what another process may be able to read, and `ValueError` for what none can.
+Reading is safe even for text that was altered: it imports nothing, and of what is imported it uses only enums,
+dataclasses and named tuples. (A dataclass is called, so its `__post_init__` runs.) It raises `ParkError` for text that
+another process may be able to read, and `ValueError` for text that none can.
+
+May import the ground and `tasks.functions`. Start reading in `tags.py`, then `tagging.py` and `decoding.py`.
 """
 
 from embedq.serializers.decoding import can_read_tag, can_read_zone, loads_call, loads_value, wants_parent_result

@@ -1,4 +1,4 @@
-"""What to pass in place of what has no stored form: the hint in the message that refuses it."""
+"""Advice in error messages: what to pass in place of a value that has no stored form."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ _ROW = "its id and load it in the job, where it is fresh"
 _REQUEST = "the values that the job needs from it"
 _CONNECTION = "what it takes to connect, and connect in the job"
 _LIST = "list() of it"
+_TRANSLATED = "str() of it, in the language that is active where the job is enqueued"
 
 # By a class that it extends. These are names, because most of the classes are not imported.
 _INSTEAD = {
@@ -48,16 +49,13 @@ _INSTEAD = {
     "builtins.type": "its name",
     "builtins.module": "its name",
     "builtins.BaseException": "str() of it",
-    # Last: what extends one of these loses its type if it is written as it.
-    "builtins.str": "str() of it",
-    "builtins.int": "int() of it",
-    "builtins.float": "float() of it",
-    "builtins.bytes": "bytes() of it",
-    "builtins.list": _LIST,
-    "builtins.dict": "dict() of it",
+    "builtins.mappingproxy": "dict() of it",
+    "collections.abc.Mapping": "dict() of it",
+    "collections.UserList": _LIST,
+    "collections.UserString": "str() of it",
     "builtins.tuple": "tuple() of it",
-    "builtins.set": "set() of it",
     "datetime.datetime": "a plain datetime",
+    "django.utils.functional.Promise": _TRANSLATED,
 }
 # By the end of the class's name, for the many libraries that have one.
 _INSTEAD_BY_ENDING = {
@@ -67,11 +65,14 @@ _INSTEAD_BY_ENDING = {
     "Session": _CONNECTION,
     "Engine": _CONNECTION,
     "Client": _CONNECTION,
+    # Babel's, and those of similar libraries.
+    "LazyProxy": _TRANSLATED,
+    "LazyString": _TRANSLATED,
 }
 
 
 def instead_of(kind: type) -> str | None:
-    """What to pass in place of an instance of `kind`; None if nothing better than an id comes to mind."""
+    """Return what to pass in place of an instance of `kind`; None if there is nothing better than an id."""
     if is_mapped(kind):
         return _ROW
     names = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]

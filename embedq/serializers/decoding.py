@@ -1,6 +1,6 @@
-"""Reading: text that anybody may have altered, back into arguments and results.
+"""Reading: text, which may have been altered, back into arguments and results.
 
-Nothing is imported and no pickle is read. A tag is turned into its value as soon as all inside it has been read.
+Nothing is imported and no pickle is read. A tag becomes its value as soon as everything inside it has been read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from json import JSONDecoder
 from typing import Any, NoReturn
 
 from embedq.errors import UnknownTypeError
-from embedq.functions import find_imported
 from embedq.serializers.tags import KEY, PARENT_RESULT
+from embedq.tasks.functions import find_imported
 
-# From the body of a tag, of which everything inside has been read, to the value.
+# Converts the body of a tag, in which everything has been read, to the value.
 Reader = Callable[[Any], Any]
 
 _KEY_TEXT = f'"{KEY}"'
@@ -27,10 +27,10 @@ _TEXT = frozenset({str})
 
 
 def loads_call(text: str, *, parent_result: Callable[[], Any] | None = None) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments that `dumps_call` wrote: positional ones, and those by name.
+    """Return the arguments that `dumps_call` wrote: positional ones, and those by name.
 
     Args:
-        parent_result: gives what takes the place of PARENT_RESULT, once for each; its errors pass through.
+        parent_result: returns the value for PARENT_RESULT, called once for each; its errors pass through.
     Raises:
         UnknownTypeError: a type is not imported here, is no longer the same, or was written by a newer embedq.
         ValueError: the text is not what `dumps_call` writes, or holds PARENT_RESULT and there is no parent.
@@ -44,7 +44,7 @@ def loads_call(text: str, *, parent_result: Callable[[], Any] | None = None) -> 
 
 
 def loads_value(text: str) -> Any:
-    """The result that `dumps_value` wrote.
+    """Return the result that `dumps_value` wrote.
 
     Raises:
         UnknownTypeError, ValueError: as for `loads_call`.
@@ -53,7 +53,7 @@ def loads_value(text: str) -> Any:
 
 
 def can_read_tag(tag: str) -> bool:
-    """Whether this version of embedq knows the tag."""
+    """Whether this version of embedq has the tag."""
     return tag in _READERS
 
 
@@ -67,7 +67,7 @@ def can_read_zone(key: str) -> bool:
 
 
 def _loads(text: str, parent_result: Callable[[], Any] | None) -> Any:
-    # A tag's key is always written just so. Where it is not in the text, nothing has to be looked at.
+    # A tag's key is always written like this. If it is not in the text, no object has to be checked.
     if _KEY_TEXT not in text:
         decoder = _plain_decoder
     elif parent_result is None:
@@ -79,7 +79,7 @@ def _loads(text: str, parent_result: Callable[[], Any] | None) -> Any:
     except RecursionError:
         raise ValueError("the stored text is nested too deep") from None
     if end != len(text):
-        raise ValueError(f"the stored text goes on after its end, at character {end}")
+        raise ValueError(f"the stored text continues after its end, at character {end}")
     return value
 
 
@@ -89,11 +89,11 @@ def wants_parent_result(text: str) -> bool:
 
 
 def _no_parent() -> NoReturn:
-    raise ValueError(f"{PARENT_RESULT!r} is an argument of a job that continues no other")
+    raise ValueError(f"{PARENT_RESULT!r} is an argument of a job that is not a continuation")
 
 
 def _untag(found: dict[str, Any], parent_result: Callable[[], Any] = _no_parent) -> Any:
-    """The value of a JSON object of which everything inside has been read."""
+    """Return the value of a JSON object in which everything has been read."""
     if KEY not in found:
         return found
     content = found[KEY]
@@ -152,7 +152,7 @@ def _read_zone(body: Any) -> tzinfo:
 
 
 def _library_reader(module: str, name: str) -> Reader:
-    """For a type that is made from its text, and whose module is not imported before the first is read."""
+    """Return a reader for a type that is made from text; its module is imported for the first value."""
 
     def read(body: Any) -> Any:
         return getattr(import_module(module), name)(_require(body, str))
@@ -167,7 +167,7 @@ def _read_enum(body: Any) -> Enum:
         raise _unknown_type(name, "it is not an enum")
     if type(member) is str and member in kind.__members__:
         return kind.__members__[member]
-    # Only flags, whose values are numbers: another enum's `_missing_` is not for a stranger to call.
+    # Only flags, whose values are numbers: unsigned text must not call another enum's `_missing_`.
     if type(member) is int and issubclass(kind, Flag):
         try:
             return kind(member)

@@ -1,7 +1,7 @@
 """Writing: calls and results as text, within a limit.
 
-The surprise: most calls hold nothing but what JSON has. They are written in one go, and only what is found to need it
-goes the slow way through tagging.
+The surprise: most calls contain only JSON values. They are written directly, and only other values take the slow path
+through tagging.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _TEXT = frozenset({str})
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any], *, limit: int, name: str) -> str:
-    """The arguments of a call as JSON text.
+    """Return the arguments of a call as JSON text.
 
     Args:
         limit: the most bytes that the text may have.
         name: the function, for messages.
     Raises:
-        UnstorableArgumentError: an argument has no stored form; the message has its path and says what to pass.
+        UnstorableArgumentError: an argument has no stored form; the message has its path and what to pass instead.
         PayloadTooLargeError: the text is longer than `limit`.
     """
     text = None
@@ -49,7 +49,7 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any], *, limit: int, nam
 
 
 def dumps_value(value: Any, *, limit: int) -> str:
-    """A result as JSON text. PARENT_RESULT is refused.
+    """Return a result as JSON text. PARENT_RESULT is refused.
 
     Raises:
         UnstorableArgumentError, PayloadTooLargeError: as for `dumps_call`.
@@ -63,7 +63,7 @@ def dumps_value(value: Any, *, limit: int) -> str:
         except Refusal as refusal:
             instead = refusal.instead or "plain values, or an id"
             raise UnstorableArgumentError(f"the result{refusal.path}: {refusal.reason}; return {instead}") from None
-        # Nothing else is written so: in a string the quotes have backslashes, and a real dict with this key is pairs.
+        # Nothing else is written like this: in a string the quotes have backslashes, and a dict with this key is pairs.
         if '{"$":["parent_result",null]}' in text:
             raise UnstorableArgumentError(f"{PARENT_RESULT!r} is an argument and not a result; return a value")
     if _size(text) > limit:
@@ -72,7 +72,7 @@ def dumps_value(value: Any, *, limit: int) -> str:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether JSON has it all, by type. Numbers and text that JSON or the database cannot hold show when written."""
+    """Whether all of it has JSON types. Numbers and text that cannot be stored are found when they are written."""
     kind = type(value)
     if kind in _SCALARS:
         return True

@@ -1,4 +1,4 @@
-"""Which types a stored call needs and this process lacks; told without making a value of any type."""
+"""The types that a stored call needs and this process lacks, found without creating a value of any type."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 from enum import EnumType, Flag
 from typing import Any
 
-from embedq.functions import find_imported
 from embedq.serializers.decoding import can_read_tag, can_read_zone
 from embedq.serializers.tags import KEY
+from embedq.tasks.functions import find_imported
 
 
 def lacking_types(text: str) -> list[str]:
-    """What keeps a call that `dumps_call` wrote from being read here, in words; empty if nothing does.
+    """Return why a call that `dumps_call` wrote cannot be read here, in words; empty if it can.
 
-    No class is called, so what only its own code refuses (a dataclass's `__post_init__`) is not known.
+    No class is called, so refusals by a class's own code (a dataclass's `__post_init__`) are not found.
 
     Raises:
         ValueError: the text is not JSON.
@@ -27,8 +27,8 @@ def lacking_types(text: str) -> list[str]:
     def look(value: dict[str, Any]) -> Any:
         match value:
             case {"$": [str() as tag, body]} if len(value) == 1:
-                if said := _lacking(tag, body):
-                    found[said] = None
+                if reason := _lacking(tag, body):
+                    found[reason] = None
                 return None
         return value
 
@@ -50,8 +50,8 @@ def _lacking(tag: str, body: Any) -> str | None:
             if kind is None:
                 return f"the type {name[:200]!r} is not imported"
             check = {"enum": _enum, "namedtuple": _named_tuple, "dataclass": _dataclass}[tag]
-            said = check(kind, inner)
-            return None if said is None else f"the type {name[:200]!r}: {said}"
+            reason = check(kind, inner)
+            return None if reason is None else f"the type {name[:200]!r}: {reason}"
     return None
 
 

@@ -1,7 +1,8 @@
-"""What JSON has no form for, as tags: any value becomes one that JSON can write, or is refused with advice.
+"""Tags for values that JSON has no form for: any value becomes one that JSON can write, or is refused with advice.
 
-How a type is tagged is looked up by exact type in one table, which grows by the enums, dataclasses and named tuples
-that are met. Readers of each tag are in decoding.py: what is added here is added there.
+One table has the tag of each exact type. It grows by the types that occur: enums, dataclasses
+and named tuples, which come back as what they were, and other subclasses of plain types, which come back as the plain
+type. The reader of each tag is in decoding.py: add to both.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from functools import cache
 from json import JSONEncoder
 from typing import Any
 
-from embedq.functions import name_of
 from embedq.serializers.advice import instead_of, is_mapped
 from embedq.serializers.tags import KEY, ParentResult
+from embedq.tasks.functions import name_of
 
-# From a value, and how deep it lies, to what JSON can write in its place.
+# Converts a value, with its depth, to one that JSON can write.
 Tagger = Callable[[Any, int], Any]
 
 MAX_DEPTH = 100
@@ -36,7 +37,7 @@ class Refusal(Exception):
 
     Attributes:
         reason: what is wrong with it.
-        instead: what to give in its place; None where only an id would do.
+        instead: what to pass in its place; None if only an id would do.
     """
 
     def __init__(self, reason: str, instead: str | None = None, container: Any = None) -> None:
@@ -48,11 +49,11 @@ class Refusal(Exception):
 
     @property
     def path(self) -> str:
-        """Where the value is, as far as the refusal has come: `args[1]['a'][2]`."""
+        """The position of the value, as far as it is known: `args[1]['a'][2]`."""
         return "".join(reversed(self._steps))
 
     def passes(self, container: Any, step: str) -> None:
-        """On its way out it leaves a container, in which `step` leads to the value."""
+        """Add a container to the path, in which `step` leads to the value."""
         if container is self._container:
             # The one that was too deep is also further out.
             self.reason = f"this {type(container).__qualname__} contains itself"
@@ -62,7 +63,7 @@ class Refusal(Exception):
 
 
 def tag_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """What JSON can write in place of `[args, kwargs]`.
+    """Return what JSON can write in place of `[args, kwargs]`.
 
     Raises:
         Refusal: an argument has no stored form.
@@ -75,7 +76,7 @@ def tag_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
 
 
 def tag_value(value: Any) -> Any:
-    """What JSON can write in place of `value`.
+    """Return what JSON can write in place of `value`.
 
     Raises:
         Refusal: it, or something in it, has no stored form.
@@ -93,9 +94,7 @@ def _tag(value: Any, depth: int) -> Any:
         return value if math.isfinite(value) else _tagged("float", repr(value))
     if value is None or kind is bool:
         return value
-    tagger = _taggers.get(kind)
-    if tagger is None:
-        tagger = _taggers[kind] = _tagger_of(kind)
+    tagger = _taggers.get(kind) or _tagger_of(kind)
     return tagger(value, depth)
 
 
@@ -118,7 +117,7 @@ def _base64(data: bytes | bytearray) -> str:
 
 
 def _tag_each(container: Any, items: Iterable[Any], depth: int, step: Callable[[int], str]) -> list[Any]:
-    """Tag the items of a container; `step` says how one is reached, by its number."""
+    """Tag the items of a container; `step` returns the path step to an item, by its number."""
     if depth >= MAX_DEPTH:
         raise Refusal(f"it is nested more than {MAX_DEPTH} levels deep", container=container)
     tagged: list[Any] = []
@@ -147,8 +146,57 @@ def _tag_sequence(value: Iterable[Any], depth: int) -> list[Any]:
     return _tag_each(value, value, depth, "[{}]".format)
 
 
+def plain_tagger(kind: type) -> Tagger | None:
+    """Return how instances of a subclass of a plain type, such as Django's SafeString, are tagged: as that type. None
+    for any other type.
+    """
+    for base, tagger in _PLAIN.items():
+        # Those defined in C, such as os.stat_result, have fields besides their items.
+        if issubclass(kind, base) and not hasattr(kind, "n_unnamed_fields"):
+            return tagger
+    from uuid import UUID
+
+    # As asyncpg's.
+    if issubclass(kind, UUID):
+        return _library_taggers()[UUID]
+    # Of NumPy's numbers only float64 extends one of Python's.
+    if any(base.__module__ == "numpy" and base.__name__ in ("number", "bool", "bool_") for base in kind.__mro__):
+        return _tag_numpy_number
+    return None
+
+
+def _tag_numpy_number(value: Any, depth: int) -> Any:
+    number = value.item()
+    if type(number) not in (bool, int, float):
+        raise Refusal(f"{type(value).__qualname__} is not storable", "str() of it")
+    return _tag(number, depth)
+
+
+def _tag_dict_subclass(value: Any, depth: int) -> Any:
+    """In its own order, as an OrderedDict has one."""
+    given = dict(value.items())
+    _require_same(value, given, {key: dict.__getitem__(value, key) for key in dict.__iter__(value)}, "dict() of it")
+    keys = list(given)
+    tagged_keys = _tag_each(value, keys, depth, lambda index: f" (the key {keys[index]!r:.100})")
+    return _mapping(tagged_keys, _tag_each(value, given.values(), depth, lambda index: f"[{keys[index]!r:.100}]"))
+
+
+def _tag_list_subclass(value: Any, depth: int) -> list[Any]:
+    given = list(iter(value))
+    _require_same(value, given, list(list.__iter__(value)), "list() of it")
+    return _tag_each(value, given, depth, "[{}]".format)
+
+
+def _require_same(value: Any, given: Any, contained: Any, instead: str) -> None:
+    """Refuse a container that returns other values than it contains, as a MultiDict does: some would be lost."""
+    if given != contained:
+        if callable(getattr(type(value), "lists", None)):
+            instead = "dict(value.lists()), which has all values of each key"
+        raise Refusal(f"{type(value).__qualname__} returns other values than it contains", instead)
+
+
 def _tag_set(value: Iterable[Any], depth: int) -> list[Any]:
-    # In an order of its own, so that equal sets have equal texts in every process.
+    # In a fixed order, so that equal sets have equal texts in every process.
     return sorted(_tag_each(value, value, depth, lambda index: " (an item of the set)"), key=encode)
 
 
@@ -170,13 +218,13 @@ def _moment_tagger(name: str) -> Tagger:
 
 
 def _is_plain_offset(zone: tzinfo) -> bool:
-    """Whether ISO 8601 has all of it."""
+    """Whether ISO 8601 can express it completely."""
     # CPython reads an offset of less than a second as UTC.
     return type(zone) is timezone and len(args := _timezone_args(zone)) == 1 and not args[0].microseconds
 
 
 def _timezone_args(zone: timezone) -> tuple[Any, ...]:
-    """What makes an equal timezone: its offset, and its name if it was given one."""
+    """Return the arguments of an equal timezone: its offset, and its name if it was given one."""
     return zone.__getinitargs__()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -186,7 +234,7 @@ def _tag_zone(value: Any, depth: int) -> Any:
     return _tagged("zone", value.key)
 
 
-# By exact type. It grows by the types that are met; only those that are found by name get in, so it stays small.
+# By exact type. It grows by the types that occur; only those with an importable name are added, so it stays small.
 _taggers: dict[type, Tagger] = {
     list: _tag_sequence,
     dict: _tag_dict,
@@ -204,9 +252,25 @@ _taggers: dict[type, Tagger] = {
 }
 
 
+# By the plain type that a class extends.
+_PLAIN: dict[type, Tagger] = {
+    # The plain type's own methods, not str(), which a subclass may override.
+    str: lambda value, depth: _tag(str.__str__(value), depth),
+    int: lambda value, depth: _tag(int.__int__(value), depth),
+    float: lambda value, depth: _tag(float.__float__(value), depth),
+    dict: _tag_dict_subclass,
+    list: _tag_list_subclass,
+    tuple: lambda value, depth: _tagged("tuple", _tag_sequence(value, depth)),
+    set: lambda value, depth: _tagged("set", _tag_set(value, depth)),
+    frozenset: lambda value, depth: _tagged("frozenset", _tag_set(value, depth)),
+    bytes: lambda value, depth: _tagged("bytes", _base64(value)),
+    bytearray: lambda value, depth: _tagged("bytearray", _base64(value)),
+}
+
+
 @cache
 def _library_taggers() -> dict[type, Tagger]:
-    """Those whose modules are not imported before the first value that needs a look: together they take 15 ms."""
+    """Add the types whose modules are imported only for the first value that needs them: together they take 15 ms."""
     from decimal import Decimal
     from pathlib import Path, PurePosixPath, PureWindowsPath
     from uuid import UUID
@@ -223,15 +287,30 @@ def _library_taggers() -> dict[type, Tagger]:
 
 
 def _tagger_of(kind: Any) -> Tagger:
-    """How instances of a type are tagged.
+    """Return how instances of a type that is not in the table yet are tagged.
 
-    It is asked of the type and never of the instance: a proxy's `__class__` may be another, or raise.
+    It depends on the type and never on the instance: a proxy's `__class__` may be another, or raise.
     """
+    tagger = _tagger_of_its_own(kind)
+    if tagger is not None:
+        _taggers[kind] = tagger
+        return tagger
+    tagger = plain_tagger(kind)
+    if tagger is None:
+        raise Refusal(f"{kind.__qualname__} is not storable", instead_of(kind))
+    # A class that is created at each call must not stay in the table.
+    if name_of(kind) is not None:
+        _taggers[kind] = tagger
+    return tagger
+
+
+def _tagger_of_its_own(kind: Any) -> Tagger | None:
+    """Return how instances of a type are tagged that are read back as that type; None if they are not."""
     known = _library_taggers().get(kind)
     if known is not None:
         return known
     if kind.__module__ == "freezegun.api" and kind.__base__ in _taggers:
-        # What a test that stops the clock has in place of datetime and date.
+        # The replacements of datetime and date in a test that freezes the time.
         return _taggers[kind.__base__]
     if issubclass(kind, Enum):
         return _enum_tagger(kind, _type_name(kind))
@@ -240,7 +319,7 @@ def _tagger_of(kind: Any) -> Tagger:
     if hasattr(kind, "__dataclass_fields__") and not is_mapped(kind):
         _require_storable_dataclass(kind)
         return _dataclass_tagger(_type_name(kind), [field.name for field in dataclasses.fields(kind) if field.init])
-    raise Refusal(f"{kind.__qualname__} is not storable", instead_of(kind))
+    return None
 
 
 def _type_name(kind: type) -> str:
@@ -285,14 +364,14 @@ def _dataclass_tagger(name: str, fields: list[str]) -> Tagger:
 
 
 def _require_storable_dataclass(kind: Any) -> None:
-    """Refuse the dataclasses of which the fields are not everything."""
+    """Refuse dataclasses that have more than their fields."""
     name = kind.__qualname__
     if "__dataclass_fields__" not in vars(kind):
-        raise Refusal(f"{name} extends a dataclass and is none itself", "one that is decorated with @dataclass")
+        raise Refusal(f"{name} extends a dataclass, but is not one itself", "one that is decorated with @dataclass")
     if not kind.__dataclass_params__.init:
         raise Refusal(f"the dataclass {name} has no generated __init__ to make it again")
     if issubclass(kind, str | bytes | bytearray | int | float | list | dict | tuple | set | frozenset | BaseException):
-        raise Refusal(f"the dataclass {name} is more than its fields", "a dataclass that extends nothing")
+        raise Refusal(f"the dataclass {name} has more than its fields", "a dataclass that extends nothing")
     for field in kind.__dataclass_fields__.values():
         is_init_only = field._field_type is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]
         no_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -1,4 +1,4 @@
-"""What writing and reading share: the key of a tag, and the value that stands for a parent's result."""
+"""The key of a tag, and the value that stands for a parent job's result: shared by writing and reading."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ class ParentResult:
 
 
 PARENT_RESULT: Any = ParentResult()
-"""As an argument of a continuation: becomes what the parent job returned, when the continuation starts."""
+"""As an argument of a continuation: replaced by the parent job's result when the continuation starts."""

@@ -1,7 +1,7 @@
-"""What people did to jobs: the audit log, which is also where a long action keeps how far it has come.
+"""The audit log: what people did to jobs, and the progress of long actions.
 
-An action on many jobs goes in batches. Each batch and its new cursor are one transaction, so a process that dies in the
-middle leaves an action that any other can take up where it stopped.
+An action on many jobs runs in batches. Each batch and its new cursor are one transaction, so when a process dies in the
+middle, any other can resume the action where it stopped.
 """
 
 from __future__ import annotations
@@ -12,28 +12,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from embedq.clock import SECOND, to_datetime
+from embedq.clock import DAMAGED, SECOND, to_datetime
 from embedq.errors import ActionNotFoundError
 from embedq.storage.base import Row, Transaction
 from embedq.storage.bulk import Changed
+from embedq.storage.damage import LONGEST_SHOWN, json_or, member
 from embedq.storage.inspect.glance import Count
 from embedq.storage.rows import storable
-from embedq.storage.walking import Standing
+from embedq.storage.search_batches import BatchCursor
 
-# An action whose process has not been heard of for so long has stopped.
+# An action whose process has not reported progress for so long has stopped.
 SILENCE_SECONDS = 30.0
 FIRST_PAGE = (1 << 63) - 1
 
 
 class ActionState(StrEnum):
-    """How far an action is."""
+    """The state of an action."""
 
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
-    """It met an error; what it had done by then is done."""
+    """It failed with an error; what it had done by then is done."""
     STOPPED = "stopped"
-    """By hand, or its process ended. It can be taken up again."""
+    """By hand, or its process ended. It can be resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +42,19 @@ class Action:
     """One line of the audit log.
 
     Attributes:
-        at: when it was asked for, and `actor` by whom, as the caller said.
+        at: when it was requested.
+        actor: the person that requested it, as the caller named them.
         verb: "retry", "run", "cancel", "delete", "move", or what the caller recorded ("pause schedule").
         subject: what it was done to, for people: jobs by their ids, a search in words, a schedule's name.
-        search: the filter as plain values, for `Search.of`; None where it was not about jobs.
-        details: what else was asked for ({"to_queue": "low"}); plain values.
+        search: the filter as plain values, for `Search.of`; None where it was not about jobs, or cannot be read: then
+            nothing is done by it, rather than something to all jobs.
+        details: further parameters ({"to_queue": "low"}); plain values.
         expected: how many jobs matched when it began; None for what is not about jobs.
         changed, skipped: jobs that it changed, and those that it met and left: of another state by then, for example.
         reason: why the last of them was left; None when none was.
-        process: who carries it out, for people: host and process id.
-        run: 1, and one more each time it was taken up.
-        updated_at: when that process was last heard of.
+        process: the process that carries it out, for people: host and process id.
+        run: 1, and one more each time it was resumed.
+        updated_at: when that process last reported progress.
     """
 
     id: int
@@ -83,7 +86,7 @@ class ActionPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAction:
-    """What is asked for; see `Action`."""
+    """A requested action; see `Action`."""
 
     actor: str
     verb: str
@@ -97,7 +100,7 @@ class NewAction:
 
 
 def begin(tx: Transaction, action: NewAction, *, now: int) -> int:
-    """Put an action in the log, and return its number."""
+    """Insert an action into the log, and return its number."""
     expected = action.expected
     action_id = tx.insert(
         "insert_action",
@@ -125,18 +128,18 @@ def begin(tx: Transaction, action: NewAction, *, now: int) -> int:
 
 
 def load(tx: Transaction, action_id: int, *, now: int) -> Action:
-    """One action; one whose process went silent is STOPPED. ActionNotFoundError if it is not there."""
+    """Return one action; it is STOPPED if its process has gone silent. ActionNotFoundError if it is not there."""
     return _action(_row(tx, action_id), now)
 
 
-def stands_at(tx: Transaction, action_id: int) -> Standing:
-    """Where it goes on."""
+def batch_cursor(tx: Transaction, action_id: int) -> BatchCursor:
+    """Return the cursor of its next batch."""
     text = _row(tx, action_id)[-1]
-    return Standing() if text is None else Standing(*json.loads(text))
+    return BatchCursor() if text is None else BatchCursor(*json.loads(text))
 
 
 def page(tx: Transaction, *, now: int, before: int | None = None, limit: int = 50) -> ActionPage:
-    """The audit log."""
+    """Return a page of the audit log."""
     rows = tx.all("actions", (FIRST_PAGE if before is None else before, limit + 1))
     found = [_action(row, now) for row in rows[:limit]]
     return ActionPage(actions=found, next=found[-1].id if len(rows) > limit else None)
@@ -148,28 +151,28 @@ def advance(
     change: Callable[[Transaction, Sequence[int]], Changed],
     job_ids: Sequence[int],
     *,
-    standing: Standing,
+    cursor: BatchCursor,
     now: int,
 ) -> bool:
-    """Do one batch, and note it. False when the action is not this run's any more; then nothing is done."""
-    # First of all, so that who else wants the row waits until the batch is done.
-    if not tx.run("advance_action", (0, 0, None, json.dumps(standing), now, action.id, action.run)):
+    """Do one batch and record it. Return False, and do nothing, if the action does not belong to this run any more."""
+    # First, so that other transactions that need the row wait until the batch is done.
+    if not tx.run("advance_action", (0, 0, None, json.dumps(cursor), now, action.id, action.run)):
         return False
     if job_ids:
         changed = change(tx, job_ids)
         skipped = len(job_ids) - changed.number
         reason = changed.reason if skipped else None
-        tx.run("advance_action", (changed.number, skipped, reason, json.dumps(standing), now, action.id, action.run))
+        tx.run("advance_action", (changed.number, skipped, reason, json.dumps(cursor), now, action.id, action.run))
     return True
 
 
 def end(tx: Transaction, action: Action, state: ActionState, *, now: int, error: str | None = None) -> None:
-    """It is over, if it is this run's."""
+    """Record the end of an action, if it still belongs to this run."""
     tx.run("end_action", (state, None if error is None else storable(error), now, action.id, action.run))
 
 
 def resume(tx: Transaction, action_id: int, *, process: str, now: int) -> Action | None:
-    """Take up an action that does not run any more; None when it runs, or is done."""
+    """Resume an action that does not run any more; None if it runs, or is done."""
     action = load(tx, action_id, now=now)
     if action.state in (ActionState.RUNNING, ActionState.DONE) or action.search is None:
         return None
@@ -197,14 +200,14 @@ def _action(row: Row, now: int) -> Action:
         actor=actor,
         verb=verb,
         subject=subject,
-        search=None if search is None else json.loads(search),
-        details=json.loads(details),
-        state=ActionState.STOPPED if silent else ActionState(state),
+        search=None if search is None else json_or(search, dict, None) or None,
+        details=json_or(details, dict, {DAMAGED: details[:LONGEST_SHOWN]}),
+        state=ActionState.STOPPED if silent else member(ActionState, state),
         expected=None if expected is None else Count(number=expected, capped=bool(capped)),
         changed=changed,
         skipped=skipped,
         reason=reason,
-        error="its process ended, or hangs; take the action up again" if silent and error is None else error,
+        error="its process ended, or hangs; resume the action" if silent and error is None else error,
         process=process,
         run=run,
         updated_at=to_datetime(updated_at),

@@ -1,4 +1,4 @@
-"""Which database a URL means, and how it is opened. Drivers of servers are imported only when asked for."""
+"""Opening the database that a URL names. A server's driver is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embedq.storage.engines import connector
 
 
 def open_database(settings: Settings) -> Database:
-    """The database that the settings name; nothing is connected yet.
+    """Return the database that the settings name; nothing is connected yet.
 
     Raises:
         ConfigurationError: its driver is not installed, or the URL has a value that cannot work.
@@ -41,15 +41,15 @@ def _postgresql(settings: Settings) -> Database:
         raise ConfigurationError(
             f'PostgreSQL needs the driver psycopg 3: pip install "embedq[postgres]" ({error})'
         ) from error
-    from embedq.storage.patience import Patience
     from embedq.storage.postgresql.address import parse
     from embedq.storage.postgresql.driver import PostgresDriver
+    from embedq.storage.retries import Timeouts
     from embedq.storage.server_database import ServerDatabase
 
     driver = PostgresDriver(
         parse(settings.url),
         durability=settings.durability,
-        patience=Patience.of(settings.busy_timeout),
+        timeouts=Timeouts.of(settings.busy_timeout),
         connect=connector(settings.connect, "psycopg"),
     )
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
@@ -64,19 +64,19 @@ def _mysql(settings: Settings) -> Database:
         ) from error
     from embedq.storage.mysql.address import parse
     from embedq.storage.mysql.driver import MysqlDriver
-    from embedq.storage.patience import Patience
+    from embedq.storage.retries import Timeouts
     from embedq.storage.server_database import ServerDatabase
 
     driver = MysqlDriver(
         parse(settings.url),
-        patience=Patience.of(settings.busy_timeout),
+        timeouts=Timeouts.of(settings.busy_timeout),
         connect=connector(settings.connect, "pymysql"),
     )
     return ServerDatabase(driver, busy_timeout=settings.busy_timeout, locks=lock_folder)
 
 
 def key_file(settings: Settings) -> Path:
-    """Where the key is that signs functions which are not registered: beside the SQLite file.
+    """Return the path of the key that signs functions which are not registered: beside the SQLite file.
 
     Raises:
         ConfigurationError: the database is on a server, and other hosts could not read a file of this one.
@@ -92,10 +92,10 @@ def key_file(settings: Settings) -> Path:
 
 
 def lock_folder(identity: str) -> Path:
-    """Where the processes of this user on this host keep their locks for a database on a server.
+    """Return the folder for the lock files of this user's processes on this host, for a database on a server.
 
     Raises:
-        ConfigurationError: somebody else owns the folder.
+        ConfigurationError: another user owns the folder.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0
     base = Path(tempfile.gettempdir()) / f"embedq-{user}"
@@ -105,7 +105,7 @@ def lock_folder(identity: str) -> Path:
         not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ):
         raise ConfigurationError(
-            f"{base} should be a folder that only this user may open, and is not; somebody else may have made it. "
+            f"{base} should be a folder that only this user may open, and is not; another user may have created it. "
             "Remove it, or set TMPDIR to a folder of your own."
         )
     folder = base / hashlib.sha256(identity.encode()).hexdigest()[:16]

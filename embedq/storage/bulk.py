@@ -1,10 +1,11 @@
-"""What an action does to one batch of jobs, within the caller's transaction.
+"""The changes that an action makes to one batch of jobs, within the caller's transaction.
 
-Each function takes ids, leaves the jobs alone whose state does not allow it, and says how many it changed.
+Each function takes ids, skips jobs whose state does not allow the change, and returns how many it changed.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ from embedq.config import Retention
 from embedq.job import JobState
 from embedq.storage import jobs
 from embedq.storage.base import Transaction
+from embedq.storage.damage import member
 from embedq.storage.rows import json_ids
 
 
 class Changed(NamedTuple):
-    """How many jobs were changed, and why the last of the others was not; None when nobody said."""
+    """How many jobs were changed, and why the last of the others was not; None if there is no reason to give."""
 
     number: int
     reason: str | None = None
@@ -39,7 +41,7 @@ def delete(
 
     A job stays while a child of it has not ended, which may want its result. `cancel_children` cancels those that wait.
     """
-    there = {job_id: JobState(state) for job_id, state in tx.all("jobs_to_delete", (json_ids(job_ids),))}
+    there = {job_id: member(JobState, state) for job_id, state in tx.all("jobs_to_delete", (json_ids(job_ids),))}
     reason = "it is not there any more" if len(there) < len(job_ids) else None
     row = tx.one("newest_job")
     newest = row[0] if row is not None else None
@@ -58,11 +60,15 @@ def delete(
     deleted = 0
     while going:
         held: dict[int, int] = {}
+        cancelled: defaultdict[int, list[int]] = defaultdict(list)
         for child, parent, state in tx.all("unended_children", (json_ids(sorted(going)),)):
             if cancel_children and state != JobState.RUNNING:
-                jobs.cancel(tx, child, now=now, retention=retention, reason=f"its parent {parent} was deleted")
+                cancelled[parent].append(child)
             else:
                 held[parent] = child
+        for parent, children in cancelled.items():
+            reason_of_children = f"its parent {parent} was deleted"
+            jobs.cancel_many(tx, children, now=now, retention=retention, reason=reason_of_children)
         free = sorted(going - held.keys())
         if not free:
             reason = f"job {min(held)} has a child, {held[min(held)]}, that has not ended"

@@ -1,42 +1,49 @@
-"""Claiming jobs and recording how they ended. These two carry the engine; each is one transaction."""
+"""Claiming jobs: choosing due jobs and marking them as running, in one transaction."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from embedq.clock import SECOND
 from embedq.config import Retention
 from embedq.errors import StorageUnavailableError
-from embedq.job import Ending, JobState
+from embedq.job import JobState
 from embedq.storage import continuations
 from embedq.storage.base import Transaction
-from embedq.storage.rows import ClaimedJob, Outcome, json_ids
+from embedq.storage.rows import ClaimedJob, json_ids
 
 # How many due jobs one transaction moves to ready: enough for every claim, short enough to let others write.
 PROMOTE_LIMIT = 1000
-MINUTE = 60 * SECOND
+# The arguments of one claim may have so many bytes, except for a single job that has more. Those of a few jobs are
+# taken unseen; where there may be more the jobs are measured first, some at a time.
+CLAIM_BYTES = 16_000_000
+UNMEASURED = 16
+MEASURED_AT_ONCE = 128
+# How many named queues are examined together.
+QUEUES_AT_ONCE = 50
+# Its jobs are in an index of their own; see the schema.
+DEFAULT_QUEUE = "default"
 # Where a job may run; each has its own capacity, and its own part of the index of ready jobs.
 EXECUTORS = ("thread", "async", "process")
-# Those where a job that kills its process takes nobody along, so that a suspect is like any other.
-APART = frozenset({"process"})
-# A job whose process died under it this often may be the cause. The schema's indexes say the same.
-SUSPECT_AFTER = 2
+# Those where a job that kills its process cannot crash other jobs, so that a suspect is like any other.
+ISOLATED_EXECUTORS = frozenset({"process"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a process wants to claim.
+    """The jobs that a process requests.
 
     Attributes:
-        server_id: who claims.
+        server_id: the claiming process.
         limits: how many jobs for each executor.
         queues: in the order of their urgency, every job of one before any of the next; None for all, by priority.
         known_needs: what parked jobs wait for and this process has.
-        suspect: claim one job whose process died under it twice, and no other. (Jobs with processes of their own are
-            claimed with the others.)
+        suspect: claim one suspect, the most suspicious one, and no other job. (Jobs with processes of their
+            own are claimed with the others.)
+        blank: without what may be large, or damaged: arguments, code, options, tags.
     """
 
     server_id: int
@@ -44,15 +51,17 @@ class Request:
     queues: tuple[str, ...] | None
     known_needs: tuple[str, ...] = ()
     suspect: bool = False
+    blank: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a process got.
+    """The jobs that a process received.
 
     Attributes:
         jobs: to run, most urgent first.
-        full: the executors for which more may be waiting: their limits were reached, or nothing was asked for them and
+        full: the executors for which more may be waiting: their limits were reached, or none were requested for them
+        and
             jobs became due.
         next_due: when the next scheduled job is due, in microseconds; None if there is none.
         suspect_waits: a suspect is ready in these queues.
@@ -78,20 +87,24 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     full = set(EXECUTORS) if promoted == PROMOTE_LIMIT else set()
     if promoted:
         full.update(executor for executor in EXECUTORS if request.suspect or request.limits.get(executor, 0) <= 0)
+    if request.suspect and seen.suspects:
+        executors = [executor for executor in request.limits if executor in seen.suspects]
+        params = (json.dumps(executors), json_or_none(request.queues), 1, int(not request.blank))
+        jobs += _batch(tx, "suspect_jobs", params)
     for executor, limit in request.limits.items():
-        if limit > 0:
-            if request.suspect and jobs:
-                break
-            found = _candidates(tx, request, seen, executor, limit)
-            jobs += found
-            if len(found) >= limit:
+        if limit > 0 and not request.suspect:
+            budget = _Budget(limit, blank=request.blank)
+            jobs += _candidates(tx, request, seen, executor, budget)
+            if budget.more:
                 full.add(executor)
     expired = [job for job in jobs if _expired(job, now)]
     if expired:
         _expire(tx, expired, now, retention)
         jobs = [job for job in jobs if job not in expired]
     if jobs and not tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs]))):
-        raise StorageUnavailableError("others have given this process up; it claims again once it is registered anew")
+        raise StorageUnavailableError(
+            "other processes have declared this process dead; it claims again once it has registered again"
+        )
     if expired or request.suspect:
         # A continuation of what expired may be due some time, and the suspect may have been the last.
         seen = _survey(tx, request)
@@ -99,60 +112,163 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
         jobs=jobs,
         full=frozenset(full),
         next_due=seen.next_due,
-        suspect_waits=bool(seen.suspects - APART),
+        suspect_waits=bool(seen.suspects - ISOLATED_EXECUTORS),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """What there is to claim, by executor: the queues that have a ready job, and whether there is a suspect.
+class _Survey:
+    """The jobs that can be claimed, by executor: which of the examined queues have a ready job.
 
     Attributes:
+        queues: of the first `QUEUES_AT_ONCE` named ones; for a claim from all queues, the default one.
+        across: the executors with a ready job in any queue; for a claim from all queues, in any but the default one.
         next_due: when the next scheduled job is due, in microseconds; None if there is none.
     """
 
-    queues: Mapping[str, list[str]]
+    queues: Mapping[str, frozenset[str]]
+    across: frozenset[str]
     suspects: frozenset[str]
     next_due: int | None
 
 
-def _survey(tx: Transaction, request: Request) -> _Seen:
-    wanted = [executor for executor, limit in request.limits.items() if limit > 0]
-    queues, suspects, next_due = defaultdict(list), set(), None
-    for kind, executor, queue, due_at in tx.all("survey", (json.dumps(wanted), json_or_none(request.queues))):
+def _survey(tx: Transaction, request: Request) -> _Survey:
+    executors = [executor for executor, limit in request.limits.items() if limit > 0]
+    queues, across, suspects, next_due = defaultdict(set), set(), set(), None
+    named = json_or_none(request.queues)
+    first = json_or_none(None if request.queues is None else request.queues[:QUEUES_AT_ONCE])
+    for kind, executor, queue, due_at in tx.all("survey", (json.dumps(executors), first, named)):
         if kind == "ready":
-            queues[executor].append(queue)
+            queues[executor].add(queue)
+        elif kind in ("across", "any"):
+            across.add(executor)
         elif kind == "suspect":
             suspects.add(executor)
         else:
             next_due = due_at
-    return _Seen(queues=queues, suspects=frozenset(suspects), next_due=next_due)
+    return _Survey(
+        queues={executor: frozenset(found) for executor, found in queues.items()},
+        across=frozenset(across),
+        suspects=frozenset(suspects),
+        next_due=next_due,
+    )
 
 
-def _candidates(tx: Transaction, request: Request, seen: _Seen, executor: str, limit: int) -> list[ClaimedJob]:
-    queues = request.queues
-    if request.suspect:
-        return [] if executor not in seen.suspects else _batch(tx, "suspect_jobs", (executor, json_or_none(queues), 1))
+class _Budget:
+    """How many jobs, and bytes of arguments, a claim may still take.
+
+    Attributes:
+        full: it takes no more.
+        more: others may be waiting.
+        legible: 1 to read all of a job, 0 to leave out what may be large.
+    """
+
+    __slots__ = ("bytes", "full", "jobs", "legible", "more")
+
+    def __init__(self, jobs: int, *, blank: bool) -> None:
+        self.jobs = jobs
+        self.legible = int(not blank)
+        self.bytes = CLAIM_BYTES
+        self.full = self.more = False
+
+    def took(self, found: Sequence[ClaimedJob], *, asked: int) -> None:
+        self.jobs -= len(found)
+        self.bytes -= sum([len(job.payload) if job.code is None else len(job.payload) + len(job.code) for job in found])
+        self.full = self.full or self.jobs <= 0 or self.bytes <= 0
+        self.more = self.more or self.full or len(found) >= asked
+
+
+def _candidates(tx: Transaction, request: Request, seen: _Survey, executor: str, budget: _Budget) -> list[ClaimedJob]:
+    queues, named = request.queues, json_or_none(request.queues)
     found: list[ClaimedJob] = []
-    if executor in APART and executor in seen.suspects:
-        found += _batch(tx, "suspect_jobs", (executor, json_or_none(queues), limit))
-    if request.known_needs and len(found) < limit:
-        needs = json.dumps(request.known_needs)
-        found += _batch(tx, "parked_jobs", (needs, executor, json_or_none(queues), limit - len(found)))
-    if len(found) >= limit:
-        return found
-    waiting = seen.queues.get(executor, [])
-    if queues is not None:
-        for queue in (queue for queue in queues if queue in waiting):
-            if len(found) >= limit:
-                break
-            found += _batch(tx, "ready_jobs", (executor, queue, limit - len(found)))
-        return found
-    if len(waiting) == 1:
-        return found + _batch(tx, "ready_jobs", (executor, waiting[0], limit - len(found)))
-    across = [job for queue in waiting for job in _batch(tx, "ready_jobs", (executor, queue, limit - len(found)))]
-    across.sort(key=lambda job: (-job.priority, job.id))
-    return found + across[: limit - len(found)]
+    if executor in ISOLATED_EXECUTORS and executor in seen.suspects:
+        found += _take(tx, "suspect_jobs", (json.dumps([executor]), named), budget)
+    if request.known_needs:
+        found += _take(tx, "parked_jobs", (json.dumps(request.known_needs), executor, named), budget)
+    waiting = seen.queues.get(executor, frozenset())
+    if queues is None and executor in seen.across:
+        found += _take_across(tx, executor, budget, beside_default=DEFAULT_QUEUE in waiting)
+    else:
+        more = executor in seen.across
+        found += _take_in_turn(tx, executor, queues or (DEFAULT_QUEUE,), waiting, budget, look_on=more)
+    return found
+
+
+def _take_in_turn(
+    tx: Transaction, executor: str, queues: Sequence[str], waiting: frozenset[str], budget: _Budget, *, look_on: bool
+) -> list[ClaimedJob]:
+    """Return the jobs of one queue after another.
+
+    Args:
+        waiting: those of the first `QUEUES_AT_ONCE` queues that have any.
+        look_on: the others may have some.
+    """
+    found: list[ClaimedJob] = []
+    start, end = 0, QUEUES_AT_ONCE
+    while True:
+        for queue in queues[start:end]:
+            if queue in waiting:
+                found += _take(tx, "ready_jobs", (executor, queue), budget)
+        if budget.full or end >= len(queues) or not look_on:
+            return found
+        start, end = end, 4 * end
+        seen = tx.all("survey", (json.dumps([executor]), json.dumps(queues[start:end]), "[]"))
+        waiting = frozenset(queue for kind, _, queue, _ in seen if kind == "ready")
+
+
+def _take(tx: Transaction, line: str, params: Sequence[object], budget: _Budget) -> list[ClaimedJob]:
+    """Return the first jobs that a statement finds, within the budget; few of those that are rarely many."""
+    if budget.full:
+        return []
+    limit = budget.jobs
+    if limit > UNMEASURED:
+        limit = UNMEASURED if line != "ready_jobs" else _measured(tx, "measure_queue", params, budget).others
+    found = _batch(tx, line, (*params, limit, budget.legible))
+    budget.took(found, asked=limit)
+    return found
+
+
+def _take_across(tx: Transaction, executor: str, budget: _Budget, *, beside_default: bool) -> list[ClaimedJob]:
+    """Return the first jobs of all queues: of the default one, which has its own index, and of all others."""
+    if budget.full:
+        return []
+    first = _Measure(0, budget.jobs, 0)
+    if beside_default or budget.jobs > UNMEASURED:
+        first = _measured(tx, "measure_across", (executor,), budget)
+    found: list[ClaimedJob] = []
+    if first.of_default:
+        found += _batch(tx, "ready_jobs", (executor, DEFAULT_QUEUE, first.of_default, budget.legible))
+    if first.others:
+        found += _batch(tx, "jobs_across", (executor, first.others, budget.legible))
+    if first.of_default:
+        found.sort(key=lambda job: (-job.priority, job.id))
+    budget.took(found, asked=first.of_default + first.others)
+    return found
+
+
+class _Measure(NamedTuple):
+    """The first jobs in line: how many are of the default queue, how many are not (or may be), and their bytes."""
+
+    of_default: int
+    others: int
+    bytes: int
+
+
+def _measured(tx: Transaction, statement: str, params: Sequence[object], budget: _Budget) -> _Measure:
+    """Return how many of the first jobs fit the budget, at least one. A few are measured first."""
+    limit, at_once = budget.jobs, MEASURED_AT_ONCE
+    while True:
+        asked = min(limit, at_once)
+        row = tx.one(statement, (*params, asked))
+        assert row is not None, "a sum always has a row"
+        found = _Measure._make(row)
+        if found.bytes > budget.bytes and asked > 1:
+            budget.full = True
+            limit = at_once = max(1, min(asked // 2, asked * budget.bytes // found.bytes))
+        elif asked == limit or found.of_default + found.others < asked:
+            return found
+        else:
+            at_once *= 4
 
 
 def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[ClaimedJob]:
@@ -160,12 +276,12 @@ def _batch(tx: Transaction, statement: str, params: Sequence[object]) -> list[Cl
 
 
 def json_or_none(names: Sequence[str] | None) -> str | None:
-    """Names as a JSON list, for the statements that take all when there is none."""
+    """Return names as a JSON list; None, which means all of them, for None."""
     return None if names is None else json.dumps(names)
 
 
 def _expired(job: ClaimedJob, now: int) -> bool:
-    """Whether its first start comes too late. A job that waits for a retry has had its first start."""
+    """Return whether its first start would be too late. A job that waits for a retry has started already."""
     return job.expires_at is not None and job.expires_at <= now and job.attempt == 1 and job.crashes == 0
 
 
@@ -176,118 +292,3 @@ def _expire(tx: Transaction, jobs: list[ClaimedJob], now: int, retention: Retent
     for delete_at, ids in by_delete_at.items():
         tx.run("expired_jobs", (now, delete_at, json_ids(ids)))
     continuations.advance(tx, dict.fromkeys((job.id for job in jobs), JobState.CANCELLED), now=now, retention=retention)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """What became of a batch of outcomes.
-
-    Attributes:
-        refused: outcomes of claims that are no longer this process's: the job was given to another in the meantime.
-        ended: the jobs that are over.
-        woken: a continuation became ready.
-    """
-
-    refused: list[Outcome]
-    ended: list[int]
-    woken: bool
-
-
-def finish(tx: Transaction, outcomes: Sequence[Outcome], *, now: int, retention: Retention) -> Finished:
-    """Record how claims ended, and in the same transaction wake continuations and count.
-
-    The claim number is the fence: an outcome whose job has been claimed again since changes nothing.
-    """
-    succeeded = [outcome for outcome in outcomes if outcome.state is JobState.SUCCEEDED]
-    refused = _succeed(tx, succeeded) if succeeded else []
-    if len(succeeded) < len(outcomes):
-        for outcome in outcomes:
-            if outcome.state is not JobState.SUCCEEDED and not _end(tx, outcome, retention):
-                refused.append(outcome)
-    accepted = outcomes if not refused else [outcome for outcome in outcomes if outcome not in refused]
-    _count(tx, accepted)
-    ended = {outcome.job_id: outcome.state for outcome in accepted if outcome.state.ended}
-    woken = continuations.advance(tx, ended, now=now, retention=retention) if ended else False
-    return Finished(refused=refused, ended=list(ended), woken=woken)
-
-
-def _succeed(tx: Transaction, outcomes: list[Outcome]) -> list[Outcome]:
-    rows = [
-        (out.job_id, out.claim, out.started_at, out.finished_at, out.delete_at, out.result, out.error)
-        for out in outcomes
-    ]
-    if tx.run("succeed_jobs", (json.dumps(rows, separators=(",", ":")),)) == len(outcomes):
-        return []
-    accepted = set(tx.all("succeeded_claims", (json_ids([out.job_id for out in outcomes]),)))
-    return [out for out in outcomes if (out.job_id, out.claim) not in accepted]
-
-
-def _end(tx: Transaction, outcome: Outcome, retention: Retention) -> bool:
-    cancelled = None if outcome.state.ended else tx.one("cancel_requested", (outcome.job_id, outcome.claim))
-    if cancelled is not None:
-        # Cancelled while it ran: what would have run again does not.
-        outcome.state = JobState.CANCELLED
-        outcome.delete_at = retention.for_job(cancelled[0]).delete_at(JobState.CANCELLED, outcome.finished_at)
-        outcome.needs = None
-    ended = outcome.state.ended
-    changed = tx.run(
-        "end_job",
-        (
-            outcome.state,
-            outcome.gives_back,
-            outcome.crashed,
-            outcome.retry_at,
-            outcome.started_at,
-            outcome.finished_at if ended else None,
-            outcome.delete_at if ended else None,
-            outcome.error,
-            outcome.needs,
-            outcome.job_id,
-            outcome.claim,
-        ),
-    )
-    if not changed:
-        return False
-    if outcome.ending is not Ending.RELEASED:
-        record_attempt(tx, outcome)
-    return True
-
-
-def record_attempt(tx: Transaction, outcome: Outcome) -> None:
-    """Keep an attempt that did not succeed in the job's history."""
-    tx.run(
-        "insert_attempt",
-        (
-            outcome.job_id,
-            outcome.claim,
-            outcome.attempt,
-            outcome.ending,
-            outcome.started_at,
-            outcome.finished_at,
-            outcome.server_id,
-            outcome.error,
-            outcome.traceback,
-        ),
-    )
-
-
-def mark_overdue(tx: Transaction, runs: Sequence[tuple[int, int, int]]) -> None:
-    """Mark running jobs that do not yield: (instant, job id, claim)."""
-    for run in runs:
-        tx.run("mark_overdue", run)
-
-
-def _count(tx: Transaction, outcomes: Iterable[Outcome]) -> None:
-    totals: dict[tuple[int, str, str, str], list[int]] = {}
-    for out in outcomes:
-        # Not `.value`, which is a property: this is done for every job.
-        key = (out.finished_at // MINUTE, out.name, out.queue, out.ending._value_)
-        total = totals.get(key)
-        if total is None:
-            total = totals[key] = [0, 0, 0, 0]
-        total[0] += 1
-        total[1] += out.finished_at - out.started_at
-        total[2] += out.started_at - out.run_at
-        total[3] += out.cpu_us
-    for key, total in totals.items():
-        tx.run("count_minute", (*key, *total))

@@ -1,4 +1,4 @@
-"""Counters grow coarser with age, so that the graph of a week is a bounded number of rows.
+"""Compacting counters: they become coarser with age, so that the graph of a week is a bounded number of rows.
 
     younger than two hours     a row for each minute, and on servers for each connection that counted
     up to two days             for each quarter of an hour
@@ -13,12 +13,12 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from embedq.storage.base import Transaction
-from embedq.storage.claims import MINUTE
+from embedq.storage.finishing import MINUTE, countable
 
 # Above this age in minutes, rows are for so many minutes each.
 STEPS = ((2 * 24 * 60, 180), (2 * 60, 15))
 # The `backend` of a row that no connection adds to any more.
-NOBODY = 0
+NO_BACKEND = 0
 
 
 class Compacted(NamedTuple):
@@ -32,7 +32,7 @@ class Compacted(NamedTuple):
 def compact_counters(tx: Transaction, *, now: int) -> Compacted:
     """Make one span of counters coarser, the oldest first."""
     for age, minutes in STEPS:
-        # Only spans that are over, so that nobody adds to a row that is taken away.
+        # Only spans that are over, so that no process adds to a row that is deleted.
         until = (now // MINUTE - age) // minutes * minutes
         row = tx.one("finest_counter", (minutes, until))
         if row is None or row[0] is None:
@@ -45,6 +45,8 @@ def compact_counters(tx: Transaction, *, now: int) -> Compacted:
             for place, number in enumerate(numbers):
                 total[place] += number
         tx.run("delete_counters_between", (start, start + minutes))
-        tx.insert_rows("copy_counters", [(start, *key, NOBODY, *total) for key, total in sums.items()])
+        tx.insert_rows(
+            "copy_counters", [(start, *key, NO_BACKEND, *map(countable, total)) for key, total in sums.items()]
+        )
         return Compacted(len(rows), len(sums), True)
     return Compacted(0, 0, False)

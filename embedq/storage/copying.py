@@ -1,22 +1,23 @@
-"""Moving house: whole rows out of one database and into another, a page at a time.
+"""Copying a queue: whole rows from one database to another, a page at a time.
 
 A page is read by `page` and written by `store`, table after table, in the order of `TABLES`. The transaction that
-writes it moves the copy's record on (`embedq_copies`, in the target), so that a copy that was killed goes on after the
-last row that was written, and writes none twice.
+writes it moves the copy's record on (`embedq_copies`, in the target), so that a copy that was killed continues
+after the last row that was written, and writes none twice.
 
-A `Census` is what says that both ends have the same, and that nobody has written to the source meanwhile.
+A `Census` shows that both databases hold the same, and that the source has not been written to meanwhile.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from embedq.errors import CopyError
 from embedq.job import JobState
 from embedq.storage.base import Row, Transaction
+from embedq.storage.columns import COPIED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,71 +26,49 @@ class Table:
 
     Attributes:
         key: its primary key, the first columns of a row.
-        exact: the columns whose text says which job, queue or schedule is meant, with their places in a row.
+        exact: the columns whose text identifies a job, queue or schedule, with their positions in a row.
     """
 
     name: str
     key: tuple[str, ...]
-    read: str
-    write: str
-    empty: str
-    exact: Mapping[str, int] = field(default_factory=dict)
+    exact: Mapping[str, int]
 
 
-JOBS = Table(
-    name="jobs",
-    key=("id",),
-    read="copied_jobs",
-    write="copy_jobs",
-    empty="empty_jobs",
-    exact={"queue": 3, "name": 5, "tags": 9, "idempotency key": 10, "schedule": 13, "needs": 27},
-)
-JOB_STATE = 1
-SCHEDULES = Table(
-    name="schedules",
-    key=("name",),
-    read="copied_schedules",
-    write="copy_schedules",
-    empty="empty_schedules",
-    exact={"name": 0, "task": 3},
-)
-TABLES = (
-    SCHEDULES,
-    JOBS,
-    Table(
-        name="attempts",
-        key=("job_id", "claim"),
-        read="copied_attempts",
-        write="copy_attempts",
-        empty="empty_attempts",
-    ),
-    Table(name="logs", key=("id",), read="copied_logs", write="copy_logs", empty="empty_logs"),
-    Table(
-        name="occurrences",
-        key=("schedule", "fire_at"),
-        read="copied_occurrences",
-        write="copy_occurrences",
-        empty="empty_occurrences",
-    ),
-    Table(name="actions", key=("id",), read="copied_actions", write="copy_actions", empty="empty_actions"),
-    Table(
-        name="counters",
-        key=("minute", "name", "queue", "ending", "backend"),
-        read="copied_counters",
-        write="copy_counters",
-        empty="empty_counters",
-    ),
-)
+# How many columns a key has, if more than one, and which columns are exact.
+_KEYS = {"attempts": 2, "occurrences": 2, "counters": 5}
+_EXACT = {
+    "jobs": ("queue", "name", "tags", "idempotency_key", "schedule", "needs"),
+    "schedules": ("name", "task"),
+}
+
+
+def _table(name: str) -> Table:
+    columns = tuple(COPIED[name])
+    exact = {column.replace("_", " "): columns.index(column) for column in _EXACT.get(name, ())}
+    return Table(name=name, key=columns[: _KEYS.get(name, 1)], exact=exact)
+
+
+_BY_NAME = {name: _table(name) for name in COPIED}
+TABLES = tuple(_BY_NAME.values())
+JOBS, SCHEDULES = _BY_NAME["jobs"], _BY_NAME["schedules"]
+JOB_STATE = tuple(COPIED["jobs"]).index("state")
+
+
+def _sums(*columns: str) -> str:
+    return ", ".join(f"sum({column} & 4294967295)" for column in columns)
+
 
 # Sums that change with what happens to rows whose number stays. Several connections of a server may count the same.
-_JOBS = "SELECT state, count(*), sum(id), sum(claim), sum(attempt), sum(crashes) FROM embedq_jobs GROUP BY state"
+# Each number counts by its lower half, so that one that was damaged lets no sum overflow.
+_JOBS = f"SELECT state, count(*), {_sums('id', 'claim', 'attempt', 'crashes')} FROM embedq_jobs GROUP BY state"
 _REST = {
     "schedules": "SELECT count(*), count(paused_at), max(updated_at), max(next_fire_at) FROM embedq_schedules",
-    "attempts": "SELECT count(*), sum(job_id), sum(claim) FROM embedq_attempts",
-    "logs": "SELECT count(*), sum(id), sum(job_id) FROM embedq_logs",
-    "occurrences": "SELECT count(*), sum(occurrences), max(fire_at), max(recorded_at) FROM embedq_occurrences",
-    "actions": "SELECT count(*), max(id), max(updated_at), sum(run) FROM embedq_actions",
-    "counters": "SELECT count(*), sum(jobs) FROM (SELECT sum(jobs) AS jobs FROM embedq_counters "
+    "attempts": f"SELECT count(*), {_sums('job_id', 'claim')} FROM embedq_attempts",
+    "logs": f"SELECT count(*), {_sums('id', 'job_id')} FROM embedq_logs",
+    "occurrences": f"SELECT count(*), {_sums('occurrences')}, max(fire_at), max(recorded_at) FROM embedq_occurrences",
+    "unsettled": f"SELECT count(*), {_sums('parent_id', 'after_id')} FROM embedq_unsettled",
+    "actions": f"SELECT count(*), max(id), max(updated_at), {_sums('run')} FROM embedq_actions",
+    "counters": f"SELECT count(*), sum(jobs) FROM (SELECT {_sums('jobs')} AS jobs FROM embedq_counters "
     "GROUP BY minute, name, queue, ending) AS counted",
 }
 
@@ -155,7 +134,7 @@ def _whole(numbers: Sequence[Any]) -> list[int]:
 
 
 def highest_numbers(tx: Transaction) -> tuple[int, int, int]:
-    """The highest number of a job, of a log line, and of a process that any row tells of."""
+    """Return the highest number of a job, of a log line, and of a process that any row contains."""
     found = [
         _whole(tx.select(f"SELECT max({column}) FROM embedq_{table}")[0])[0]
         for table, column in (
@@ -166,14 +145,14 @@ def highest_numbers(tx: Transaction) -> tuple[int, int, int]:
 
 
 def signed(tx: Transaction) -> int:
-    """How many jobs and schedules may still run a function that is not registered, which somebody has signed."""
+    """Return how many jobs and schedules may still run a signed function, one that is not registered."""
     [(jobs,)] = tx.select("SELECT count(*) FROM embedq_jobs WHERE code IS NOT NULL AND state <> 'succeeded'")
     templates = tx.select("SELECT template FROM embedq_schedules")
     return int(jobs) + sum('"code":null' not in template for (template,) in templates)
 
 
 def holds_nul(tx: Transaction) -> bool:
-    """Whether the database's texts may have the character NUL: what comes back of it says so."""
+    """Return whether the database's texts may contain the character NUL, by storing and reading one."""
     return tx.select("SELECT ?", ("\x00",)) == [("\x00",)]
 
 
@@ -185,7 +164,7 @@ def page(tx: Transaction, table: Table, *, after: Sequence[Any] | None, limit: i
         # The first column by itself: MySQL finds no place in an index by several at once.
         where = f"WHERE {table.key[0]} >= ? AND ({key}) > ({', '.join('?' * len(after))})"
     return tx.select(
-        f"SELECT * FROM ({{{table.read}}}) AS copied {where} ORDER BY {key} LIMIT ?",
+        f"SELECT * FROM ({{copied_{table.name}}}) AS copied {where} ORDER BY {key} LIMIT ?",
         (*([] if after is None else [after[0], *after]), limit),
     )
 
@@ -216,8 +195,8 @@ def store(tx: Transaction, table: Table, rows: Sequence[Row], *, at: Record, rep
     """
     key = json.dumps(rows[-1][: len(table.key)])
     if not tx.run("advance_copy", (table.name, key, replaced, at.source, at.batches)):
-        raise CopyError("another process goes on with this copy; let it, or stop it and run this again")
-    tx.insert_rows(table.write, rows)
+        raise CopyError("another process is continuing this copy; let it finish, or stop it and run this again")
+    tx.insert_rows(f"copy_{table.name}", rows)
     return at._replace(stands_at=table.name, last_key=key, batches=at.batches + 1, replaced=at.replaced + replaced)
 
 
@@ -233,7 +212,7 @@ def finish(tx: Transaction, *, expected: Census, numbers: Sequence[int]) -> Cens
 def clear(tx: Transaction) -> None:
     """Delete what an unfinished copy has left."""
     for table in TABLES:
-        tx.run(table.empty)
+        tx.run(f"empty_{table.name}")
     tx.run("end_copy")
 
 

@@ -1,4 +1,4 @@
-"""What a kind of database server has to supply: connections, and what its errors mean. See `server_database`."""
+"""The interface to a kind of database server: connections, and the meaning of its errors. See `server_database`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from enum import Enum
 from typing import Protocol
 
 from embedq.errors import StorageError
-from embedq.storage.base import ForeignTransaction, Lent, Listener, Transaction
+from embedq.storage.base import ExternalConnection, ExternalTransaction, Listener, Transaction
 from embedq.storage.server_clock import ServerClock
 
 
-class Trouble(Enum):
+class ErrorKind(Enum):
     """What an error means for the transaction."""
 
-    OWN = "run again, it fails again"
-    CONFLICT = "another transaction was in the way"
-    AWAY = "the connection or the server is gone"
+    PERMANENT = "it would fail again"
+    CONFLICT = "another transaction conflicted with it"
+    UNAVAILABLE = "the connection or the server is lost"
 
 
-class LoneInserts(Transaction, Protocol):
-    """Inserts jobs with no transaction around them.
+class PipelinedInserts(Transaction, Protocol):
+    """Inserts jobs in one pipeline, with no transaction around them.
 
     Attributes:
         unanswered: the ids of rows that may or may not have been written.
@@ -29,10 +29,10 @@ class LoneInserts(Transaction, Protocol):
     unanswered: list[int]
 
     def send(self) -> list[int]:
-        """Insert what was noted, all or nothing; the ids that were another's, so that their jobs are not there."""
+        """Insert the collected jobs, all or nothing; return the ids that other rows had; those jobs are missing."""
 
 
-class Session(Protocol):
+class ServerSession(Protocol):
     """One connection. Used by one thread at a time."""
 
     @property
@@ -41,29 +41,32 @@ class Session(Protocol):
 
     @property
     def mark(self) -> str | None:
-        """The server's number of the open transaction."""
+        """The number that the server gave the open transaction."""
 
-    def lone(self, count: int, unanswered: Sequence[int]) -> LoneInserts | None:
-        """For so many inserts by themselves, of these rows if they have been sent before; None where those need a
-        transaction."""
+    def pipelined_inserts(self, count: int, unanswered: Sequence[int]) -> PipelinedInserts | None:
+        """Return a pipeline for `count` inserts; None where inserts need a transaction.
+
+        Args:
+            unanswered: the ids of the rows, if they have been sent before.
+        """
 
     def begin(self, clock: ServerClock | None, *, read_only: bool) -> None:
-        """Open a transaction, and let the clock know what time the server has."""
+        """Open a transaction, and give the clock the server's time."""
 
     def commit(self) -> None:
-        """Commit, and wake those who listen if anything in it concerns them."""
+        """Commit, and notify listeners if something in it concerns them."""
 
     def rollback(self) -> bool:
-        """Give the transaction up; False when the connection is of no more use."""
+        """Roll back; return False if the connection is unusable."""
 
     def committed(self, mark: str) -> bool | None:
-        """Whether the transaction of that number was committed. Waits while it is being so.
+        """Return whether the transaction of that number was committed; wait while its commit is in progress.
 
-        None: this server cannot say, since another one gave that number.
+        None: this server cannot know, since another server gave that number.
         """
 
     def identity(self) -> str:
-        """The same text in every process of this database, however it is reached."""
+        """Return a text that is the same in every process of this database, whatever URL it uses."""
 
     def close(self) -> None:
         """Close the connection, in whatever state it is."""
@@ -75,20 +78,33 @@ class Driver(Protocol):
     url: str
 
     @property
-    def inserts_alone(self) -> bool:
-        """Whether its sessions insert with no transaction around it; one that finds a pooler may yet not."""
+    def pipelines_inserts(self) -> bool:
+        """Whether its sessions insert in a pipeline; one that turns out to be behind a pooler does not."""
 
-    def connect(self) -> Session:
-        """Open a connection."""
+    def connect(self, *, limit: float | None = None) -> ServerSession:
+        """Open a connection.
+
+        Args:
+            limit: how many seconds opening, and each answer, may take; such a session leaves no mark of its commits
+                (`ServerSession.mark`). None for the driver's own settings.
+        """
+
+    def refuses(self, error: Exception | None, *, seconds: float) -> bool:
+        """Return whether every address of the server refuses connections, those of other processes too.
+
+        Args:
+            error: of a failed connection; None if none was tried. Then False where only errors can show it.
+            seconds: how long each address has to answer. An address that does not answer has not refused.
+        """
 
     def after_fork(self) -> Driver:
-        """In the child of a fork: leave every connection to the parent; one like this that knows of none."""
+        """In the child of a fork: leave all connections to the parent; return a like driver without any."""
 
-    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
-        """What an error means for a transaction that reads, or writes."""
+    def classify(self, error: Exception, *, reading: bool) -> ErrorKind:
+        """Return what an error means for a transaction that reads, or writes."""
 
     def explain(self, error: Exception) -> StorageError | None:
-        """The error in words that say what to do; None for what is not the driver's."""
+        """Return embedq's error, with advice, for one of the driver's; None for any other."""
 
     def migrate(self) -> list[str]:
         """See `Database.migrate`."""
@@ -99,5 +115,5 @@ class Driver(Protocol):
     def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
         """See `Database.listen`."""
 
-    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
-        """See `Database.foreign`. The database is the one of that identity."""
+    def join_transaction(self, application: ExternalConnection, identity: str) -> ExternalTransaction:
+        """See `Database.join_transaction`. The database is the one of that identity."""

@@ -4,7 +4,7 @@
     embedq.start("postgresql://db/app", connect=new)    # `new()` returns a new connection of embedq's own driver
 
 For passwords that change (IAM tokens, vaults), tunnels, and whatever else an application has set up already. An engine
-lends its way of connecting; its pool is left to the application.
+provides the way of connecting; its pool remains the application's alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeGuard
 from urllib.parse import quote
 
 from embedq.errors import ConfigurationError
-from embedq.storage.foreign import is_instance
+from embedq.storage.external import is_instance
 
 # The drivers that embedq uses itself, by the database's name in SQLAlchemy, and what embedq calls that.
 OWN = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
@@ -30,16 +30,17 @@ class ApplicationEngine(Protocol):
 
 
 def is_engine(value: object) -> TypeGuard[ApplicationEngine]:
-    """Whether it is a SQLAlchemy Engine or AsyncEngine."""
+    """Return whether it is a SQLAlchemy Engine or AsyncEngine."""
     return is_instance(value, "sqlalchemy.engine:Engine", "sqlalchemy.ext.asyncio:AsyncEngine")
 
 
 def settings_of(engine: Any) -> dict[str, Any]:
-    """The settings that lead embedq to an engine's database: `url` and `connect`.
+    """Return the settings with which embedq uses an engine's database: `url` and `connect`.
 
     Through the engine itself if its driver is embedq's own; else by its URL and embedq's driver.
     Raises:
-        ConfigurationError: a database that embedq does not know, or what the URL says cannot be said to its driver.
+        ConfigurationError: a database that embedq does not know, or a parameter of the URL has no counterpart in
+        embedq's driver.
     """
     engine = getattr(engine, "sync_engine", engine)
     name, url = engine.dialect.name, engine.url
@@ -52,14 +53,14 @@ def settings_of(engine: Any) -> dict[str, Any]:
     if not through:
         query = _common_query(name, engine.dialect.driver, query)
     elif name != "postgresql":
-        # The engine sees to it.
+        # The engine applies them.
         query = {}
     plain = url.set(drivername=name, query=query).render_as_string(hide_password=False)
     return {"url": plain, "connect": engine if through else None}
 
 
 def connector(connect: Any, driver: str) -> Callable[[], Any] | None:
-    """The function that opens a connection, of the setting `connect`; None for None.
+    """Return the function that opens a connection, for the setting `connect`; None for None.
 
     Args:
         driver: the package whose connections it must return.
@@ -104,7 +105,7 @@ def _sqlite(engine: Any) -> str:
 
 
 def _common_query(name: str, driver: str, query: dict[str, Any]) -> dict[str, Any]:
-    """What of the parameters for another driver embedq's driver understands."""
+    """Return the parameters for another driver that embedq's driver understands."""
     if driver == "psycopg2" or driver.startswith("psycopg"):
         return query
     if name == "postgresql" and isinstance(query.get("ssl"), str):
@@ -113,7 +114,7 @@ def _common_query(name: str, driver: str, query: dict[str, Any]) -> dict[str, An
     unknown = sorted(set(query) - {"sslmode", "unix_socket"})
     if unknown:
         raise ConfigurationError(
-            f"what {', '.join(unknown)} in this engine's URL say to {driver} cannot be said to {OWN[name]}: give "
+            f"{', '.join(unknown)} in this engine's URL: parameters of {driver} that {OWN[name]} does not have. Give "
             "embedq its own URL, and connect= if that is not enough"
         )
     return query

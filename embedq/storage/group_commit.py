@@ -1,8 +1,9 @@
 """Writes that arrive while a transaction is running join the next one.
 
-A thread that finds nobody writing leads at once, alone: no hand-over, no added wait. Threads that come meanwhile queue;
-when the leader is done the first of them leads the next group and commits for all that queued. So one thread pays what
-a plain loop pays, and eight threads share a disk flush. (The write group of RocksDB has the same shape.)
+A thread that finds no write in progress leads at once, alone: no hand-over, no added wait. Threads that arrive
+meanwhile queue; when the leader is done the first of them leads the next group and commits for all that queued. So one
+thread costs what a plain loop costs, and eight threads share a disk flush. (The write group of RocksDB has the same
+shape.)
 
 A failing write in a group fails alone: the group is rolled back and its members run again one by one.
 """
@@ -15,7 +16,8 @@ from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import Any
 
-from embedq.interrupts import this_thread
+from embedq.process.interrupts import this_thread
+from embedq.storage.reentry import ReentryGuard
 
 GROUP_LIMIT = 256
 
@@ -29,15 +31,17 @@ class Member:
     Attributes:
         alone: it shares no group, and runs in no transaction.
         bare: it needs no transaction around it when it is the only one in its group.
+        place: where it may stand among others, for `run_group`.
         group: those it leads, itself first; empty until it does.
     """
 
-    __slots__ = ("_gate", "alone", "bare", "body", "done", "error", "group", "result")
+    __slots__ = ("_gate", "alone", "bare", "body", "done", "error", "group", "place", "result")
 
-    def __init__(self, body: Body, *, alone: bool = False, bare: bool = False) -> None:
+    def __init__(self, body: Body, *, alone: bool = False, bare: bool = False, place: object = None) -> None:
         self.body = body
         self.alone = alone
         self.bare = bare
+        self.place = place
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
@@ -54,12 +58,12 @@ class Member:
         self._gate.acquire()
 
     def signal(self) -> None:
-        """Let it go on. Doing so twice is as good as once: it waits only once."""
+        """Let the waiting thread continue. A second call has no effect: it waits only once."""
         if self._gate is not None and self._gate.locked():
             try:
                 self._gate.release()
             except RuntimeError:
-                pass  # somebody else did between the two lines
+                pass  # another thread released it between the two lines
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -73,33 +77,38 @@ class GroupCommit:
     Args:
         run_group: runs the members' bodies in one transaction and commits, and sets each one's `result` or `error` and
             `done`. Only ever called by one thread at a time.
+        door: the way into the database; a thread that is inside may not write.
     """
 
-    def __init__(self, run_group: RunGroup) -> None:
+    def __init__(self, run_group: RunGroup, reentry: ReentryGuard) -> None:
         self._run_group = run_group
+        self._reentry = reentry
         self._mutex = threading.Lock()
-        # Who writes now. It may still stand at the head of the queue, until it has begun.
+        # The member that writes now. It may still be at the head of the queue until it has begun.
         self._leader: Member | None = None
         self._queue: deque[Member] = deque()
 
-    def write(self, body: Body, *, bare: bool = False) -> Any:
+    def write(self, body: Body, *, bare: bool = False, place: object = None) -> Any:
         """Run `body` in a transaction and return what it returned, once that is durable.
 
         Args:
             bare: each of its statements may stand alone, so that it needs no transaction of its own.
+            place: see `Member`.
+        Raises:
+            ReentryError: this thread is in the middle of a call.
         """
         interruptible = this_thread()
         if interruptible is None:
-            return self._write(Member(body, bare=bare))
+            return self._reentry.run(self._write, Member(body, bare=bare, place=place))
         interruptible.enter_shield()
         try:
-            return self._write(Member(body, bare=bare))
+            return self._reentry.run(self._write, Member(body, bare=bare, place=place))
         finally:
             interruptible.leave_shield()
 
     def alone(self, body: Body) -> Any:
-        """Run `body` while nobody writes, in no transaction: to close the connection, for example."""
-        return self._write(Member(body, alone=True))
+        """Run `body` while no thread writes, in no transaction: to close the connection, for example."""
+        return self._reentry.run(self._write, Member(body, alone=True))
 
     def _write(self, member: Member) -> Any:
         try:
@@ -115,7 +124,7 @@ class GroupCommit:
                 self._lead(member)
         finally:
             # However it ended. A signal handler may have raised anywhere above (Ctrl-C, SIGTERM in the main thread),
-            # or may raise in here, and nobody must be left waiting for a leader that is gone.
+            # or may raise in here, and no thread may wait for a leader that has ended.
             if self._leader is member or not member.done:
                 try:
                     self._hand_over(member)
@@ -127,7 +136,7 @@ class GroupCommit:
     def _lead(self, member: Member) -> None:
         queue = self._queue
         member.group = group = [member]
-        # Looked at first without the lock: who comes a moment later joins the next group.
+        # Checked first without the lock: a thread that arrives a moment later joins the next group.
         if queue:
             with self._mutex:
                 if queue and queue[0] is member:
@@ -160,7 +169,7 @@ class GroupCommit:
             elif not member.group:
                 if member in queue:
                     queue.remove(member)
-                # In a group that runs just now, and may come back into the queue: nobody waits for it any more.
+                # It may be in a group that runs now, and come back into the queue: no thread waits for it any more.
                 member.done = True
             leader = self._leader
         if len(member.group) > 1:

@@ -1,12 +1,11 @@
-"""What `embedq doctor` and `embedq check` ask of a database. Each question stops at a limit, or goes page by page."""
+"""The queries of `embedq doctor` and `embedq check`. Each stops at a limit, or goes page by page."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from embedq.job import JobId, JobState
+from embedq.job import JobState
 from embedq.storage import inspect
 from embedq.storage.base import Transaction
 from embedq.storage.claims import EXECUTORS
@@ -15,11 +14,13 @@ from embedq.storage.schedules import ScheduleRow
 CAP = inspect.COUNT_CAP
 # Of each kind, as many as a person reads.
 SHOWN = 20
+# Queues with ready jobs that are looked at, for each executor.
+MOST_QUEUES = 200
 # Jobs that may still run. What is running now runs again if its process is stopped.
 UNENDED = tuple(state for state in JobState if not state.ended)
 
 
-class Line(NamedTuple):
+class QueueBacklog(NamedTuple):
     """The jobs of one queue that wait: how many (up to `CAP`), and since or until when (microseconds)."""
 
     jobs: int
@@ -34,7 +35,7 @@ class Parked(NamedTuple):
     example: int
 
 
-class Process(NamedTuple):
+class RegisteredProcess(NamedTuple):
     """A process as it registered, with the identity of its host's locks."""
 
     server: inspect.Server
@@ -59,30 +60,30 @@ class PendingRow(NamedTuple):
     code: str | None
 
 
-def processes(tx: Transaction) -> list[Process]:
+def processes(tx: Transaction) -> list[RegisteredProcess]:
     """Every process that has registered and is not known to be dead."""
     # No process has the number 0.
     hosts = {row[0]: row[2] for row in tx.all("other_servers", (0,))}
-    return [Process(server, hosts[server.id]) for server in inspect.servers(tx) if server.id in hosts]
+    return [RegisteredProcess(server, hosts[server.id]) for server in inspect.servers(tx) if server.id in hosts]
 
 
-def ready(tx: Transaction) -> dict[str, Line]:
-    """The queues whose jobs are due, of which each has its own line."""
-    found: defaultdict[str, list[Line]] = defaultdict(list)
+def ready(tx: Transaction) -> dict[str, QueueBacklog]:
+    """The queues whose jobs are due, of which each has its own line; `MOST_QUEUES` at most."""
+    found: defaultdict[str, list[QueueBacklog]] = defaultdict(list)
     for executor in EXECUTORS:
-        for (queue,) in tx.all("ready_queues", (executor,)):
+        for (queue,) in tx.all("ready_queues", (executor, MOST_QUEUES)):
             jobs, oldest = tx.all("queue_front", (executor, queue, CAP))[0]
             if jobs:
-                found[queue].append(Line(jobs, oldest))
+                found[queue].append(QueueBacklog(jobs, oldest))
     return {
-        queue: Line(min(CAP, sum(line.jobs for line in lines)), min(line.oldest for line in lines))
+        queue: QueueBacklog(min(CAP, sum(line.jobs for line in lines)), min(line.oldest for line in lines))
         for queue, lines in found.items()
     }
 
 
-def delayed(tx: Transaction) -> dict[str, Line]:
+def delayed(tx: Transaction) -> dict[str, QueueBacklog]:
     """The queues of the jobs that are due soonest, or are overdue because no process runs."""
-    return {queue: Line(jobs, soonest) for queue, jobs, soonest in tx.all("due_first", (CAP,))}
+    return {queue: QueueBacklog(jobs, soonest) for queue, jobs, soonest in tx.all("due_first", (CAP,))}
 
 
 def parked(tx: Transaction, *, most: int = CAP) -> list[Parked]:
@@ -114,16 +115,10 @@ def newest_created(tx: Transaction) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-def states(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, JobState]:
-    """The states of these jobs, as far as they are there."""
-    found = ((job_id, inspect.outcome(tx, job_id)) for job_id in ids)
-    return {job_id: outcome[0] for job_id, outcome in found if outcome is not None}
-
-
 # -- page by page ------------------------------------------------------------------------------------------------------
 
 
-class Page(NamedTuple):
+class PendingPage(NamedTuple):
     """The rows of jobs that may still run, up to the id `last`; None when there are no more jobs."""
 
     rows: list[PendingRow]
@@ -136,22 +131,22 @@ def bounds(tx: Transaction) -> tuple[int, int]:
     return (0, 0) if highest is None else (int(lowest), int(highest))
 
 
-def pending_page(tx: Transaction, *, after: int, limit: int) -> Page:
+def pending_page(tx: Transaction, *, after: int, limit: int) -> PendingPage:
     """What may still run of the next `limit` jobs behind the id `after`. Costs the same wherever it is."""
     [(last,)] = tx.select(
         "SELECT max(id) FROM (SELECT id FROM embedq_jobs WHERE id > ? ORDER BY id LIMIT ?) AS page", (after, limit)
     )
     if last is None:
-        return Page([], None)
+        return PendingPage([], None)
     marks = ", ".join("?" * len(UNENDED))
     rows = tx.select(
-        "SELECT id, state, name, payload, code FROM embedq_jobs "
+        "SELECT id, state, name, {payload}, {code} FROM embedq_jobs "
         f"WHERE id > ? AND id <= ? AND state IN ({marks}) ORDER BY id",
         (after, last, *UNENDED),
     )
-    return Page([PendingRow._make(row) for row in rows], int(last))
+    return PendingPage([PendingRow._make(row) for row in rows], int(last))
 
 
-def schedules(tx: Transaction) -> list[ScheduleRow]:
-    """Every recurring job, by name."""
-    return inspect.schedules(tx)
+def schedules(tx: Transaction, *, after: str | None, limit: int) -> list[ScheduleRow]:
+    """The next `limit` recurring jobs behind a name."""
+    return inspect.schedules(tx, after=after, limit=limit)

@@ -1,4 +1,4 @@
-"""The rows that cross the seam, as the statements order them."""
+"""The rows that are exchanged with a database, in the order of the statements' columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from embedq.job import Ending, JobState
+from embedq.config import Retention
+from embedq.job import ENDED, Ending, JobState
 
 
 class NewJob(NamedTuple):
@@ -33,8 +34,38 @@ class NewJob(NamedTuple):
         """The same job with other arguments."""
         return NewJob._make((*self[:PAYLOAD], payload, *self[PAYLOAD + 1 :]))
 
+    def as_claimed(self, job_id: int) -> ClaimedJob:
+        """Return the job as its first claim, after it was inserted as running."""
+        return ClaimedJob(
+            id=job_id,
+            claim=1,
+            attempt=1,
+            name=self.name,
+            payload=self.payload,
+            code=self.code,
+            options=self.options,
+            queue=self.queue,
+            priority=self.priority,
+            tags=self.tags,
+            crashes=0,
+            crashes_alone=0,
+            trials=0,
+            run_at=self.run_at,
+            expires_at=self.expires_at,
+            first_started_at=self.created_at,
+            parent_id=None,
+            executor=self.executor,
+        )
+
 
 PAYLOAD = NewJob._fields.index("payload")
+KEY = NewJob._fields.index("idempotency_key")
+CODE, CREATED_AT = NewJob._fields.index("code"), NewJob._fields.index("created_at")
+# The columns of a job with nothing rare about it (`insert_plain`): those between `code` and `created_at` are left out.
+PLAIN = (*NewJob._fields[:CODE], "created_at", "run_at")
+# The columns that follow those of a new job in `insert_job`, and their values where it does not run yet.
+STARTED = ("attempt", "claim", "first_started_at", "started_at", "server_id")
+NOT_STARTED = (0, 0, None, None, None)
 
 
 class ClaimedJob(NamedTuple):
@@ -51,6 +82,8 @@ class ClaimedJob(NamedTuple):
     priority: int
     tags: str | None
     crashes: int
+    crashes_alone: int
+    trials: int
     run_at: int
     expires_at: int | None
     first_started_at: int | None
@@ -61,8 +94,8 @@ class ClaimedJob(NamedTuple):
 def storable(text: str) -> str:
     """The text with what is no Unicode (half of a surrogate pair, as in the name of a badly named file) written out.
 
-    What jobs say goes through here: no database takes such text, and one that is refused holds up all that is written
-    with it.
+    All text that jobs produce goes through here: no database accepts such text, and a refused text would delay all that
+    is written with it.
     """
     try:
         text.encode()
@@ -87,8 +120,10 @@ class Outcome:
         needs: set when it is PARKED.
         gives_back: 1 when the attempt is not counted (released, crashed, parked).
         crashed: 1 when its process died.
+        crashed_alone: 1 when no other job ran in that process.
         cpu_us: processor time of the run, in microseconds; 0 when it is not known.
         note: why the job is retried or dead, for the log.
+        logged: it has been logged already.
     """
 
     job_id: int
@@ -110,5 +145,43 @@ class Outcome:
     needs: str | None = None
     gives_back: int = 0
     crashed: int = 0
+    crashed_alone: int = 0
     cpu_us: int = 0
     note: str | None = None
+    logged: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        job: ClaimedJob,
+        state: JobState,
+        ending: Ending,
+        *,
+        started_at: int,
+        finished_at: int,
+        server_id: int,
+        retention: Retention,
+        error: str | None = None,
+        needs: str | None = None,
+        gives_back: int = 0,
+    ) -> Outcome:
+        """Return the outcome of a claimed job."""
+        if job.options is not None:
+            retention = retention.for_job(job.options)
+        return cls(
+            job_id=job.id,
+            claim=job.claim,
+            attempt=job.attempt,
+            name=job.name,
+            queue=job.queue,
+            state=state,
+            ending=ending,
+            run_at=job.run_at,
+            started_at=started_at,
+            finished_at=finished_at,
+            server_id=server_id,
+            error=None if error is None else storable(error),
+            delete_at=retention.delete_at(state, finished_at) if state in ENDED else None,
+            needs=None if needs is None else storable(needs),
+            gives_back=gives_back,
+        )

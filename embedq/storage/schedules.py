@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from embedq.errors import ScheduleNotFoundError
 from embedq.storage import jobs
-from embedq.storage.base import Transaction
+from embedq.storage.base import Row, Transaction
 from embedq.storage.rows import NewJob
+
+# So many schedules take their turns in one transaction, and so many characters of jobs.
+TURNS = 500
+SET_SIZE = 1_000_000
 
 
 class ScheduleRow(NamedTuple):
@@ -59,30 +64,52 @@ def load(tx: Transaction, name: str) -> ScheduleRow:
     return ScheduleRow._make(row)
 
 
+class DeclaredSchedule(NamedTuple):
+    """A schedule as the code gives it; columns as in `ScheduleRow`."""
+
+    name: str
+    spec: str
+    misfire: str
+    task: str
+    template: str
+
+
 class Change(NamedTuple):
     """What `put` did: the name of the function that the schedule ran before; None if it is new."""
 
     formerly: str | None
 
 
+def unlike(tx: Transaction, declared: Sequence[DeclaredSchedule]) -> list[DeclaredSchedule]:
+    """Those that are not stored as they are declared."""
+    found = {row.name: row for row in named(tx, [one.name for one in declared])}
+    return [one for one in declared if (row := found.get(one.name)) is None or one != row[: len(one)]]
+
+
 def put(
-    tx: Transaction, *, name: str, spec: str, misfire: str, task: str, template: str, first_fire: int, now: int
-) -> Change | None:
-    """Add a schedule, or bring it up to date; None when it is the same already.
+    tx: Transaction, declared: Sequence[DeclaredSchedule], *, first_fire: Callable[[DeclaredSchedule], int], now: int
+) -> dict[str, Change]:
+    """Add schedules, or bring them up to date; return what was done to those that were not the same already, by name.
 
     Every process does this at every start, so a schedule that is the same already is left alone, and its next
     occurrence with it: what was missed while no process ran is still known.
+
+    Args:
+        first_fire: returns the first occurrence of a schedule that is new, or due at other times than before.
     """
-    row = tx.one("schedule", (name,))
-    if row is None:
-        tx.run("insert_schedule", (name, spec, misfire, task, template, first_fire, now, now))
-        return Change(None)
-    old = ScheduleRow._make(row)
-    if (old.spec, old.misfire, old.task, old.template) == (spec, misfire, task, template):
-        return None
-    next_fire_at = old.next_fire_at if old.spec == spec else first_fire
-    tx.run("update_schedule", (spec, misfire, task, template, next_fire_at, now, name))
-    return Change(old.task)
+    found = {row.name: row for row in _named(tx, "schedules_to_put", [one.name for one in declared])}
+    changes = {}
+    # By name, so that two processes that do this at once wait for each other in one order.
+    for one in sorted(declared):
+        row = found.get(one.name)
+        if row is None:
+            tx.run("insert_schedule", (*one, first_fire(one), now, now))
+            changes[one.name] = Change(None)
+        elif one != row[: len(one)]:
+            next_fire_at = row.next_fire_at if row.spec == one.spec else first_fire(one)
+            tx.run("update_schedule", (*one[1:], next_fire_at, now, one.name))
+            changes[one.name] = Change(row.task)
+    return changes
 
 
 def remove(tx: Transaction, name: str) -> None:
@@ -103,12 +130,52 @@ def resume(tx: Transaction, name: str, *, next_fire: Callable[[ScheduleRow], int
     tx.run("resume_schedule", (next_fire(row), now, name))
 
 
-def due(tx: Transaction, *, now: int, limit: int = 100) -> list[str]:
-    """The names of the schedules that have an occurrence due, the latest first."""
-    return [name for (name,) in tx.all("due_schedules", (now, limit))]
+def due(tx: Transaction, *, now: int, limit: int = TURNS, size: int = SET_SIZE) -> list[ScheduleRow]:
+    """Schedules that have an occurrence due, enough for one transaction: those that have waited longest.
+
+    Where there are more, a few whose time has come last go before them: a crowd that is due at once does not hold up
+    one that is due each second.
+
+    Args:
+        limit: how many are enough.
+        size: how many characters of what they enqueue are enough.
+    """
+    found = tx.all("due_schedules", (now, limit))
+    latest = tx.all("latest_due_schedules", (now, limit // 10)) if len(found) == limit else []
+    names = dict.fromkeys([*_within(latest, size // 2), *_within(found, size)])
+    rows = {row.name: row for row in named(tx, list(names))}
+    return [rows[name] for name in names if name in rows]
 
 
-class Waiting(NamedTuple):
+def _within(found: Sequence[Row], size: int) -> Iterator[str]:
+    """The names of the first ones that have no more than `size` together; of one at least."""
+    for number, (name, length) in enumerate(found):
+        size -= length
+        if number and size < 0:
+            return
+        yield name
+
+
+def named(tx: Transaction, names: Sequence[str]) -> list[ScheduleRow]:
+    """Those of these schedules that are there, in no order."""
+    return _named(tx, "schedules_named", names)
+
+
+def _named(tx: Transaction, statement: str, names: Sequence[str]) -> list[ScheduleRow]:
+    plain = [name for name in names if "\x00" not in name]
+    rows = tx.all(statement, (_json(plain),)) if plain else []
+    if len(plain) < len(names):
+        # SQLite ends the strings of JSON at a NUL character.
+        rows += [row for name in names if "\x00" in name and (row := tx.one("schedule", (name,))) is not None]
+    return [ScheduleRow._make(row) for row in rows]
+
+
+def _json(value: Sequence[object]) -> str:
+    # As they are: not every server reads the escapes of what is beyond 16 bits.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class WaitingSchedule(NamedTuple):
     """When a schedule that is not paused fires next, and when its turn comes. Microseconds."""
 
     name: str
@@ -117,12 +184,12 @@ class Waiting(NamedTuple):
     due_at: int
 
 
-def waiting(tx: Transaction) -> list[Waiting]:
-    """Every schedule that is not paused."""
-    return [Waiting._make(row) for row in tx.all("waiting_schedules")]
+def waiting(tx: Transaction, *, after: int) -> list[WaitingSchedule]:
+    """The schedules that are not paused whose turn comes after that moment."""
+    return [WaitingSchedule._make(row) for row in tx.all("waiting_schedules", (after,))]
 
 
-def bring_forward(tx: Transaction, schedule: Waiting, *, next_fire_at: int) -> bool:
+def bring_forward(tx: Transaction, schedule: WaitingSchedule, *, next_fire_at: int) -> bool:
     """Let its next occurrence be another one, unless it has taken its turn, was paused or changed meanwhile."""
     row = tx.one("schedule", (schedule.name,))
     if row is None:
@@ -140,50 +207,92 @@ def next_fire(tx: Transaction) -> int | None:
     return row[0] if row else None
 
 
-def fire(
-    tx: Transaction,
-    name: str,
-    decide: Callable[[ScheduleRow], Turn],
-    make_job: Callable[[ScheduleRow, int], NewJob],
-    *,
-    now: int,
-) -> list[int]:
-    """Take one schedule's turn: enqueue what is due, record everything, move on. Returns the new jobs' ids.
+class Planned(NamedTuple):
+    """A schedule as it was read, the turn that was decided on for it, and the jobs of that turn's fires."""
 
-    The occurrence's row and its job are written together, and the row's key is (schedule, fire_at): whoever comes
-    second, by a lost lease or a clock that moved, enqueues nothing.
+    row: ScheduleRow
+    turn: Turn
+    jobs: Sequence[NewJob]
+
+
+class Fired(NamedTuple):
+    """The result for a set: how many schedules took their turn, and the new jobs' ids."""
+
+    turns: int
+    job_ids: Sequence[int]
+
+
+def fire(tx: Transaction, planned: Sequence[Planned], *, now: int) -> Fired:
+    """Let schedules take their turns: enqueue what is due, record everything, move on.
+
+    One that has changed since it was read, or is being changed, is left for the next look. An occurrence's line and its
+    job are written together, and the line's key is (schedule, fire_at): a second process, after a lost lease or with
+    another clock, enqueues nothing.
     """
-    row = tx.one("schedule", (name,))
-    if row is None:
+    found = {row.name: row for row in _named(tx, "schedules_to_fire", [one.row.name for one in planned])}
+    turns = [one for one in planned if found.get(one.row.name) == one.row and is_due(one.row, now)]
+    lines = [(one.row.name, at) for one in turns if _is_plain(one) for at in _instants(one.turn)]
+    recorded = tx.all("recorded_occurrences", (_json(lines),)) if lines else []
+    met = {name for name, *_ in recorded}
+    created = _fire_together(tx, [one for one in turns if _is_plain(one) and one.row.name not in met], now=now)
+    for one in turns:
+        if not _is_plain(one) or one.row.name in met:
+            created += _fire_alone(tx, one, now=now)
+    return Fired(len(turns), created)
+
+
+def is_due(row: ScheduleRow, now: int) -> bool:
+    """Return whether a schedule has a turn to take."""
+    return row.paused_at is None and row.next_fire_at <= now
+
+
+def _is_plain(one: Planned) -> bool:
+    """Return whether what is written of it can go through JSON. SQLite ends its strings at a NUL character."""
+    return "\x00" not in one.row.name and "\\u0000" not in one.row.template
+
+
+def _instants(turn: Turn) -> list[int]:
+    return [*turn.fires, *(passed.first for passed in turn.passed)]
+
+
+def _fire_together(tx: Transaction, turns: Sequence[Planned], *, now: int) -> list[int]:
+    """The turns of schedules none of whose occurrences has a line, in a few statements."""
+    if not turns:
         return []
-    schedule = ScheduleRow._make(row)
-    if schedule.paused_at is not None or schedule.next_fire_at > now:
-        return []
-    turn = decide(schedule)
+    ids = tx.insert_each("insert_each", new) if (new := [job for one in turns for job in one.jobs]) else []
+    numbers = iter(ids)
+    lines: list[tuple[object, ...]] = []
+    ends: list[tuple[object, ...]] = []
+    for row, turn, _ in turns:
+        lines += [
+            (row.name, passed.first, "passed", passed.last, passed.occurrences, None, passed.reason, now)
+            for passed in turn.passed
+        ]
+        made = [(row.name, at, "enqueued", at, 1, next(numbers), None, now) for at in turn.fires]
+        lines += made
+        ends.append((row.name, turn.next_fire_at, *((made[-1][1], made[-1][5]) if made else (None, None))))
+    if lines:
+        tx.run("record_occurrences", (_json(lines),))
+    tx.run("advance_schedules", (_json(ends),))
+    return ids
+
+
+def _fire_alone(tx: Transaction, one: Planned, *, now: int) -> list[int]:
+    """The turn of a schedule of whose occurrences some may have a line: those are not enqueued again."""
+    row, turn, new = one
     created = []
     for passed in turn.passed:
         tx.run(
             "record_occurrence",
-            (name, passed.first, "passed", passed.last, passed.occurrences, None, passed.reason, now),
+            (row.name, passed.first, "passed", passed.last, passed.occurrences, None, passed.reason, now),
         )
-    for fire_at in turn.fires:
-        job_id = _fire_once(tx, schedule, fire_at, make_job, now=now)
-        if job_id is not None:
-            created.append(job_id)
+    for fire_at, job in zip(turn.fires, new, strict=True):
+        if tx.run("record_occurrence", (row.name, fire_at, "enqueued", fire_at, 1, None, None, now)):
+            created.append(jobs.insert(tx, job).id)
+            tx.run("set_occurrence_job", (created[-1], row.name, fire_at))
     last_fire = turn.fires[-1] if created else None
-    tx.run("advance_schedule", (turn.next_fire_at, last_fire, created[-1] if created else None, name))
+    tx.run("advance_schedule", (turn.next_fire_at, last_fire, created[-1] if created else None, row.name))
     return created
-
-
-def _fire_once(
-    tx: Transaction, schedule: ScheduleRow, fire_at: int, make_job: Callable[[ScheduleRow, int], NewJob], *, now: int
-) -> int | None:
-    recorded = tx.run("record_occurrence", (schedule.name, fire_at, "enqueued", fire_at, 1, None, None, now))
-    if not recorded:
-        return None
-    inserted = jobs.insert(tx, make_job(schedule, fire_at))
-    tx.run("set_occurrence_job", (inserted.id, schedule.name, fire_at))
-    return inserted.id
 
 
 def fail(tx: Transaction, name: str, error: str, *, again_at: int) -> None:

@@ -1,6 +1,7 @@
-"""The database server's time, so that hosts whose clocks differ by minutes agree on what is due and who is alive.
+"""The database server's time, so that hosts whose clocks differ by minutes agree on which jobs are due and
+which processes are alive.
 
-Every transaction asks the server for its time beside what it came for; the middle of the round trip stands for the
+Every transaction also reads the server's time; the middle of the round trip stands for the
 moment of the answer. Of the last seconds the answer with the shortest round trip counts.
 """
 
@@ -9,13 +10,13 @@ from __future__ import annotations
 from embedq.clock import SECOND, Clock
 
 # How long the best measurement stands before a worse one replaces it, and how far this host's clock may move against
-# its monotonic one before the measurement is void (somebody set the clock).
+# its monotonic one before the measurement is void (the clock was set).
 KEPT_SECONDS = 10.0
 STEP_MICROS = 20_000
 
 
 class ServerClock:
-    """This host's clock, corrected by what the server says.
+    """This host's clock, corrected by the server's time.
 
     Attributes:
         offset: server minus host, in microseconds.
@@ -39,7 +40,7 @@ class ServerClock:
         return self._base.now()
 
     def measured(self, server: int, sent: int, received: int) -> None:
-        """Take in that the server said `server` between `sent` and `received` of this host's clock."""
+        """Record that the server's time was `server` between `sent` and `received` of this host's clock."""
         now, round_trip = self._base.monotonic(), received - sent
         drift = received - round(now * SECOND)
         stepped = abs(drift - self._drift) > STEP_MICROS

@@ -7,14 +7,18 @@
         assert outbox == ["welcome, user 7"]
 
 The same without pytest: `with app_under_test() as embedq_app: …`, or `EmbedqTestMixin`. See docs/testing.md.
+
+In here, `standin` puts an app with a database of its own in the place of another, and `running` runs its jobs. May
+import `embedq` and all below, and not `dashboard`. Start reading in `kit.py`.
 """
 
 from embedq.testing.case import EmbedqTestMixin
 from embedq.testing.clock import TravelClock
+from embedq.testing.contexts import RecordedContext, job_context
 from embedq.testing.enqueued import EnqueuedJob
-from embedq.testing.errors import EndlessJobsError, ForgottenFixtureError, JobFailedError, JobNotRunError
+from embedq.testing.errors import EndlessJobsError, ForgottenFixtureError, JobNotRunError
 from embedq.testing.kit import AppUnderTest, app_under_test
-from embedq.testing.reports import JobRun, Report
+from embedq.testing.reports import JobFailedError, JobRun, Report
 
 __all__ = [
     "AppUnderTest",
@@ -25,7 +29,9 @@ __all__ = [
     "JobFailedError",
     "JobNotRunError",
     "JobRun",
+    "RecordedContext",
     "Report",
     "TravelClock",
     "app_under_test",
+    "job_context",
 ]

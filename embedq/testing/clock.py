@@ -1,4 +1,4 @@
-"""A clock that stands still until the test moves it."""
+"""A clock that is stopped until the test advances it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class TravelClock:
-    """The clock of an app under test: it stands still, and moving it runs what becomes due on the way.
+    """The clock of an app under test: it is stopped, and advancing it runs what becomes due on the way.
 
     Args:
         now: microseconds since the epoch, UTC.
-        travel: moves it to an instant and runs what is due: `(target, jump, raise_errors)`.
+        travel: advances it to an instant and runs what is due: `(target, jump, raise_errors)`.
     """
 
     def __init__(self, now: int, travel: Callable[[int, bool, bool], Report]) -> None:
@@ -33,11 +33,11 @@ class TravelClock:
 
     @property
     def moment(self) -> datetime:
-        """What it shows, as an aware datetime in UTC."""
+        """The present time, as an aware datetime in UTC."""
         return to_datetime(self._now)
 
     def set(self, micros: int) -> None:
-        """Move it and run nothing. Called by the kit."""
+        """Set it and run nothing. Called by the kit."""
         self._now = micros
 
     def advance(
@@ -58,8 +58,8 @@ class TravelClock:
         Every delayed job, retry and recurring job on the way runs at its own time, one after another.
 
         Args:
-            jump: let all of it pass at once, as for a machine that slept: what was missed then follows its schedule's
-                misfire policy, jobs that have expired are cancelled, and what is left runs late.
+            jump: let all of it pass at once, as on a suspended machine: missed occurrences then follow their schedule's
+                misfire policy, expired jobs are cancelled, and the rest run late.
             raise_errors: as for `drain`.
         Returns:
             What ran.

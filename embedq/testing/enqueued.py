@@ -1,4 +1,4 @@
-"""What was enqueued, as a test wants to read it."""
+"""The jobs that were enqueued, for tests to read."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from embedq.handle import JobHandle
 from embedq.job import Job, JobId, JobState
 from embedq.serializers import PARENT_RESULT, loads_call
 from embedq.storage import inspect
 from embedq.storage.base import Database
+from embedq.tasks.handle import JobHandle
 
 SMALLEST_PAGE, LARGEST_PAGE = 2, 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnqueuedJob:
-    """A job that was enqueued during the test, whatever has become of it since.
+    """A job that was enqueued during the test, in any state now.
 
     Attributes:
         name: the function's registered name, `module:qualname` unless it was given another.
-        args, kwargs: its arguments, as the job gets them.
+        args, kwargs: its arguments, as the job receives them.
         run_at: when it was due as it was enqueued.
         schedule: the recurring job that made it.
-        parent_id: the job that it continues.
+        parent_id: its parent job.
         handle: as `enqueue` returned it.
     """
 
@@ -46,7 +46,7 @@ class EnqueuedJob:
 
     @property
     def state(self) -> JobState:
-        """Where it is now. JobNotFoundError once its retention is over."""
+        """Its present state. JobNotFoundError once its retention is over."""
         return self.handle.state
 
     @property
@@ -114,7 +114,7 @@ class Journal:
             return list(self._jobs.values())
 
     def forget(self, job_ids: Sequence[int]) -> None:
-        """These jobs were taken back. Their ids may be given again."""
+        """Remove jobs that were rolled back. Their ids may be used again."""
         with self._lock:
             for job_id in job_ids:
                 self._jobs.pop(job_id, None)

@@ -1,4 +1,4 @@
-"""Telling a test that has forgotten the fixture, before it writes anything."""
+"""Stops a test that lacks the fixture before it writes anything."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import embedq
 from embedq.app import EmbedQ
 from embedq.clock import SystemClock, to_micros, to_seconds
 from embedq.job import JobId
-from embedq.misfire import Misfire
-from embedq.schedule import Cron, Every
+from embedq.scheduling.misfire import Misfire
+from embedq.scheduling.schedule import Cron, Every
 from embedq.storage import inspect
 from embedq.testing import matching, schedules
 from embedq.testing.clock import TravelClock
@@ -25,24 +25,24 @@ from embedq.testing.reports import Report, join, trimmed
 from embedq.testing.running import Runner
 from embedq.testing.standin import StandIn, StandInThere
 
-# The most jobs, and the most moments with nothing to run, on the way of one journey in time.
+# The most jobs, and the most moments with nothing to run, of one advance of the clock.
 MOST_ON_THE_WAY = 10_000
 FILE_NAME = "embedq_app.db"
 
 
 class AppUnderTest:
-    """An app on a database of the test's own, where nothing runs by itself and the clock stands still.
+    """An app on a database of the test's own, where nothing runs by itself and the clock is stopped.
 
     Attributes:
         app: the app itself; the default app unless another was given.
-        clock: where it gets the time: `clock.advance(days=3)`.
+        clock: the source of its time: `clock.advance(days=3)`.
     """
 
     def __init__(self, app: EmbedQ, stand_in: StandIn, clock: TravelClock) -> None:
         self.app = app
         self.clock = clock
         self._stand_in = stand_in
-        self._journal = Journal(stand_in.database, lambda job_id: stand_in._control.handle(JobId(job_id)))
+        self._journal = Journal(stand_in.database, lambda job_id: stand_in._parts.stored.handle(JobId(job_id)))
         self._runner = Runner(stand_in.engine, self._journal)
         stand_in.engine.taken_back = self._journal.forget
 
@@ -73,10 +73,10 @@ class AppUnderTest:
         return report
 
     def crash_next(self, *, queue: str | None = None) -> EnqueuedJob:
-        """Let another process take the next job that is due, and die in it.
+        """Let another process claim the next job that is due, and die while it runs.
 
-        As when a machine is lost: the job is taken back once the lease is over (`lease`, 30 seconds unless set), and
-        runs again: `clock.advance(seconds=31)`. What the job had done by then is for the test to do.
+        As when a machine is lost: the job is rescued once the lease is over (`lease`, 30 seconds unless set), and runs
+        again: `clock.advance(seconds=31)`. The test has to do what the job had done by then.
 
         Args:
             queue: only a job of this queue.
@@ -89,11 +89,11 @@ class AppUnderTest:
     def inline(self, *, raise_errors: bool = True) -> Iterator[None]:
         """Inside, a job runs in its own `enqueue`, in the thread that enqueues, with what it enqueues itself.
 
-        It is stored, claimed, run and recorded as ever. One that is due later waits for the clock.
+        It is stored, claimed, run and recorded as usual. One that is due later waits for the clock.
 
         Args:
-            raise_errors: whether `enqueue` raises what the job raises. If not it is recorded only, and the job is tried
-                again as its policy says.
+            raise_errors: whether `enqueue` raises what the job raises. If not, it is only recorded, and the job is
+                retried according to its policy.
         """
         before = self._stand_in.engine.written
         self._stand_in.engine.written = partial(self._run_inline, raise_errors)
@@ -135,7 +135,7 @@ class AppUnderTest:
             if max(ran, moments) > MOST_ON_THE_WAY:
                 raise EndlessJobsError(
                     f"{ran:,} jobs ran on the way to {self.clock.moment:%Y-%m-%d %H:%M:%S} UTC, where more are due. "
-                    "Advance in smaller steps, pause what recurs so often, or pass over the way: advance(…, jump=True)"
+                    "Advance in smaller steps, pause what recurs so often, or skip the way: advance(…, jump=True)"
                 )
             moment = self._runner.next_moment()
 
@@ -143,29 +143,30 @@ class AppUnderTest:
 
     @property
     def enqueued(self) -> list[EnqueuedJob]:
-        """Every job that was enqueued in this test, in order, whatever has become of it since."""
+        """Every job that was enqueued in this test, in order, in any state now."""
         return self._journal.read()
 
     def find(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> list[EnqueuedJob]:
         """The jobs that match: `find(send_mail, 7)` are those of `enqueue(send_mail, 7, …)`.
 
         Args:
-            function: a function, a task, `task.options(queue=…)` to ask for options too, or a job's name.
+            function: a function, a task, `task.options(queue=…)` to match options too, an `embedq.call`, or a job's
+                name.
             args, kwargs: arguments that the job must have; it may have others.
         Raises:
             TypeError: the arguments do not fit the function, so no job can have them.
         """
-        asked = matching.wanted(self.app.engine.registry, function, args, kwargs)
-        return self._matching(asked)
+        expected = matching.expected_job(self.app.engine.registry, function, args, kwargs)
+        return self._matching(expected)
 
     def assert_enqueued(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> list[EnqueuedJob]:
         """Fail unless a matching job was enqueued; arguments as for `find`.
 
         Returns:
-            All that match: `[job] = embedq_app.assert_enqueued(send_mail, 7)` also says that there is one.
+            All that match: `[job] = embedq_app.assert_enqueued(send_mail, 7)` also checks that there is exactly one.
         """
         __tracebackhide__ = True
-        return self._assert(matching.wanted(self.app.engine.registry, function, args, kwargs))
+        return self._assert(matching.expected_job(self.app.engine.registry, function, args, kwargs))
 
     def assert_enqueued_in(
         self, delay: timedelta | float, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
@@ -173,7 +174,7 @@ class AppUnderTest:
         """`assert_enqueued` of a job that is due `delay` (a timedelta, or seconds) after its enqueue, to the second."""
         __tracebackhide__ = True
         later = timedelta(seconds=to_seconds(delay))
-        return self._assert(matching.wanted(self.app.engine.registry, function, args, kwargs, delay=later))
+        return self._assert(matching.expected_job(self.app.engine.registry, function, args, kwargs, delay=later))
 
     def assert_enqueued_at(
         self, moment: datetime, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
@@ -181,14 +182,14 @@ class AppUnderTest:
         """`assert_enqueued` of a job that is due at `moment`, an aware datetime, to the second."""
         __tracebackhide__ = True
         to_micros(moment)
-        return self._assert(matching.wanted(self.app.engine.registry, function, args, kwargs, moment=moment))
+        return self._assert(matching.expected_job(self.app.engine.registry, function, args, kwargs, moment=moment))
 
     def assert_not_enqueued(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> None:
         """Fail if a matching job was enqueued; arguments as for `find`."""
         __tracebackhide__ = True
-        asked = matching.wanted(self.app.engine.registry, function, args, kwargs)
-        if found := self._matching(asked):
-            raise AssertionError(matching.unwelcome(asked, found))
+        expected = matching.expected_job(self.app.engine.registry, function, args, kwargs)
+        if found := self._matching(expected):
+            raise AssertionError(matching.unwelcome(expected, found))
 
     def assert_nothing_enqueued(self) -> None:
         """Fail if any job was enqueued."""
@@ -217,25 +218,25 @@ class AppUnderTest:
             others = [f"  {schedules.describe(row)}" for row in rows.values()]
             there = ["there are:", *others] if others else ["there is none at all"]
             raise AssertionError("\n".join([f"no recurring job is named {name!r}; {there[0]}", *there[1:]]))
-        told = schedules.differences(
+        differences = schedules.differences(
             rows[name], self.app.engine.registry,
             when=when, timezone=timezone, misfire=misfire, function=function, args=args, kwargs=kwargs,
         )  # fmt: skip
-        if told:
-            raise AssertionError(f"the recurring job {name!r} is otherwise: {', '.join(told)}")
+        if differences:
+            raise AssertionError(f"the recurring job {name!r} is otherwise: {', '.join(differences)}")
 
-    def _matching(self, asked: matching.Wanted) -> list[EnqueuedJob]:
-        return [job for job in self.enqueued if asked.differences(job) == []]
+    def _matching(self, expected: matching.ExpectedJob) -> list[EnqueuedJob]:
+        return [job for job in self.enqueued if expected.differences(job) == []]
 
-    def _assert(self, asked: matching.Wanted) -> list[EnqueuedJob]:
+    def _assert(self, expected: matching.ExpectedJob) -> list[EnqueuedJob]:
         __tracebackhide__ = True
-        found = self._matching(asked)
+        found = self._matching(expected)
         if not found:
-            raise AssertionError(matching.missing(asked, self.enqueued))
+            raise AssertionError(matching.missing(expected, self.enqueued))
         return found
 
     def close(self) -> None:
-        """End what was started for the test."""
+        """Stop everything that was started for the test."""
         self._runner.close()
 
     def __repr__(self) -> str:
@@ -252,16 +253,16 @@ def app_under_test(
     inline: bool = False,
     **settings: Any,
 ) -> Iterator[AppUnderTest]:
-    """Inside, the app works on a database of the test's own; afterwards it is what it was.
+    """Inside, the app works on a database of the test's own; afterwards it is as before.
 
-    Whatever the program calls meanwhile, `embedq.start(url)` included, starts no threads and opens no other database.
+    Calls of the program inside, including `embedq.start(url)`, start no threads and open no other database.
 
     Args:
         app: the default app when None.
         folder: where the SQLite file is made; a temporary folder when None.
-        url: another database instead: an empty one, which is yours to remove. With the application's own, what is
-            enqueued in its transactions is a part of them.
-        now: when the test plays, an aware datetime; the real time when None. The clock stands still from there.
+        url: another database instead: an empty one, which the caller removes. With the application's own, jobs that are
+            enqueued in its transactions are a part of them.
+        now: the time at the start of the test, an aware datetime; the real time when None. The clock is stopped there.
         inline: run each job in its own enqueue; see `AppUnderTest.inline`.
         settings: as for `embedq.start`; else those that the app has.
     """
@@ -286,7 +287,7 @@ def app_under_test(
 
 @cache
 def _empty_database() -> bytes:
-    """A migrated SQLite file: to copy one costs a fifth of making one."""
+    """Return a migrated SQLite file: copying it takes a fifth of the time of creating one."""
     with tempfile.TemporaryDirectory(prefix="embedq-") as folder:
         file = Path(folder) / FILE_NAME
         EmbedQ(file).connect().close()

@@ -1,6 +1,6 @@
-"""Which of the enqueued jobs a test means: `find(send_mail, 7)` takes what `enqueue(send_mail, 7)` takes, in part.
+"""Matching of enqueued jobs: `find(send_mail, 7)` takes the arguments of `enqueue(send_mail, 7)`, or some of them.
 
-Arguments that are not given may be anything. Positional and named ones are the same thing, and a default counts as
+Arguments that are not given may be anything. Positional and named ones are equivalent, and a default counts as
 given. Values are compared by `==`, so `unittest.mock.ANY` and the like work.
 """
 
@@ -12,21 +12,22 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from embedq.options import NO_OPTIONS, Options
-from embedq.task import Registry, Task
+from embedq.tasks.options import NO_OPTIONS, Options
+from embedq.tasks.registry import NamedTask, Registry
+from embedq.tasks.task import Call, MethodTask, Task
 from embedq.testing.enqueued import EnqueuedJob, call_text
 
-# A moment that a test and its app work out one after the other is not the same to the microsecond.
+# A moment that a test and its app compute one after the other differs by some microseconds.
 TOLERANCE = timedelta(seconds=1)
 COMPARED_OPTIONS = ("queue", "priority", "tags", "idempotency_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """The jobs that a test means.
+class ExpectedJob:
+    """The jobs that a test expects.
 
     Attributes:
-        function: None for a name that no function here has: then arguments are compared as they were written.
+        function: None for a name that no function here has; then arguments are compared as they are given.
         options: those of `task.options(…)`; None is any.
         delay, moment: when it is due: so long after its enqueue, or then; None is any time.
     """
@@ -40,28 +41,28 @@ class Wanted:
     moment: datetime | None = None
 
     def __str__(self) -> str:
-        said = [call_text(self.name, self.args, self.kwargs)]
-        said += [f"{name} {value!r}" for name, value in _given(self.options).items()]
+        parts = [call_text(self.name, self.args, self.kwargs)]
+        parts += [f"{name} {value!r}" for name, value in _given(self.options).items()]
         if self.delay is not None:
-            said.append(f"due {self.delay} later")
+            parts.append(f"due {self.delay} later")
         if self.moment is not None:
-            said.append(f"due at {self.moment.isoformat()}")
-        return "  ".join(said)
+            parts.append(f"due at {self.moment.isoformat()}")
+        return "  ".join(parts)
 
     def differences(self, job: EnqueuedJob) -> list[str] | None:
-        """What of the job is otherwise, in words; None if it is another function altogether."""
-        told = self.call_differences(job.name, job.args, job.kwargs)
-        if told is None:
+        """Return how a job differs, in words; None if it has another function."""
+        differing = self.call_differences(job.name, job.args, job.kwargs)
+        if differing is None:
             return None
         for name, option in _given(self.options).items():
             own = getattr(job, name)
             if not (set(option) <= set(own) if name == "tags" else option == own):
-                told.append(f"{name} is {own!r}")
+                differing.append(f"{name} is {own!r}")
         if self.delay is not None and abs(job.run_at - job.enqueued_at - self.delay) > TOLERANCE:
-            told.append(f"it is due {job.run_at - job.enqueued_at} later")
+            differing.append(f"it is due {job.run_at - job.enqueued_at} later")
         if self.moment is not None and abs(job.run_at - self.moment) > TOLERANCE:
-            told.append(f"it is due at {job.run_at.isoformat()}")
-        return told
+            differing.append(f"it is due at {job.run_at.isoformat()}")
+        return differing
 
     def call_differences(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str] | None:
         """`differences` of the call alone."""
@@ -93,7 +94,7 @@ class Wanted:
         return named
 
 
-def wanted(
+def expected_job(
     registry: Registry,
     function: Callable[..., Any] | str,
     args: Sequence[Any],
@@ -101,18 +102,23 @@ def wanted(
     *,
     delay: timedelta | None = None,
     moment: datetime | None = None,
-) -> Wanted:
-    """What a test asks for.
+) -> ExpectedJob:
+    """Return the job that a test expects.
 
     Args:
-        function: a function, a task, `task.options(…)`, or the name of a job.
+        function: a function, a task, `task.options(…)`, a call, or the name of a job.
     Raises:
         TypeError: the arguments do not fit the function, so no job could have them.
         ValueError: an option that a stored job does not show.
     """
-    if isinstance(function, str):
-        known = registry.get(function)
-        name, target, options = function, None if known is None else known.function, NO_OPTIONS
+    if isinstance(function, Call):
+        args, kwargs, function = (*function.args, *args), {**function.kwargs, **kwargs}, function.task
+    if isinstance(function, MethodTask):
+        args, function = (function.instance, *args), function.method
+    if isinstance(function, str | NamedTask):
+        name, options = (function, NO_OPTIONS) if isinstance(function, str) else (function.name, function.overrides)
+        known = registry.get(name)
+        target = None if known is None else known.function
     else:
         task: Task[..., Any] = registry.wrap(function)
         name, target, options = task.name, task.function, task.overrides
@@ -120,12 +126,14 @@ def wanted(
     unseen = [option for option in unseen if option not in COMPARED_OPTIONS]
     if unseen:
         raise ValueError(f"{', '.join(unseen)} cannot be compared; these can: {', '.join(COMPARED_OPTIONS)}")
-    asked = Wanted(name=name, function=target, args=args, kwargs=kwargs, options=options, delay=delay, moment=moment)
+    expected = ExpectedJob(
+        name=name, function=target, args=args, kwargs=kwargs, options=options, delay=delay, moment=moment
+    )
     try:
-        asked.bound(args, kwargs)
+        expected.bound(args, kwargs)
     except TypeError as error:
-        raise TypeError(f"no job can be {asked}: {error}") from None
-    return asked
+        raise TypeError(f"no job can be {expected}: {error}") from None
+    return expected
 
 
 def _given(options: Options) -> dict[str, Any]:
@@ -139,13 +147,13 @@ def _signature(function: Callable[..., Any] | None) -> inspect.Signature | None:
         return None
 
 
-def missing(asked: Wanted, jobs: Sequence[EnqueuedJob]) -> str:
+def missing(expected: ExpectedJob, jobs: Sequence[EnqueuedJob]) -> str:
     """The message of a failed search: what was enqueued instead, the nearest first, and in what it differs."""
     if not jobs:
-        return f"no job {asked} was enqueued; none was at all"
-    alike = [(job, differences) for job in jobs if (differences := asked.differences(job))]
-    others = [job for job in jobs if asked.differences(job) is None]
-    lines = [f"no job {asked} was enqueued."]
+        return f"no job {expected} was enqueued; none was at all"
+    alike = [(job, differences) for job in jobs if (differences := expected.differences(job))]
+    others = [job for job in jobs if expected.differences(job) is None]
+    lines = [f"no job {expected} was enqueued."]
     if alike:
         lines.append("These are other jobs of that function:")
         lines += [line for job, told in alike for line in (f"  {job.id}  {job}", f"       {', '.join(told)}")]
@@ -155,9 +163,9 @@ def missing(asked: Wanted, jobs: Sequence[EnqueuedJob]) -> str:
     return "\n".join(lines)
 
 
-def unwelcome(asked: Wanted, found: Sequence[EnqueuedJob]) -> str:
+def unwelcome(expected: ExpectedJob, found: Sequence[EnqueuedJob]) -> str:
     """The message of a search that should have found nothing."""
-    return "\n".join([f"{asked} was enqueued, and should not have been:", *listing(found)])
+    return "\n".join([f"{expected} was enqueued, and should not have been:", *listing(found)])
 
 
 def listing(jobs: Sequence[EnqueuedJob], most: int = 30) -> list[str]:

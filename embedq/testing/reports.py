@@ -1,4 +1,4 @@
-"""What ran, and how it went."""
+"""The jobs that ran, and their outcomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import NoReturn
 
 from embedq.job import Ending, JobState
 from embedq.testing.enqueued import EnqueuedJob
-from embedq.testing.errors import JobFailedError
 
 FAILURES = (Ending.FAILED, Ending.TIMED_OUT, Ending.PARKED)
 
@@ -21,11 +20,11 @@ class JobRun:
     Attributes:
         at: when, by the test's clock.
         ending: how it ended.
-        state: where the job went from there: a failed one may be RETRYING or DEAD.
-        error: type and message; None when it went well.
+        state: the job's state after that: a failed one may be RETRYING or DEAD.
+        error: type and message; None after a success.
         traceback: of the job's own code, as text.
-        exception: what the job raised, where that is known.
-        retry_at: when it is tried again.
+        exception: what the job raised, if known.
+        retry_at: when it is retried.
     """
 
     job: EnqueuedJob
@@ -40,7 +39,7 @@ class JobRun:
 
     @property
     def failed(self) -> bool:
-        """Whether it failed, or cannot run here because its function or what it needs is not known."""
+        """Whether it failed, or cannot run here because its function, or something that it needs, is missing."""
         return self.ending in FAILURES
 
     def __str__(self) -> str:
@@ -54,25 +53,33 @@ class JobRun:
         return told if after == self.ending.value else f"{told}, {after}"
 
 
+class JobFailedError(AssertionError):
+    """A job failed. Its exception is the cause; `report` has everything that ran."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What ran, in order. Its length is the number of runs."""
+    """The runs, in order. Its length is their number."""
 
     ran: tuple[JobRun, ...]
 
     @property
     def succeeded(self) -> tuple[JobRun, ...]:
-        """The runs that went well."""
+        """The runs that succeeded."""
         return tuple(run for run in self.ran if run.ending is Ending.SUCCEEDED)
 
     @property
     def failed(self) -> tuple[JobRun, ...]:
-        """The runs that failed, whether the job is tried again or not, and those of jobs that cannot run here."""
+        """The runs that failed, whether the job is retried or not, and those of jobs that cannot run here."""
         return tuple(run for run in self.ran if run.failed)
 
     @property
     def retried(self) -> tuple[JobRun, ...]:
-        """The failed runs whose jobs are tried again."""
+        """The failed runs of jobs that are retried."""
         return tuple(run for run in self.ran if run.state is JobState.RETRYING)
 
     def __len__(self) -> int:

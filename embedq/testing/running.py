@@ -1,4 +1,4 @@
-"""Running jobs here and now, in the thread that asks, by the code that runs them in production.
+"""Running jobs at once, in the calling thread, with the code that runs them in production.
 
 One job is claimed, run and finished at a time, each step in a transaction as the dispatcher writes it. So what runs
 next is decided when the one before has ended.
@@ -11,52 +11,54 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from embedq.clock import SECOND, to_datetime
-from embedq.context import JobContext
 from embedq.errors import JobInterrupt
-from embedq.interrupts import Shielded, interruptible
 from embedq.job import JobState
-from embedq.maintenance import recurring
+from embedq.maintenance import scheduler
 from embedq.maintenance.membership import rescue
+from embedq.process import faults
+from embedq.process.interrupts import Shielded, interruptible
+from embedq.process.registration import Registration
 from embedq.storage import claims, inspect, schedules, servers, upkeep
 from embedq.storage.base import Transaction
-from embedq.storage.claims import APART, EXECUTORS, Request
+from embedq.storage.claims import EXECUTORS, ISOLATED_EXECUTORS, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.storage.servers import Identity, ServerRow
+from embedq.tasks.context import JobContext
 from embedq.testing.enqueued import EnqueuedJob, Journal
 from embedq.testing.errors import EndlessJobsError
 from embedq.testing.reports import JobRun, Report
 from embedq.testing.standin import EngineUnderTest
 from embedq.version import VERSION
-from embedq.worker.dispatcher import turn
-from embedq.worker.event_loop import execute
+from embedq.worker.async_execution import run_alone
 from embedq.worker.execution import Execution
+from embedq.worker.loops import SharedLoopSettings, close
 from embedq.worker.notes import Notes
-from embedq.worker.parents import load_result
+from embedq.worker.parent_results import load_result
 from embedq.worker.records import log_outcomes
 from embedq.worker.resolving import Resolver
 from embedq.worker.runs import Watchdog
+from embedq.worker.turn import turn
 
-# A drain that has run this many jobs, with more to go, is taken for endless.
+# A drain that has run this many jobs, with more due, is considered endless.
 MOST_RUNS = 1000
 # Jobs that run inside the enqueue of another job; Python itself takes some forty.
 MOST_NESTED = 20
 PRUNE_BATCH = 500
+# Queues with ready jobs that a drain sees at a time.
+MOST_QUEUES = 1000
 
 
 class Runner:
     """Runs what is due on one engine.
 
     Args:
-        journal: knows the jobs by id.
+        journal: has the jobs by id.
     """
 
     def __init__(self, engine: EngineUnderTest, journal: Journal) -> None:
@@ -71,7 +73,7 @@ class Runner:
         self._raised: dict[tuple[int, int], BaseException] = {}
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop everything that was started."""
         self._loop.close()
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -103,7 +105,7 @@ class Runner:
     def _run_due(self, queue: str | None, limit: int | None) -> Report:
         engine = self._engine
         self._rescue_the_dead()
-        recurring.fire_due(engine.database, engine.clock)
+        scheduler.fire_due(engine.database, engine.clock)
         self._journal.read()
         execution = self._execution()
         needs = [need for need in engine.database.read(inspect.parked_needs) if self._resolver.has(need)]
@@ -113,7 +115,7 @@ class Runner:
                 last = "\n".join(f"  {run}" for run in ran[-3:])
                 raise EndlessJobsError(
                     f"{len(ran):,} jobs have run, and more are due; do they enqueue each other without end? "
-                    f"drain(limit=…) runs as many as you say. The last were:\n{last}"
+                    f"drain(limit=…) runs that many. The last were:\n{last}"
                 )
             job = engine.database.write(
                 self._claim, queue, tuple(needs), now=engine.clock.now(), server_id=self._registered()
@@ -122,7 +124,7 @@ class Runner:
                 break
             run = self._run(execution, job)
             if run.state is JobState.PARKED:
-                # It was offered what it seemed to lack, and lacks it still.
+                # It was parked again: it still lacks what it needs.
                 needs.clear()
             ran.append(run)
         return Report(tuple(ran))
@@ -137,7 +139,7 @@ class Runner:
     def _claim(
         self, tx: Transaction, queue: str | None, needs: tuple[str, ...], *, now: int, server_id: int
     ) -> ClaimedJob | None:
-        """The most urgent job that is due, now running; None if there is none."""
+        """Claim the most urgent job that is due and return it; None if there is none."""
         settings = self._engine.settings
         claim = partial(claims.claim, tx, now=now, retention=settings.retention)
         claim(Request(server_id=server_id, limits={}, queues=None))
@@ -150,10 +152,10 @@ class Runner:
                 claimed = claim(request)
                 if claimed.jobs:
                     return claimed.jobs[0]
-                # One that had expired was cancelled instead: look at the next.
+                # An expired one was cancelled instead: try the next.
                 more = executor in claimed.full
-        # What was beside a crash twice runs apart, which here is last.
-        apart = {executor: 1 for executor in EXECUTORS if executor not in APART}
+        # Jobs that ran during two crashes run alone, which is last here.
+        apart = {executor: 1 for executor in EXECUTORS if executor not in ISOLATED_EXECUTORS}
         suspects = claim(Request(server_id=server_id, limits=apart, queues=queues, suspect=True))
         return next(iter(suspects.jobs), None)
 
@@ -162,13 +164,13 @@ class Runner:
         own = self._engine.settings.queues
         if own is None:
             return None
-        waiting = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))}
+        waiting = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor, MOST_QUEUES))}
         return (*own, *sorted(waiting.difference(own)))
 
     def crash_next(self, queue: str | None) -> EnqueuedJob:
-        """Let another process claim the most urgent job that is due, and never be heard of again."""
+        """Let another process claim the most urgent job that is due, and then do nothing more."""
         engine = self._engine
-        recurring.fire_due(engine.database, engine.clock)
+        scheduler.fire_due(engine.database, engine.clock)
         now = engine.clock.now()
         other = engine.database.write(servers.register, _identity("another host"), now=now)
         job = engine.database.write(self._claim, queue, (), now=now, server_id=other)
@@ -179,15 +181,15 @@ class Runner:
         return self._journal.entry(job.id)
 
     def _rescue_the_dead(self) -> None:
-        """Take back the jobs of processes that were not heard of for their lease."""
+        """Rescue the jobs of processes that had no heartbeat for their lease."""
         engine = self._engine
         for row, gone_at in self._leases():
             if gone_at <= engine.clock.now():
-                # None of them is on this host, so that no lock file is looked for.
+                # None of them is on this host, so no lock file is checked.
                 rescue(engine.database, row, folder=Path(), host="", settings=engine.settings, now=engine.clock.now())
 
     def _leases(self) -> list[tuple[ServerRow, int]]:
-        """Each other process, and when it is given up, in microseconds."""
+        """Return each other process, and when its lease is over, in microseconds."""
         lease = int(self._engine.settings.lease * SECOND)
         rows = self._engine.database.read(servers.others, self._server_id)
         return [(row, row.heartbeat_at + lease + 1) for row in rows]
@@ -218,13 +220,13 @@ class Runner:
         )
 
     def _outcome(self, execution: Execution, job: ClaimedJob) -> Outcome:
-        # In a context of its own, as in production: what the test or a request has set there is not seen by the job.
-        # Shielded: the timeout of the job that enqueued this one, inline, is not this one's.
+        # In contexts as in production: the job does not see what the test or a request has set there.
+        # Shielded: the timeout of the job that enqueued this one, inline, does not apply to this one.
         with Shielded():
             if job.executor == "async":
-                return self._loop.run(lambda: execute(execution, job))
+                return self._loop.run(execution, job)
             with interruptible() as thread:
-                return Context().run(execution.run, job, thread)
+                return execution.run(job, thread)
 
     def _execution(self) -> Execution:
         """With the settings and the middleware that the app has by now."""
@@ -240,11 +242,11 @@ class Runner:
             resolver=self._resolver,
             middleware=[partial(Witness, self._raised), *engine.middleware],
             watchdog=self._watchdog,
-            server_id=self._registered,
-            save_log=self._notes.log,
-            save_progress=self._notes.progress,
+            registration=Registration(self._registered()),
+            notes=self._notes,
             load_parent=partial(load_result, engine.database),
             on_overdue=lambda run: self._notes.overdue(run.job.id, run.job.claim),
+            contexts=engine.contexts,
         )
 
     @property
@@ -274,8 +276,9 @@ class Runner:
         """Delete what has been kept long enough by now. The journal keeps what it has read."""
         self._journal.read()
         database, now = self._engine.database, self._engine.clock.now()
-        while database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH) == PRUNE_BATCH:
-            pass
+        pruned = upkeep.Pruned(0, upkeep.FROM_START, more=True)
+        while pruned.more:
+            pruned = database.write(upkeep.prune_jobs, now=now, limit=PRUNE_BATCH, cursor=pruned.then)
         database.write(upkeep.prune_history, now=now)
 
 
@@ -308,33 +311,50 @@ class Witness:
 def _is_the_tests_own(error: BaseException) -> bool:
     """Whether it is not the job's failure: Ctrl-C, `fail` and `skip` of pytest, and an end to jobs without end."""
     jobs = (Exception, JobInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
-    return isinstance(error, EndlessJobsError) or not isinstance(error, jobs)
+    if members := faults.members(error):
+        return any(_is_the_tests_own(member) for member in members)
+    return faults.is_a(error, EndlessJobsError) or not faults.is_a(error, jobs)
 
 
 class JobLoop:
-    """The event loop of `async def` jobs: one for the whole test, on the thread that asks where that can be."""
+    """The event loop of `async def` jobs: one for the whole test, on the calling thread if possible."""
 
     def __init__(self) -> None:
-        self._runner: asyncio.Runner | None = None
+        self._own: asyncio.AbstractEventLoop | None = None
+        self._shared: SharedLoopSettings
         self._taken = threading.Lock()
 
-    def run(self, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        """Run what `start` makes to its end."""
+    def run(self, execution: Execution, job: ClaimedJob) -> Outcome:
+        """Run a job to its end."""
         if _in_a_loop() or not self._taken.acquire(blocking=False):
             # An async test, or a job that was enqueued by one, has this thread's loop; a thread of its own has none.
             with ThreadPoolExecutor(1) as thread:
-                return thread.submit(lambda: asyncio.run(start())).result()
+                return thread.submit(self._run_on, asyncio.new_event_loop(), execution, job, closes=True).result()
         try:
-            if self._runner is None:
-                self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-            return self._runner.run(start(), context=Context())
+            if self._own is None or self._own.is_closed():
+                self._own = asyncio.new_event_loop()
+                self._shared = SharedLoopSettings(self._own)
+            try:
+                return self._run_on(self._own, execution, job)
+            finally:
+                self._shared.reset()
         finally:
             self._taken.release()
 
+    def _run_on(
+        self, loop: asyncio.AbstractEventLoop, execution: Execution, job: ClaimedJob, *, closes: bool = False
+    ) -> Outcome:
+        try:
+            # Ctrl-C ends the test.
+            return run_alone(execution, job, loop, execution.contexts.fresh(), passes=(KeyboardInterrupt,))
+        finally:
+            if closes:
+                close(loop)
+
     def close(self) -> None:
         """Close the loop."""
-        if self._runner is not None:
-            self._runner.close()
+        if self._own is not None:
+            close(self._own)
 
 
 def _in_a_loop() -> bool:

@@ -1,4 +1,4 @@
-"""Whether a recurring job is there, and is what a test expects."""
+"""Checks that a recurring job exists, and is as a test expects."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from embedq.misfire import Misfire, misfire_from_text, parse_misfire
-from embedq.schedule import Cron, Every, parse_schedule, schedule_from_text
+from embedq.scheduling.misfire import Misfire, misfire_from_text, parse_misfire
+from embedq.scheduling.schedule import Cron, Every, parse_schedule, schedule_from_text
 from embedq.serializers import loads_call
 from embedq.storage.schedules import ScheduleRow
-from embedq.task import Registry
+from embedq.tasks.registry import Registry
 from embedq.testing.enqueued import call_text
-from embedq.testing.matching import wanted
+from embedq.testing.matching import expected_job
 
 
 def describe(row: ScheduleRow) -> str:
@@ -35,7 +35,7 @@ def differences(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> list[str]:
-    """In what a recurring job is not as given; None, or no arguments, is anything.
+    """Return how a recurring job differs from the given one; None, or no arguments, matches anything.
 
     Raises:
         ScheduleError: `when`, `timezone` or `misfire` can never work.
@@ -53,7 +53,7 @@ def differences(
     if misfire is not None and (policy := misfire_from_text(row.misfire)) != parse_misfire(misfire):
         told.append(f"its misfire policy is {policy}")
     if function is not None:
-        call = wanted(registry, function, args, kwargs)
+        call = expected_job(registry, function, args, kwargs)
         own_args, own_kwargs = loads_call(json.loads(row.template)["payload"])
         unlike = call.call_differences(row.task, own_args, own_kwargs)
         if unlike is None:

@@ -1,7 +1,7 @@
 """An app whose database is the test's own, in the place of another.
 
-The stand-in's parts are put into the very object that the program holds. So everything that leads to that app, such as
-`embedq.enqueue`, tasks, and references taken long ago, leads to the test's database until the test is over.
+The stand-in's parts replace those of the object that the program uses. So everything that refers to that app, such as
+`embedq.enqueue`, tasks, and old references, uses the test's database until the test is over.
 """
 
 from __future__ import annotations
@@ -9,48 +9,54 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from embedq.app import EmbedQ
+from embedq.app.parts import AppParts
 from embedq.clock import Clock
 from embedq.config import Settings
-from embedq.control import JobControl
-from embedq.drafting import Drafting
-from embedq.engine import Engine
-from embedq.enqueueing import Enqueueing, StoredJobs
-from embedq.handle import JobHandle
+from embedq.engine.enqueueing import Enqueueing
+from embedq.engine.job_builder import JobBuilder
+from embedq.engine.lifecycle import Engine
+from embedq.engine.recurring import RecurringJobs, WarnOfTakeover
+from embedq.engine.stored_jobs import StoredJobs
+from embedq.engine.transactions import Block
 from embedq.job import JobId, JobState
-from embedq.middleware import EnqueueMiddleware, Middleware
-from embedq.misfire import Misfire
-from embedq.recurring import RecurringJobs
-from embedq.schedule import Cron, Every
+from embedq.scheduling.misfire import Misfire
+from embedq.scheduling.schedule import Cron, Every
 from embedq.storage import jobs
 from embedq.storage.base import Database, Transaction
 from embedq.storage.engines import ApplicationEngine
-from embedq.storage.foreign import refuse_strangers
+from embedq.storage.external import check_supported
 from embedq.storage.rows import NewJob, json_ids
-from embedq.task import Call
+from embedq.tasks.handle import JobHandle
+from embedq.tasks.middleware import EnqueueMiddleware, Middleware
+from embedq.tasks.task import Call
 from embedq.testing.errors import ForgottenFixtureError, JobNotRunError
-from embedq.transactions import Block
+from embedq.worker.contexts import Contexts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a test's database has of its own: it need not survive a power cut, nor have a key file beside it.
+# The settings of a test's database: it need not survive a power failure, nor have a key file beside it.
 OWN_SETTINGS = {"connect": None, "durability": "normal", "secret_key": "the key of an app under test"}
 
 
 class EngineUnderTest(Engine):
-    """An engine that starts no threads, and keeps its database and its clock whatever the program configures.
+    """An engine that starts no threads, and keeps its database and its clock regardless of what the program configures.
 
     Attributes:
         written: called when a job has been written.
-        taken_back: called with the ids of jobs that were written and are gone again.
+        contexts: of the jobs.
+        taken_back: called with the ids of jobs that were rolled back.
     """
 
+    # Jobs see no context variables of the test, except those that were set when the program called `start`.
+    contexts = Contexts(Context())
     written: Callable[[], None] | None = None
     taken_back: Callable[[Sequence[int]], None] | None = None
 
@@ -69,13 +75,13 @@ class EngineUnderTest(Engine):
                 url, clock=clock, enqueue_middleware=enqueue_middleware, middleware=middleware, **settings
             )
         elif url is not None or settings or enqueue_middleware or middleware:
-            # What the program starts with holds in the test too, and its mistakes are reported as ever.
-            asked = Engine(when_connected=_nothing)
-            asked.configure(url, **settings)
+            # The program's settings apply in the test too, and its mistakes are reported as usual.
+            requested = Engine(when_connected=_nothing, look_around=_nothing)
+            requested.configure(url, **settings)
             own = {name: getattr(self.settings, name) for name in ("url", *OWN_SETTINGS)}
-            if asked.settings.secret_key is not None:
-                own["secret_key"] = asked.settings.secret_key
-            self.settings = replace(asked.settings, **own)
+            if requested.settings.secret_key is not None:
+                own["secret_key"] = requested.settings.secret_key
+            self.settings, self.default_options = replace(requested.settings, **own), requested.default_options
             self._key = None
             self.enqueue_middleware, self.middleware = enqueue_middleware, middleware
 
@@ -84,13 +90,14 @@ class EngineUnderTest(Engine):
         return True
 
     def start(self) -> None:
+        self.contexts = Contexts()
         self.connect()
 
-    def stop(self, timeout: float | None) -> bool:
+    def stop(self, timeout: float | timedelta | None) -> bool:
         return True
 
     def close(self) -> None:
-        """Nothing: the program may close its app, and the test still looks at what it did."""
+        """Do nothing: the program may close its app, and the test still reads what it did."""
 
     def dispose(self) -> None:
         """Close the database; the test is over."""
@@ -102,19 +109,23 @@ class EngineUnderTest(Engine):
             self.written()
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Never called: that engine is not opened."""
 
 
-class ControlUnderTest(JobControl):
-    """Does not wait for what will not happen: in a test no job runs by itself."""
+class StoredJobsUnderTest(StoredJobs):
+    """Refuses waits that would never end: in a test no job runs by itself."""
 
-    def wait_for(self, job_id: JobId, timeout: float | None) -> JobState:
+    def _ended(self, job_id: JobId, timeout: float | None) -> tuple[JobState, str | None, str | None]:
+        __tracebackhide__ = True
         self._refuse_to_wait_in_vain(job_id)
-        return super().wait_for(job_id, timeout)
+        return super()._ended(job_id, timeout)
 
-    async def aresult_of(self, job_id: JobId, timeout: float | None) -> Any:
+    async def aresult_of(self, job_id: JobId, timeout: float | timedelta | None) -> Any:
+        __tracebackhide__ = True
         self._refuse_to_wait_in_vain(job_id)
+        if self.job_state(job_id).ended:
+            return await self._engine.offload.run(self.result_of, job_id, None)
         return await super().aresult_of(job_id, timeout)
 
     def _refuse_to_wait_in_vain(self, job_id: JobId) -> None:
@@ -131,28 +142,28 @@ class ControlUnderTest(JobControl):
 
 
 class EnqueueingUnderTest(Enqueueing):
-    """Where the test's database is not the application's, no job can be a part of the application's transaction."""
+    """Enqueues outside of the application's transaction, since the test's database is another one."""
 
     def transaction(self, target: Any) -> Block:
-        refuse_strangers(target)
+        check_supported(target)
         assert isinstance(self._engine, EngineUnderTest)
-        return ApartBlock(self._engine, self._handles)
+        return ApartBlock(self._engine, self._stored)
 
 
 class ApartBlock(Block):
-    """Writes each job at once, and takes it back if an exception leaves the block: that is a rollback as a rule."""
+    """Writes each job at once, and deletes it if an exception leaves the block, which usually means a rollback."""
 
     engine: EngineUnderTest
 
-    def __init__(self, engine: EngineUnderTest, handles: StoredJobs) -> None:
+    def __init__(self, engine: EngineUnderTest, stored: StoredJobs) -> None:
         super().__init__(engine)
-        self._handles = handles
+        self._stored = stored
         self._written: list[int] = []
 
-    def add(self, rows: Sequence[NewJob]) -> list[JobHandle]:
+    def add(self, rows: Sequence[NewJob]) -> list[JobHandle[Any]]:
         inserted = self.write(jobs.insert_all, rows, retention=self.engine.settings.retention)
         self._written += [job_id for job_id, created in inserted if created]
-        return [self._handles.handle(job_id, created=created) for job_id, created in inserted]
+        return [self._stored.handle(job_id, created=created) for job_id, created in inserted]
 
     def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.engine.database.write(function, *args, **kwargs)
@@ -167,17 +178,17 @@ class ApartBlock(Block):
 
 
 class RecurringUnderTest(RecurringJobs):
-    """Knows which recurring jobs the import of a module has added: it happens once, and they are for every test."""
+    """Notes the recurring jobs that the import of a module declares: it happens once, and they are for every test."""
 
-    def __init__(self, engine: Engine, drafting: Drafting) -> None:
-        super().__init__(engine, drafting)
+    def __init__(self, engine: Engine, builder: JobBuilder, warn_of_takeover: WarnOfTakeover) -> None:
+        super().__init__(engine, builder, warn_of_takeover)
         self._imported: list[str] = []
 
     def put(
         self,
         name: str,
         when: str | Cron | Every | timedelta,
-        call: Call,
+        call: Call[Any],
         *,
         timezone: str | None,
         misfire: str | Misfire,
@@ -188,10 +199,8 @@ class RecurringUnderTest(RecurringJobs):
             self._imported.append(name)
 
     def declare_imported_in(self, other: RecurringJobs) -> None:
-        """Put those into another app as well."""
-        for name in self._imported:
-            if name in self._declared:
-                self._declared[name](other)
+        """Declare those in another app as well."""
+        other.declare(self._declared[name] for name in self._imported if name in self._declared)
 
 
 def _at_import() -> bool:
@@ -204,49 +213,70 @@ def _at_import() -> bool:
     return False
 
 
+class PartsUnderTest(AppParts):
+    """The parts of an app for a test."""
+
+    engine: EngineUnderTest
+    recurring: RecurringUnderTest
+
+
 class StandIn(EmbedQ):
     """An app for a test."""
 
-    _engine_type: ClassVar[type[Engine]] = EngineUnderTest
-    _control_type: ClassVar[type[JobControl]] = ControlUnderTest
-    _enqueueing_type: ClassVar[type[Enqueueing]] = EnqueueingUnderTest
-    _recurring_type: ClassVar[type[RecurringJobs]] = RecurringUnderTest
+    _parts: PartsUnderTest
 
-    engine: EngineUnderTest
-    _recurring: RecurringUnderTest
+    def __init__(self, url: str | Path, **settings: Any) -> None:
+        self._parts = self._assemble()
+        self.configure(url, **settings)
+
+    def _assemble(self) -> PartsUnderTest:
+        return PartsUnderTest(
+            engine=EngineUnderTest,
+            stored=StoredJobsUnderTest,
+            enqueueing=EnqueueingUnderTest,
+            recurring=RecurringUnderTest,
+        )
+
+    @property
+    def engine(self) -> EngineUnderTest:
+        return self._parts.engine
 
     @classmethod
     def like(cls, app: EmbedQ, url: str | Path, clock: Clock, given: dict[str, Any]) -> Self:
         """A stand-in with the app's settings and middleware, and those that are given, on the database `url`."""
         settings = {item.name: getattr(app.settings, item.name) for item in fields(Settings)}
-        hooks = {"enqueue_middleware": app.engine.enqueue_middleware, "middleware": app.engine.middleware}
+        hooks = {
+            "enqueue_middleware": app.engine.enqueue_middleware,
+            "middleware": app.engine.middleware,
+            "default_options": app.engine.default_options,
+        }
         return cls(**{**settings, **hooks, **OWN_SETTINGS, **given, "url": url, "clock": clock})
 
     @contextmanager
     def in_the_place_of(self, app: EmbedQ) -> Iterator[None]:
         """Inside, `app` is this one, and has the same recurring jobs.
 
-        Those that the import of a module adds meanwhile are kept for later: the module is imported once.
+        Those that the import of a module adds inside are kept for later: the module is imported once.
         """
-        app._recurring.declare_in(self._recurring)
-        own = dict(vars(app))
-        vars(app).update(vars(self))
+        own = app._parts
+        own.recurring.declare_in(self._parts.recurring)
+        app._parts = self._parts
         try:
             yield
         finally:
-            vars(app).clear()
-            vars(app).update(own)
-            self._recurring.declare_imported_in(app._recurring)
+            app._parts = own
+            self._parts.recurring.declare_imported_in(own.recurring)
 
 
 class StandInThere(StandIn):
     """A stand-in on a database that the test gave: it may be the application's, and its transactions are real."""
 
-    _enqueueing_type = Enqueueing
+    def _assemble(self) -> PartsUnderTest:
+        return PartsUnderTest(engine=EngineUnderTest, stored=StoredJobsUnderTest, recurring=RecurringUnderTest)
 
 
 class ForgottenEngine(EngineUnderTest):
-    """Refuses to open a database: the test should have said which."""
+    """Refuses to open a database: the test should have named one."""
 
     def connect(self, *, migrate: bool = True) -> None:
         raise _forgotten(self.settings)
@@ -258,13 +288,13 @@ class ForgottenEngine(EngineUnderTest):
 
 def _forgotten(settings: Settings) -> ForgottenFixtureError:
     return ForgottenFixtureError(
-        f"this test would use {settings.database}. Give it a database of its own: take the fixture embedq_app, or mark "
+        f"this test would use {settings.database}. Give it a database of its own: use the fixture embedq_app, or mark "
         "the test with @pytest.mark.embedq (embedq_guard is set in the configuration of pytest)"
     )
 
 
 class ForgottenApp(StandIn):
-    """What the default app is outside the tests that ask for it, where that is guarded."""
+    """The default app outside of tests that use the fixture, if that is guarded."""
 
-    _engine_type = ForgottenEngine
-    _control_type = JobControl
+    def _assemble(self) -> PartsUnderTest:
+        return PartsUnderTest(engine=ForgottenEngine, enqueueing=EnqueueingUnderTest, recurring=RecurringUnderTest)

@@ -1,9 +1,9 @@
-"""The processor time of runs on a thread, without asking the system at each: that would cost short jobs a tenth.
+"""The processor time of runs on a thread, without a system call for each: that would slow short jobs down by a tenth.
 
-The clock is read when a millisecond has gone since the last reading. What was read is the sum over all runs since then;
-of those that ended in between each got its share by how long it took, in the proportion of the time before. What those
-shares were wrong by is put right in the run that ends with the reading, so that the sums hold, and a long run has its
-own time.
+The thread's clock is read when a millisecond has passed since the last reading. The difference is the sum over all runs
+since then; each run that ended in between was assigned a share by its duration, in the proportion of the time before.
+The error of these shares is corrected in the run that ends with the reading, so that the sums are right, and a long run
+has its own time.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ READ_EVERY = 1_000
 
 
 class ThreadCpu:
-    """Belongs to one thread, which makes it."""
+    """Belongs to the thread that creates it."""
 
     __slots__ = ("_given", "_ran", "_read_at", "_read_ns", "_share")
 
     def __init__(self) -> None:
         self._read_ns = time.thread_time_ns()
-        # By the wall clock, so that the first run is read.
+        # On the wall clock; 0 so that the clock is read after the first run.
         self._read_at = 0
         self._ran = 0
         self._given = 0
         self._share = 1.0
 
     def of_run(self, started: int, finished: int) -> int:
-        """What a run took that is over, in microseconds; `started` and `finished` likewise, by the wall clock."""
+        """Return the processor time of a run in microseconds; `started` and `finished` are times on the wall clock."""
         took = finished - started
         self._ran += took
         if 0 <= finished - self._read_at < READ_EVERY:

@@ -1,200 +1,192 @@
 """The event loop that runs `async def` jobs, hundreds at a time, on one thread.
 
-It is started by the first such job. A job that blocks the loop (a plain `time.sleep`, a long computation) holds up the
-others; when it outruns its timeout as well, it is overdue and the next jobs get a fresh loop on a fresh thread.
+A job that blocks the loop (a plain `time.sleep`, a long computation) delays the others; when it also exceeds its
+timeout, it is overdue, and the next jobs get a new loop on a new thread.
+
+`sys.exit` in a job, or in a task that it started, is a failure of that job, and the loop continues (loops.py). When a
+loop breaks, another replaces it and its jobs go back to the queue. A job that was alone on the loop has broken it, and
+fails. Jobs that shared the loop are suspects: each runs on a loop of its own the next time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import Protocol
 
-from embedq.context import enter_job, leave_job
-from embedq.errors import JobInterrupt
-from embedq.liveness import RunningNotes
+from embedq.observability.log import get_logger
+from embedq.process.liveness import RunningJobsFile
 from embedq.storage.rows import ClaimedJob, Outcome
-from embedq.worker.execution import MISSING, Execution, PreparedCall
-from embedq.worker.runs import Interrupter
-from embedq.worker.stacks import Stack, of_task
+from embedq.tasks.context import job_in
+from embedq.worker.async_execution import end_or_log, execute
+from embedq.worker.claim_ledger import ClaimKey
+from embedq.worker.execution import Execution
+from embedq.worker.loops import SharedLoopSettings, close, drive, new_task
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
+
+# The pause before a broken loop is replaced.
+REPLACE_PAUSE_SECONDS = 0.2
+
+# The event loop holds only weak references to tasks.
+_TASKS: set[asyncio.Task[None]] = set()
 
 
-class AsyncRunner:
-    """Runs up to `size` jobs at a time.
+class LoopOwner(Protocol):
+    """The runner that event loops belong to; see `AsyncRunner`."""
+
+    execution: Execution
+    report: Callable[[Outcome], None]
+    running_jobs: RunningJobsFile
+    replaced: Callable[[str, BaseException], None]
+    mutex: threading.RLock
+    loops: list[LoopThread]
+    overdue: set[ClaimKey]
+    suspects: set[int]
+
+
+class LoopThread:
+    """An event loop on a thread of its own.
 
     Args:
-        report: takes each outcome; called on the loop's thread, and must not raise or block.
+        runner: the runner that this loop belongs to.
+    Attributes:
+        waiting: jobs that it has not begun.
+        started: when each running job began (monotonic).
+        open: it takes jobs.
+        lone: it was opened for one job.
     """
 
-    def __init__(
-        self, size: int, *, execution: Execution, report: Callable[[Outcome], None], notes: RunningNotes
-    ) -> None:
-        self.size = size
-        self._execution = execution
-        self._report = report
-        self._notes = notes
-        self._mutex = threading.Lock()
+    def __init__(self, runner: LoopOwner, *, lone: bool) -> None:
+        self._runner = runner
+        self._execution = runner.execution
+        self.waiting: deque[ClaimedJob] = deque()
+        self.started: dict[ClaimKey, float] = {}
+        self.open = True
+        self.lone = lone
+        # The running jobs whose outcomes are not reported yet.
+        self._jobs: dict[ClaimKey, ClaimedJob] = {}
+        # It stops when its jobs have ended.
+        self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._loops: list[tuple[asyncio.AbstractEventLoop, threading.Thread]] = []
-        # When each started, on the monotonic clock.
-        self._running: dict[tuple[int, int], float] = {}
-        self._overdue: set[tuple[int, int]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reset: Callable[[], object] = object
+        self.thread = threading.Thread(target=self._run, name="embedq-async", daemon=True)
 
-    @property
-    def room(self) -> int:
-        """How many more jobs it takes."""
-        return self.size - len(self._running) + len(self._overdue)
+    # -- called by other threads ---------------------------------------------------------------------------------------
 
-    @property
-    def busy(self) -> bool:
-        """Whether any job is running, overdue ones included."""
-        return bool(self._running)
-
-    @property
-    def latest_start(self) -> float:
-        """When the job that started last of those that run did, on the monotonic clock; 0.0 when none runs."""
-        return max(list(self._running.values()), default=0.0)
-
-    def submit(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Start the jobs."""
-        for job in jobs:
-            self._running[job.id, job.claim] = time.monotonic()
-        loop = self._loop or self._open_loop()
-        loop.call_soon_threadsafe(self._begin, jobs)
-
-    def _open_loop(self) -> asyncio.AbstractEventLoop:
-        with self._mutex:
-            if self._loop is None:
-                self._loop = loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_run_loop, args=(loop,), name="embedq-async", daemon=True)
-                self._loops.append((loop, thread))
-                thread.start()
-            return self._loop
-
-    def _begin(self, jobs: Sequence[ClaimedJob]) -> None:
-        for job in jobs:
-            task = asyncio.get_running_loop().create_task(self._run(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, job: ClaimedJob) -> None:
-        slot = self._notes.take_slot()
-        self._notes.note(slot, job.id)
-        try:
-            self._report(await execute(self._execution, job))
-        except BaseException:
-            logger.critical("job %s (%s) fell out of the event loop", job.id, job.name, exc_info=True)
-            raise
-        finally:
-            self._running.pop((job.id, job.claim), None)
-            self._overdue.discard((job.id, job.claim))
-            self._notes.free_slot(slot)
-
-    def replace(self, job_id: int, claim: int) -> bool:
-        """Stop counting an overdue job; if it blocks the loop, open another for the jobs to come."""
-        if (job_id, claim) not in self._running:
-            return False
-        self._overdue.add((job_id, claim))
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop, if that runs; when it starts, it reads by itself what there is to do."""
         loop = self._loop
-        if loop is not None and not _answers(loop):
-            with self._mutex:
-                self._loop = None
-        return True
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(function)
+            except RuntimeError:
+                pass  # The loop is closed.
 
-    def stop(self, timeout: float) -> None:
-        """End the loops once their jobs have ended."""
-        for loop, thread in self._loops:
-            if thread.is_alive() and not loop.is_closed():
-                loop.call_soon_threadsafe(loop.stop)
-                thread.join(timeout)
+    def responds(self, timeout: float = 0.5) -> bool:
+        """Return whether the loop calls a function within `timeout` seconds."""
+        called = threading.Event()
+        self.call(called.set)
+        return called.wait(timeout)
 
+    def stop(self) -> None:
+        """Stop the loop once its jobs have ended."""
+        self._ending = True
+        if self._loop is not None:
+            self.call(self._loop.stop)
 
-# The jobs that run on loops of this process, with the loop's thread.
-_TASKS: dict[int, tuple[asyncio.Task[Any], int]] = {}
+    # -- on its own thread ---------------------------------------------------------------------------------------------
 
-
-def stack_of(job_id: int) -> Stack | None:
-    """Where an `async def` job of this process is; None when it does not run here."""
-    task, thread = _TASKS.get(job_id, (None, 0))
-    text = None if task is None else of_task(task, thread)
-    return None if text is None else Stack("event loop", text)
-
-
-async def execute(execution: Execution, job: ClaimedJob) -> Outcome:
-    """`Execution.run` for an `async def` job, on the loop that is running."""
-    started = execution.clock.now()
-    call = execution.prepare(job, started)
-    if isinstance(call, Outcome):
-        return call
-    task = asyncio.ensure_future(_call(execution, call))
-    _TASKS[job.id] = task, threading.get_ident()
-    run = execution.watch(call, _canceller(task, asyncio.get_running_loop()))
-    result: Any = MISSING
-    error: BaseException | None = None
-    try:
-        result = await task
-    except asyncio.CancelledError as cancelled:
-        # A cancellation that nobody here asked for is the job's own doing, and a failure like any other.
-        error = run.interrupted() if run.interrupted is not None else cancelled
-    except BaseException as raised:
-        error = raised
-    finally:
-        _TASKS.pop(job.id, None)
-        execution.watchdog.remove(run)
-    return execution.classify(call, run, started, result, error)
-
-
-async def _call(execution: Execution, call: PreparedCall) -> Any:
-    token = enter_job(call.context)
-    try:
-        async with AsyncExitStack() as stack:
-            for middleware in execution.middleware:
-                manager = middleware(call.context)
-                if isinstance(manager, AbstractAsyncContextManager):
-                    await stack.enter_async_context(manager)
-                else:
-                    stack.enter_context(manager)
-            if not call.resolved.is_async:
-                # It stopped being a coroutine function after it was enqueued; the loop must not wait for it.
-                return await asyncio.to_thread(call.resolved.function, *call.args, **call.kwargs)
-            return await call.resolved.function(*call.args, **call.kwargs)
-    finally:
-        leave_job(token)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
+    def _run(self) -> None:
         try:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            loop.close()
+            self._loop = loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            self._reset = SharedLoopSettings(loop).reset
+            # What `call` was given before the loop existed.
+            loop.call_soon(self.begin)
+            if self._ending:
+                loop.call_soon(loop.stop)
+            drive(loop, lambda: self._ending, _exited)
+        except BaseException as error:
+            self._abandon(error)
+        else:
+            close(loop)
+        with self._runner.mutex:
+            if self in self._runner.loops:
+                self._runner.loops.remove(self)
 
+    def begin(self) -> None:
+        """Begin the jobs that wait; called on the loop."""
+        while self.waiting:
+            job = self.waiting[0]
+            key = job.id, job.claim
+            self._jobs[key] = job
+            # For a moment it is in both, and never in neither.
+            self.started[key] = time.monotonic()
+            self.waiting.popleft()
+            task = new_task(self._run_job(job), asyncio.get_running_loop(), self._execution.contexts.fresh())
+            _TASKS.add(task)
+            task.add_done_callback(_TASKS.discard)
 
-def _answers(loop: asyncio.AbstractEventLoop, patience: float = 0.5) -> bool:
-    answered = threading.Event()
-    loop.call_soon_threadsafe(answered.set)
-    return answered.wait(patience)
-
-
-def _canceller(task: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> Interrupter:
-    def cancel(_: type[JobInterrupt]) -> bool:
-        if task.done():
-            return False
+    async def _run_job(self, job: ClaimedJob) -> None:
+        running_jobs = self._runner.running_jobs
+        slot = running_jobs.take_slot()
+        running_jobs.note(slot, job.id)
         try:
-            loop.call_soon_threadsafe(task.cancel)
-        except RuntimeError:  # the loop is closed
-            return False
-        return True
+            outcome = await execute(self._execution, job)
+        except BaseException as error:
+            logger.critical("job %s (%s): the event loop lost it", job.id, job.name, exc_info=True)
+            outcome = self._execution.outcomes.lost(job, error)
+        self._end(job, outcome)
+        running_jobs.free_slot(slot)
 
-    return cancel
+    def _end(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """Report an outcome, unless the job was ended with its loop."""
+        key, runner = (job.id, job.claim), self._runner
+        if self._jobs.pop(key, None) is None:
+            return
+        self._reset()
+        runner.report(outcome)
+        self.started.pop(key, None)
+        runner.overdue.discard(key)
+        runner.suspects.discard(job.id)
+        if self.lone and not self.waiting and not self._jobs:
+            self.open = False
+            self._ending = True
+            asyncio.get_running_loop().stop()
+
+    def _abandon(self, error: BaseException) -> None:
+        """Close a broken loop: another replaces it, and its jobs go back to the queue."""
+        logger.error("the event loop is broken, and is replaced; its jobs go back to the queue", exc_info=error)
+        time.sleep(REPLACE_PAUSE_SECONDS)
+        runner, outcomes = self._runner, self._execution.outcomes
+        with runner.mutex:
+            self.open = False
+            waiting, self.waiting = list(self.waiting), deque()
+        jobs, self._jobs = list(self._jobs.values()), {}
+        for job in [*jobs, *waiting]:
+            self._execution.watchdog.forget(job.id, job.claim)
+            if len(jobs) == 1 and job is jobs[0]:
+                broken = RuntimeError(f"this job broke the event loop it ran on, alone: {error}")
+                broken.__cause__ = error
+                runner.suspects.discard(job.id)
+                runner.report(outcomes.lost(job, broken))
+            else:
+                if job in jobs:
+                    runner.suspects.add(job.id)
+                runner.report(outcomes.released(job))
+            runner.overdue.discard((job.id, job.claim))
+        self.started.clear()
+        if self._loop is not None:
+            close(self._loop, broken=True)
+        runner.replaced(self.thread.name, error)
+
+
+def _exited(error: BaseException, context: Context | None) -> None:
+    """End the job whose task or callback raised an error that ends the program."""
+    job = None if context is None else job_in(context)
+    end_or_log(None if job is None else job.id, error)

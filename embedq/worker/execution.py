@@ -1,9 +1,10 @@
-"""Running one job: resolve the call, run it in its context, and classify how it went.
+"""Runs one job: finds its function, calls it in its context, and turns the result into an outcome.
 
-    prepare     resolve the function and its arguments; may find that it cannot run here (parked) or ever (dead)
+    prepare     find the function and read its arguments; the job may turn out to be unable to run here (parked) or
+                anywhere (dead)
     watch       set its deadline
-    run         the function, in its context, inside the middleware (`event_loop.py` has the async twin)
-    classify    what was returned or raised, as an Outcome
+    run         call the function, in its context, inside the middleware (`async_execution.py` for `async def`)
+    classify    turn what was returned or raised into an Outcome
 
 Nothing here touches the database, and nothing here raises: every way a job can end is an `Outcome`.
 """
@@ -12,38 +13,60 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from inspect import isawaitable
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, Protocol
 
-from embedq.clock import SECOND, Clock
+from embedq.clock import Clock
 from embedq.config import Settings
-from embedq.context import JobContext, enter_job, leave_job
-from embedq.errors import (
-    JobCancelled,
-    JobInterrupt,
-    JobStopped,
-    JobTimeout,
-    ParkError,
-    PayloadTooLargeError,
-    UnstorableArgumentError,
-)
-from embedq.interrupts import Interruptible
-from embedq.job import Ending, JobId, JobState
-from embedq.middleware import Middleware
-from embedq.options import StoredOptions
-from embedq.retry import Retry, decide
-from embedq.serializers import dumps_value, loads_call
+from embedq.errors import JobCancelled, JobInterrupt, JobStopped, JobTimeout
+from embedq.job import Ending, JobId
+from embedq.observability.log import get_logger
+from embedq.process import faults
+from embedq.process.interrupts import Interruptible
+from embedq.process.registration import Registration
+from embedq.serializers import loads_call
 from embedq.storage.rows import ClaimedJob, Outcome, storable
+from embedq.tasks.context import JobContext, enter_job, leave_job
+from embedq.tasks.middleware import Middleware
+from embedq.tasks.options import StoredOptions, with_meta
+from embedq.worker import forked
+from embedq.worker.contexts import Contexts
 from embedq.worker.cpu import ThreadCpu
+from embedq.worker.error_text import clear_frames, headline, traceback_text
+from embedq.worker.outcomes import OutcomeBuilder
+from embedq.worker.records import log_step
 from embedq.worker.resolving import Resolved, Resolves
 from embedq.worker.runs import Interrupter, Run, Watchdog
-from embedq.worker.wording import headline, traceback_text
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
 MISSING: Any = object()
-DEFAULT_RETRY = Retry()
+
+# A returned object of these types has not run yet, and nothing would run it.
+NOT_RUN = (GeneratorType, AsyncGeneratorType, map, filter)
+
+
+def completed(result: Any) -> Any:
+    """Return what a function returned. TypeError if that is something whose work is yet to be done."""
+    # By its type: `isinstance` would read `__class__`, which may be anything, or raise.
+    if issubclass(type(result), NOT_RUN):
+        raise TypeError(
+            f"the function returned a {type(result).__name__.replace('_', ' ')}, of which nothing has run yet; let it "
+            "do the work itself: iterate inside it, for example with list(…), and return the result"
+        )
+    return result
+
+
+class JobNotes(Protocol):
+    """Takes what running jobs write with their context."""
+
+    def log(self, context: JobContext, message: str) -> None: ...
+    def progress(self, context: JobContext, fraction: float, note: str | None) -> None: ...
+    def options(self, context: JobContext, text: str) -> None:
+        """Store a job's options, which hold what it has put in its meta."""
 
 
 class PreparedCall:
@@ -68,13 +91,21 @@ class PreparedCall:
         self.context = context
 
 
+def keeps_on(call: PreparedCall) -> bool:
+    """Whether the job continues, rather than being interrupted, when its process may have been cut off."""
+    return (call.options.on_lost_contact or call.resolved.defaults.on_lost_contact) == "keep"
+
+
 class Execution:
     """Runs jobs.
 
     Args:
-        server_id: gives this process's number.
-        save_log, save_progress, load_parent: what the job's context calls.
+        load_parent: returns the result of the job of that id.
         on_overdue: called by the watchdog with a run that does not yield.
+        logs_failures: failures are logged here, where they happen, rather than when they are recorded.
+        contexts: makes the context variables that each job begins with; by default, from those of the caller.
+    Attributes:
+        outcomes: makes the outcomes of these jobs.
     """
 
     def __init__(
@@ -82,30 +113,37 @@ class Execution:
         *,
         settings: Settings,
         clock: Clock,
+        registration: Registration,
         resolver: Resolves,
         middleware: Sequence[Middleware],
         watchdog: Watchdog,
-        server_id: Callable[[], int],
-        save_log: Callable[[JobContext, str], None],
-        save_progress: Callable[[JobContext, float, str | None], None],
+        notes: JobNotes,
         load_parent: Callable[[int], Any],
         on_overdue: Callable[[Run], None],
+        logs_failures: bool = False,
+        contexts: Contexts | None = None,
     ) -> None:
         self._settings = settings
         self.clock = clock
+        self.registration = registration
         self._resolver = resolver
         self.middleware = tuple(middleware)
         self.watchdog = watchdog
-        self.server_id = server_id
-        self._save_log = save_log
-        self._save_progress = save_progress
+        self.notes = notes
         self._load_parent = load_parent
         self._on_overdue = on_overdue
+        self.contexts = contexts or Contexts()
+        self.outcomes = OutcomeBuilder(
+            settings=settings, clock=clock, registration=registration, resolver=resolver, logs_failures=logs_failures
+        )
 
     # -- on a thread -----------------------------------------------------------------------------------------------
 
     def run(self, job: ClaimedJob, interruptible: Interruptible, cpu: ThreadCpu | None = None) -> Outcome:
-        """Run a job in this thread; with `cpu`, its processor time is told."""
+        """Run a job in this thread, in a context of its own; with `cpu`, the outcome has its processor time."""
+        return self.contexts.fresh().run(self._run, job, interruptible, cpu)
+
+    def _run(self, job: ClaimedJob, interruptible: Interruptible, cpu: ThreadCpu | None) -> Outcome:
         started = self.clock.now()
         call = self.prepare(job, started)
         if isinstance(call, Outcome):
@@ -114,31 +152,40 @@ class Execution:
         try:
             result, error = self._guarded(call, interruptible)
         except JobInterrupt as second:
-            # It is sent once more to who seems not to yield, and came while the first was being dealt with.
+            # A run that seems not to yield is interrupted once more; this came while the first was being handled.
             interruptible.disarm_for_good()
             result, error = MISSING, second
         finally:
             self.watchdog.remove(run)
         outcome = self.classify(call, run, started, result, error)
+        # The error's frames lead here: they would keep all that this frame holds, the error included.
+        del call, run, result, error
         if cpu is not None:
             outcome.cpu_us = cpu.of_run(started, outcome.finished_at)
         return outcome
 
     def _guarded(self, call: PreparedCall, interruptible: Interruptible) -> tuple[Any, BaseException | None]:
-        """Call the function where it may be interrupted; what it returned counts even if that came just then."""
+        """Call the function where it may be interrupted. What it returned counts even if an interrupt comes then."""
         result: Any = MISSING
         error: BaseException | None = None
+        forks = forked.forks
         try:
             try:
                 interruptible.arm()
                 result = self._call(call)
             except BaseException as raised:
                 error = raised
+            if forked.forks != forks:
+                forked.end_child(error)
             interruptible.disarm()
         except JobInterrupt as late:
             interruptible.disarm_for_good()
             error = error or late
-        return result, None if result is not MISSING else error
+        try:
+            return result, None if result is not MISSING else error
+        finally:
+            # This frame is one of the error's.
+            result = error = None
 
     def _call(self, call: PreparedCall) -> Any:
         token = enter_job(call.context)
@@ -154,43 +201,35 @@ class Execution:
 
     def _invoke(self, call: PreparedCall) -> Any:
         result = call.resolved.function(*call.args, **call.kwargs)
-        if call.resolved.is_async:
-            # It became a coroutine function after it was enqueued; it still runs.
-            import asyncio
+        if result is None:
+            return None
+        if awaitable(result):
+            # A lambda or a wrapper around an `async def`, or a function that became one after it was enqueued.
+            from embedq.worker.loops import run_here
 
-            return asyncio.run(result)
-        return result
+            result = run_here(result)
+        return completed(result)
 
     # -- before ----------------------------------------------------------------------------------------------------
 
     def prepare(self, job: ClaimedJob, started: int) -> PreparedCall | Outcome:
-        """What to call, or why it cannot be called."""
-        policy = DEFAULT_RETRY
+        """Return what to call, or the outcome of a job that cannot be called."""
+        policy = None
         try:
             resolved = self._resolver.resolve(job)
             options = StoredOptions.read(job.options)
-            # Before the arguments, which may fail for want of the parent's result: then the job's own policy holds.
-            policy = options.retry or resolved.defaults.retry or policy
+            # Before the arguments, which fail where the parent's result is missing: the job's own policy applies then.
+            policy = options.retry or resolved.defaults.retry
             args, kwargs = loads_call(job.payload, parent_result=lambda: self.parent_result(job))
             context = self.context(job, options)
         except BaseException as error:
-            return self.unprepared(job, started, error, policy)
+            return self.outcomes.unprepared(job, started, error, policy)
         return PreparedCall(job, resolved, args, kwargs, options, context)
-
-    def unprepared(self, job: ClaimedJob, started: int, error: BaseException, policy: Retry) -> Outcome:
-        """The outcome of a job that cannot be called: it cannot run here, or cannot be read."""
-        if isinstance(error, ParkError):
-            logger.warning("job %s (%s) is parked: %s", job.id, job.name, error)
-            return self._outcome(
-                job, JobState.PARKED, Ending.PARKED, started, error=str(error), needs=error.needs, gives_back=1
-            )
-        logger.error("job %s (%s) cannot be read", job.id, job.name, exc_info=error)
-        return self._failed(job, started, error, Ending.FAILED, policy)
 
     def context(
         self, job: ClaimedJob, options: StoredOptions, make: Callable[..., JobContext] = JobContext
     ) -> JobContext:
-        """What the job may know and say. ValueError if its row was damaged."""
+        """Return the job's context. ValueError if its row was damaged."""
         return make(
             id=JobId(job.id),
             claim=job.claim,
@@ -199,31 +238,32 @@ class Execution:
             queue=job.queue,
             tags=tuple(json.loads(job.tags)) if job.tags else (),
             meta=options.meta,
-            save_log=self._save_log,
-            save_progress=self._save_progress,
-            load_parent=lambda _: self.parent_result(job),
+            save_log=self.notes.log,
+            save_progress=self.notes.progress,
+            row=job,
+            load_parent=self.parent_result,
+            save_meta=self._save_meta,
         )
 
+    def _save_meta(self, context: JobContext, job: ClaimedJob, meta: Mapping[str, Any]) -> None:
+        self.notes.options(context, with_meta(job.options, meta))
+
     def parent_result(self, job: ClaimedJob) -> Any:
-        """What the job returned that this one continues; EmbedqError or LookupError if there is nothing."""
+        """Return the result of the parent job; EmbedqError or LookupError if there is none."""
         if job.parent_id is None:
             raise LookupError(f"job {job.id} continues no other job, so it has no parent's result")
         return self._load_parent(job.parent_id)
 
     def watch(self, call: PreparedCall, interrupter: Interrupter) -> Run:
-        """Start the job's clock."""
-        run = Run(
-            call.job,
-            call.context,
-            timeout=self.timeout(call),
-            interrupter=interrupter,
-            on_overdue=self._on_overdue,
-        )
+        """Start the job's clock: its function is about to be called."""
+        run = Run(call.job, call.context, self.timeout(call), interrupter, self._on_overdue, keeps_on(call))
         self.watchdog.add(run)
+        if logger.isEnabledFor(logging.DEBUG):
+            log_step("started", call.job)
         return run
 
     def timeout(self, call: PreparedCall) -> float | None:
-        """How long the job may run, in seconds; None for no limit."""
+        """Return how long the job may run, in seconds; None for no limit."""
         timeout = call.options.timeout
         if timeout is None:
             timeout = call.resolved.defaults.timeout
@@ -234,130 +274,67 @@ class Execution:
     # -- after -----------------------------------------------------------------------------------------------------
 
     def classify(self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None) -> Outcome:
-        """How the job ended. `result` counts when `error` is None."""
+        """Return how the job ended. `result` counts when `error` is None."""
         try:
-            return self._classify(call, run, started, result, error)
+            if error is None and not (run.overdue or call.context.saw_stop):
+                return self.outcomes.succeeded(call.job, started, result)
+            outcome = self._classify(call, run, started, error)
+            if error is not None:
+                clear_frames(error)
+            return outcome
         except BaseException as fault:
-            # What a job returns or raises is of its own making, and so may fail in any way when it is looked at.
-            logger.exception("job %s (%s): how it ended cannot be told", call.job.id, call.job.name)
-            return self._failed(call.job, started, fault, Ending.FAILED, DEFAULT_RETRY)
+            # A job may return or raise objects of its own classes, which may raise anything when they are read.
+            logger.exception("job %s (%s): its result or error cannot be read", call.job.id, call.job.name)
+            return self.failed(call, started, fault)
 
-    def _classify(
-        self, call: PreparedCall, run: Run, started: int, result: Any, error: BaseException | None
-    ) -> Outcome:
+    def _classify(self, call: PreparedCall, run: Run, started: int, error: BaseException | None) -> Outcome:
+        """Return how a job ended that did not simply return."""
         job, context = call.job, call.context
-        if run.overdue and not isinstance(error, JobInterrupt):
-            # It outran its interrupt: what it returned or raised since is refused.
+        raised = error
+        if run.overdue and (error is None or not faults.is_a(error, JobInterrupt)):
+            # It did not yield to its interrupt in time: what it returned or raised since is refused.
             assert run.interrupted is not None
             error = run.interrupted()
         if error is None:
-            if not context.saw_stop:
-                return self._succeeded(job, started, result)
-            # It looked, saw that it should stop, and returned: it did stop.
+            # It read that it should stop, and returned: it did stop.
             error = JobCancelled() if context.cancel_requested else JobStopped()
-        if isinstance(error, JobCancelled):
-            return self._outcome(job, JobState.CANCELLED, Ending.CANCELLED, started, error="cancelled while it ran")
-        if isinstance(error, JobStopped) and (context.stopping or run.interrupted is not None):
-            return self._outcome(job, JobState.READY, Ending.RELEASED, started, gives_back=1)
-        if isinstance(error, JobTimeout) and run.interrupted is not None:
+        interrupt, bare = self._interrupt(run, error), faults.interrupts()
+        if interrupt is JobCancelled:
+            outcome = self.outcomes.cancelled_while_running(job, started)
+            if raised is not None and not faults.is_a(raised, bare):
+                outcome.error = storable(headline(raised))
+                outcome.traceback = traceback_text(raised)
+            return outcome
+        if interrupt is JobStopped and (context.stopping or run.interrupted is not None):
+            return self.outcomes.stopped(job, started)
+        if interrupt is JobTimeout and run.interrupted is not None:
             named = TimeoutError(f"the job ran longer than its timeout of {self.timeout(call) or 0:g} s")
-            return self.failed(call, started, named.with_traceback(error.__traceback__), Ending.TIMED_OUT)
+            if not faults.is_a(error, bare):
+                named.__cause__ = error
+            return self.failed(call, started, named.with_traceback(faults.frames_of(error)), Ending.TIMED_OUT)
         return self.failed(call, started, error)
 
+    def _interrupt(self, run: Run, error: BaseException) -> type[JobInterrupt] | None:
+        """Return the interrupt that ended a run, also out of a group or wrapped by the job; None for its own error.
+
+        A job that turns every error into one of its own (`raise ExportError from error`) was cancelled, or ran out of
+        time, all the same: it did not fail.
+        """
+        found = faults.interrupt_in(error, sent=run.interrupted is not None)
+        if found is None:
+            return None
+        kinds = (JobCancelled, JobStopped, JobTimeout)
+        return next((kind for kind in kinds if issubclass(found, kind)), run.interrupted)
+
     def failed(self, call: PreparedCall, started: int, error: BaseException, ending: Ending = Ending.FAILED) -> Outcome:
-        """The outcome of a job that ended with this error: tried again, or dead, as its policy says."""
-        policy = call.options.retry or call.resolved.defaults.retry or DEFAULT_RETRY
-        return self._failed(call.job, started, error, ending, policy)
+        """Return the outcome of a prepared job that ended with this error, by its own policy."""
+        policy = call.options.retry or call.resolved.defaults.retry
+        return self.outcomes.failed(call.job, started, error, policy, ending)
 
-    def crashed(self, job: ClaimedJob, started: int, how: str, trace: str | None) -> Outcome:
-        """The outcome of a job whose own process died: as if this process had, for this job alone."""
-        dead = job.crashes + 1 >= self._settings.max_crashes
-        outcome = self._outcome(
-            job,
-            JobState.DEAD if dead else JobState.READY,
-            Ending.CRASHED,
-            started,
-            error=how + (f", {job.crashes + 1} times in all; set aside" if dead else ""),
-            gives_back=int(not dead),
-        )
-        outcome.crashed = 1
-        outcome.traceback = trace
-        return outcome
 
-    def _succeeded(self, job: ClaimedJob, started: int, result: Any) -> Outcome:
-        outcome = self._outcome(job, JobState.SUCCEEDED, Ending.SUCCEEDED, started)
-        if result is not None:
-            try:
-                outcome.result = dumps_value(result, limit=self._settings.max_payload_bytes)
-            except (UnstorableArgumentError, PayloadTooLargeError) as error:
-                # The work is done; only its result is of no use to anybody else.
-                outcome.error = storable(f"the result was not stored: {error}")
-            except Exception as error:
-                outcome.error = storable(f"the result was not stored: {headline(error)}")
-        return outcome
-
-    def _failed(
-        self,
-        job: ClaimedJob,
-        started: int,
-        error: BaseException,
-        ending: Ending,
-        policy: Retry,
-    ) -> Outcome:
-        now = self.clock.now()
-        first = job.first_started_at or started
-        decision = decide(
-            policy,
-            attempt=job.attempt,
-            first_started_at=first,
-            now=now,
-            error=error,
-            slept=max(0.0, (started - first) / SECOND),
-        )
-        state = JobState.DEAD if decision.retry_at is None else JobState.RETRYING
-        outcome = self._outcome(job, state, ending, started, error=headline(error))
-        outcome.retry_at = decision.retry_at
-        outcome.traceback = traceback_text(error)
-        outcome.note = decision.reason
-        return outcome
-
-    def _outcome(
-        self,
-        job: ClaimedJob,
-        state: JobState,
-        ending: Ending,
-        started: int,
-        *,
-        error: str | None = None,
-        needs: str | None = None,
-        gives_back: int = 0,
-    ) -> Outcome:
-        # Never before it started, whatever the clock did meanwhile.
-        finished = max(started, self.clock.now())
-        return Outcome(
-            job_id=job.id,
-            claim=job.claim,
-            attempt=job.attempt,
-            name=job.name,
-            queue=job.queue,
-            state=state,
-            ending=ending,
-            run_at=job.run_at,
-            started_at=started,
-            finished_at=finished,
-            server_id=self.server_id(),
-            error=None if error is None else storable(error),
-            delete_at=self._settings.retention.for_job(job.options).delete_at(state, finished) if state.ended else None,
-            needs=None if needs is None else storable(needs),
-            gives_back=gives_back,
-        )
-
-    def released(self, job: ClaimedJob) -> Outcome:
-        """The outcome of a claim that is given back before it began."""
-        return self._outcome(job, JobState.READY, Ending.RELEASED, self.clock.now(), gives_back=1)
-
-    def cancelled(self, job: ClaimedJob) -> Outcome:
-        """The outcome of a claim that was cancelled before it began: no attempt was made."""
-        return self._outcome(
-            job, JobState.CANCELLED, Ending.RELEASED, self.clock.now(), error="cancelled", gives_back=1
-        )
+def awaitable(value: object) -> bool:
+    """Whether a value can be awaited. One whose class cannot be read cannot."""
+    try:
+        return isawaitable(value)
+    except Exception:
+        return False

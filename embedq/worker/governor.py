@@ -1,39 +1,41 @@
 """How many jobs may run at once on threads, for a `Guard`: measured and decided ten times a second, while jobs run.
 
-What is measured is how late a thread wakes up that asked to sleep for a moment. To go on it needs the interpreter's
-lock, like a request whose database has answered; so it waits just as long. What it waits for a processor, because other
-programs want all of them, is no fault of the jobs and is taken off, where the kernel tells (Linux).
+It measures how late a thread wakes up after a short sleep. To continue, that thread needs the interpreter's lock, like
+a request whose database has responded; so both wait equally long. Time that it waits for a processor, because other
+programs use all of them, is not caused by jobs and is subtracted, where the kernel reports it (Linux).
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 
-from embedq.guard import Guard
-from embedq.wakeup import WakeUp
+from embedq.flow.guard import Guard
+from embedq.observability.log import get_logger
+from embedq.process import supervision
+from embedq.process.supervision import Supervised
+from embedq.process.wakeup import WakeUp
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
 TICK_SECONDS = 0.01
 WINDOW_SECONDS = 0.1
-# So many calm windows in a row before one more job may run at once.
+# How many calm windows in a row are needed before one more job may run at once.
 CALM_WINDOWS = 3
-# What is below this part of the guard's delay is calm. Between the two nothing changes.
+# A window is calm below this part of the guard's delay. Between the two nothing changes.
 CALM = 0.5
 
 
 class Throttle:
-    """Decides. It is told what was measured, and knows neither threads nor clocks.
+    """Decides from what was measured. It uses neither threads nor clocks.
 
     Args:
-        most: how many jobs run at once where nothing is in the way.
+        most: how many jobs run at once without a limit.
     Attributes:
-        limit: how many may now.
+        limit: how many may run at once now.
     """
 
     def __init__(self, guard: Guard, most: int) -> None:
@@ -44,24 +46,24 @@ class Throttle:
         self.limit = most
 
     def step(self, *, delay: float, requests: bool, slow: bool, running: int, now: float) -> int:
-        """Take in one window.
+        """Decide from one window.
 
         Args:
             delay: how long a thread waited for its turn, in seconds.
             requests: whether there is traffic.
             slow: whether it is slower than the guard's `latency`.
             running: how many jobs run here, on threads and on the event loop.
-            now: seconds of a clock that is not set back.
+            now: the time on a monotonic clock, in seconds.
         Returns:
-            The limit. It halves while threads wait too long, and grows by one after a calm while. None may start only
-            while there are requests, and for no longer than `one_job_every`; then one does.
+            The limit. It halves while threads wait too long, and grows by one after calm windows. It is 0 only while
+            there are requests, and for no longer than `one_job_every`; then one job may start.
         """
         if self.limit == 0:
             if not requests or now - self._closed_at >= self._guard.one_job_every:
                 self.limit, self._calm = 1, 0
         elif delay > self._guard.delay or slow:
             self._calm = 0
-            # What nobody does cannot be done less: where no job runs, others are in the way.
+            # Without running jobs, something else causes the delay.
             if running:
                 self._lower(min(self.limit, running) // 2, requests, now)
         elif delay < self._guard.delay * CALM:
@@ -78,12 +80,12 @@ class Throttle:
 
     @property
     def open(self) -> bool:
-        """Whether nothing is held back."""
+        """Whether no job is held back."""
         return self.limit == self._most
 
 
 class Processor:
-    """How long the thread that made this was ready to run and had no processor. Where that is not told, it is 0."""
+    """How long the thread that created this was ready to run and had no processor; 0 where that is not reported."""
 
     def __init__(self) -> None:
         try:
@@ -92,7 +94,7 @@ class Processor:
             self._descriptor = -1
 
     def waited(self) -> float:
-        """In seconds, since the thread began."""
+        """Return the time in seconds, since the thread began."""
         if self._descriptor < 0:
             return 0.0
         try:
@@ -110,12 +112,12 @@ class Processor:
 
 
 class Governor:
-    """The thread that measures. It rests while no job runs.
+    """The thread that measures. It sleeps while no job runs.
 
     Args:
-        most: how many jobs run at once where nothing is in the way.
-        running: how many jobs run now.
-        apply: is given each new limit; called in this thread.
+        most: how many jobs run at once without a limit.
+        running: returns how many jobs run now.
+        apply: called with each new limit, in this thread.
     """
 
     def __init__(self, guard: Guard, *, most: int, running: Callable[[], int], apply: Callable[[int], None]) -> None:
@@ -124,24 +126,23 @@ class Governor:
         self._apply = apply
         self._throttle = Throttle(guard, most)
         self._wake = WakeUp()
-        self._resting = False
+        self._sleeping = False
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread: Supervised | None = None
         self._interval_before: float | None = None
 
     def start(self) -> None:
-        """Start the thread, and make the interpreter's turns shorter."""
-        wanted, there = self._guard.switch_interval, sys.getswitchinterval()
-        if wanted is not None and wanted < there:
-            self._interval_before = there
-            sys.setswitchinterval(wanted)
-        # In the child of a fork, those that the parent serves.
+        """Start the thread, and shorten the interpreter's switch interval."""
+        interval, current = self._guard.switch_interval, sys.getswitchinterval()
+        if interval is not None and interval < current:
+            self._interval_before = current
+            sys.setswitchinterval(interval)
+        # In the child of a fork they are the requests that the parent serves.
         self._guard.requests.forget()
-        self._thread = threading.Thread(target=self._loop, name="embedq-guard", daemon=True)
-        self._thread.start()
+        self._thread = supervision.start("embedq-guard", self._loop)
 
     def stop(self) -> None:
-        """End the thread, and give back the turns."""
+        """End the thread, and restore the interpreter's switch interval."""
         self._stopping = True
         self._wake.call()
         if self._thread is not None:
@@ -151,8 +152,8 @@ class Governor:
             self._interval_before = None
 
     def jobs_came(self) -> None:
-        """Jobs are about to run; any thread may say so."""
-        if self._resting:
+        """Start to measure: jobs are about to run. Any thread may call it."""
+        if self._sleeping:
             self._wake.call()
 
     def _loop(self) -> None:
@@ -162,7 +163,7 @@ class Governor:
     def _govern(self, processor: Processor) -> None:
         while not self._stopping:
             if not self._running() and self._throttle.open:
-                self._rest()
+                self._sleep()
                 continue
             delay = self._measure(processor)
             before, opened = self._throttle.limit, self._throttle.open
@@ -181,15 +182,15 @@ class Governor:
                 elif self._throttle.open:
                     logger.info("jobs on threads are held back no more")
 
-    def _rest(self) -> None:
-        # Raised before the look: who comes after it calls.
-        self._resting = True
+    def _sleep(self) -> None:
+        # Set before `running` is read: `jobs_came` wakes this thread after that.
+        self._sleeping = True
         if not self._running() and not self._stopping:
             self._wake.sleep(threading.TIMEOUT_MAX)
-        self._resting = False
+        self._sleeping = False
 
     def _measure(self, processor: Processor) -> float:
-        """How long a thread waited for its turn during a window, in seconds: the median."""
+        """Return how long a thread waited for its turn during a window, in seconds: the median."""
         delays = []
         until = time.monotonic() + WINDOW_SECONDS
         while (now := time.monotonic()) < until:

@@ -1,7 +1,7 @@
-"""What parked jobs wait for, and what of it this process has.
+"""What parked jobs need, and which of these needs this process meets.
 
-To tell that imports nothing and runs no job, so it may be wrong. A job that was claimed for it and parked again says
-so, and then it is not tried again until something changes.
+The check imports nothing and runs no job, so it may be wrong. When a job was claimed because of it and parked again,
+that need is not tried again until something changes.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from collections.abc import Callable, Iterable
 
 
 class Needs:
-    """As one dispatcher knows them.
+    """The needs of parked jobs, for one dispatcher.
 
     Attributes:
-        known: what parked jobs wait for and this process has: they are claimed like ready ones.
+        known: needs that this process meets: parked jobs with one of them are claimed like ready jobs.
     """
 
     def __init__(self) -> None:
         self.known: tuple[str, ...] = ()
-        # What it seemed to have at any time, and what of that it has not after all.
+        # Needs that seemed to be met at any time, and those of them that turned out not to be.
         self._offered: set[str] = set()
         self._unmet: set[str] = set()
 
-    def look(self, waiting: Iterable[str], has: Callable[[str], bool]) -> None:
-        """Find out what of `waiting` is here."""
+    def check(self, waiting: Iterable[str], has: Callable[[str], bool]) -> None:
+        """Check which of the needs in `waiting` are met."""
         self.known = tuple(needs for needs in waiting if needs not in self._unmet and has(needs))
         self._offered.update(self.known)
 
     def lacks(self, needs: str) -> None:
-        """A job was parked here for want of this."""
-        # What is lacking now may be imported in a moment; only what was tried in vain is not tried again.
+        """Record that a job was parked here because of this need."""
+        # What is missing now may be imported in a moment; only a need that was tried in vain is not tried again.
         if needs in self._offered:
             self._unmet.add(needs)
         self.known = tuple(other for other in self.known if other != needs)
 
     def try_again(self) -> None:
-        """Something changed: what was lacking may be here."""
+        """Forget which needs were not met: something changed."""
         self._unmet.clear()

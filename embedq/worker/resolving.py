@@ -1,22 +1,23 @@
-"""From a stored row to a function that may be called: by registered name, by signed name, or by signed value."""
+"""Finds the function of a stored row: by registered name, by signed name, or by signed value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from embedq.by_value import PYTHON, PackedFunction, unpack
 from embedq.errors import UnknownTaskError, UntrustedCodeError
-from embedq.functions import can_import, find_imported, is_async, module_name, resolve
-from embedq.options import NO_OPTIONS, Options
 from embedq.serializers import can_read_tag, can_read_zone
-from embedq.signing import Key
 from embedq.storage.rows import ClaimedJob
-from embedq.task import Registry, Task
+from embedq.tasks.functions import can_import, find_imported, is_async, module_name, resolve
+from embedq.tasks.options import NO_OPTIONS, Options
+from embedq.tasks.pickled import PYTHON, PackedFunction, unpack
+from embedq.tasks.registry import Registry
+from embedq.tasks.signing import Key
+from embedq.tasks.task import Task
 
 
 class Resolved(NamedTuple):
-    """A function to call, and what its decorator said."""
+    """A function to call, and the options of its decorator."""
 
     function: Callable[..., Any]
     defaults: Options
@@ -29,8 +30,8 @@ class Resolves(Protocol):
     def resolve(self, job: ClaimedJob, /) -> Resolved: ...
 
 
-class Address(NamedTuple):
-    """Where another process finds a row's function: the module that registers it, or None where the row says it all."""
+class FunctionAddress(NamedTuple):
+    """The module that registers a row's function, for another process; None where the row alone identifies it."""
 
     home: str | None
     defaults: Options
@@ -40,7 +41,7 @@ class Resolver:
     """Finds functions for rows.
 
     Args:
-        key: gives the signing key; called only for rows that are signed.
+        key: returns the signing key; called only for rows that are signed.
     """
 
     def __init__(self, registry: Registry, key: Callable[[], Key]) -> None:
@@ -48,27 +49,27 @@ class Resolver:
         self._key = key
 
     def resolve(self, job: ClaimedJob) -> Resolved:
-        """The function of a row.
+        """Return the function of a row.
 
         Raises:
-            ParkError: it cannot run here; the subclass says why. Nothing was imported or unpickled for a row whose
-                signature does not hold.
+            ParkError: it cannot run here; the subclass states why. Nothing was imported or unpickled for a row whose
+                signature is not valid.
         """
         found = self._find(job)
         if isinstance(found, Task):
             return Resolved(found.function, found.defaults, found.is_async)
         return by_row(job, found)
 
-    def address(self, job: ClaimedJob) -> Address:
-        """Where another process finds the function of a row. The row is verified, and nothing imported or unpickled.
+    def address(self, job: ClaimedJob) -> FunctionAddress:
+        """Return where another process finds the function. The row is verified, and nothing is imported or unpickled.
 
         Raises:
             ParkError: as `resolve`.
         """
         found = self._find(job)
         if isinstance(found, Task):
-            return Address(module_name(found.function), found.defaults)
-        return Address(None, NO_OPTIONS)
+            return FunctionAddress(module_name(found.function), found.defaults)
+        return FunctionAddress(None, NO_OPTIONS)
 
     def _find(self, job: ClaimedJob) -> Task[..., Any] | PackedFunction:
         task = self._registry.get(job.name)
@@ -99,7 +100,7 @@ class Resolver:
             )
 
     def has(self, needs: str) -> bool:
-        """Whether this process has what a parked job needs, as far as can be told without importing anything."""
+        """Return whether this process has what a parked job needs, as far as is known without importing anything."""
         checks: dict[str, Callable[[str], bool]] = {
             "task ": lambda name: self._registry.get(name) is not None or find_imported(name) is not None,
             "type ": lambda name: find_imported(name) is not None,
@@ -116,6 +117,6 @@ class Resolver:
 
 
 def by_row(job: ClaimedJob, code: PackedFunction) -> Resolved:
-    """The function that a verified row itself names or holds."""
+    """Return the function that a verified row itself names or contains."""
     function = resolve(job.name) if code.pickle is None else unpack(code)
     return Resolved(function, NO_OPTIONS, is_async(function))

@@ -1,18 +1,17 @@
-"""Where the jobs of one process run: threads, the event loop, and processes of their own; and the guard over them."""
+"""Where the jobs of one process run: on threads, on the event loop, and in child processes; and the guard over them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from embedq.config import Settings
-from embedq.liveness import RunningNotes
+from embedq.process import supervision
 from embedq.storage.rows import ClaimedJob, Outcome
-from embedq.worker.event_runner import LazyAsyncRunner
+from embedq.worker.async_runner import AsyncRunner
 from embedq.worker.execution import Execution
+from embedq.worker.parts import WorkerParts
 from embedq.worker.pool import WorkerPool
-from embedq.worker.process_pool import ProcessPool
-from embedq.worker.resolving import Resolver
+from embedq.worker.processes.pool import ProcessPool
 from embedq.worker.stacks import Stack
 
 if TYPE_CHECKING:
@@ -20,33 +19,34 @@ if TYPE_CHECKING:
 
 
 class Runners:
-    """Runs what is submitted, each job where its executor says.
+    """Runs what is submitted, each job by its executor.
 
     Args:
-        report: takes each outcome; called in whichever thread has it, and must not raise or block.
-        notes: where it is noted what runs.
-        hold: a descriptor that jobs' own processes hold open; see `ProcessPool`.
-        limited: called when more, or fewer, jobs may run at once on threads.
+        report: takes each outcome; called in the thread that ran the job, and must not raise or block.
+        lost: called when a thread that runs jobs has ended unexpectedly, with its job, if it had one, and the error.
+        limited: called when the guard has changed how many jobs may run at once on threads.
     Attributes:
         threads: the worker threads, and the buffer of jobs for them.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        parts: WorkerParts,
         *,
         execution: Execution,
-        resolver: Resolver,
         report: Callable[[Outcome], None],
-        notes: RunningNotes,
-        hold: int,
+        lost: Callable[[ClaimedJob | None, BaseException], None],
         limited: Callable[[], None],
     ) -> None:
-        self.threads = WorkerPool(settings.workers, execution=execution, report=report, notes=notes)
-        self._tasks = LazyAsyncRunner(settings.async_jobs, execution=execution, report=report, notes=notes)
-        self._processes = ProcessPool(
-            settings, execution=execution, resolver=resolver, report=report, notes=notes, hold=hold
+        settings, running_jobs = parts.settings, parts.running_jobs
+        self.threads = WorkerPool(
+            settings.workers, execution=execution, report=report, lost=lost, running_jobs=running_jobs
         )
+        self._tasks = AsyncRunner(
+            settings.async_jobs, execution=execution, report=report, running_jobs=running_jobs,
+            replaced=supervision.note,
+        )  # fmt: skip
+        self._processes = ProcessPool(parts, execution=execution, report=report, lost=lost)
         self._limited = limited
         self._governor: Governor | None = None
         if settings.guard is not None:
@@ -64,38 +64,44 @@ class Runners:
             self._governor.start()
 
     def _limit(self, limit: int) -> None:
-        """Let so many jobs run at once on threads, and none on the event loop where it is none; from the governor."""
+        """Let `limit` jobs run at once on threads; with 0, none on the event loop either. Called by the governor."""
         self.threads.set_limit(limit)
         self._limited()
 
-    # -- bringing work -------------------------------------------------------------------------------------------------
+    # -- submitting jobs -----------------------------------------------------------------------------------------------
 
     def submit(self, claimed: Sequence[ClaimedJob]) -> None:
-        """Run these, most urgent first."""
+        """Run these jobs, most urgent first."""
         for executor, runner in (("thread", self.threads), ("async", self._tasks), ("process", self._processes)):
             jobs = [job for job in claimed if job.executor == executor]
             if jobs:
                 runner.submit(jobs)
         self.jobs_came()
 
+    def wake(self) -> None:
+        """Wake the threads that are to run what waits, once more."""
+        self.threads.wake()
+        self._tasks.wake()
+        self._processes.wake()
+
     def jobs_came(self) -> None:
-        """There is something to guard requests from."""
+        """Let the governor measure: jobs are about to run."""
         if self._governor is not None:
             self._governor.jobs_came()
 
     def replace(self, job_id: int, claim: int) -> None:
-        """Put another in the place of whoever does not give up this job."""
+        """Replace the worker thread, or the event loop, whose job does not yield."""
         if not self.threads.replace(job_id, claim):
             self._tasks.replace(job_id, claim)
 
-    # -- what the dispatcher asks --------------------------------------------------------------------------------------
+    # -- state, for the dispatcher -------------------------------------------------------------------------------------
 
     def room(self, *, prefetch: int, low_water: int) -> dict[str, int]:
-        """How many more jobs each executor may have.
+        """Return how many more jobs each executor may have.
 
         Args:
-            prefetch: how many threads may have beyond one for each that is idle.
-            low_water: with more than so many in the buffer, threads get none.
+            prefetch: how many jobs the threads may have beyond one for each idle thread.
+            low_water: with more than this in the buffer, the threads get none.
         """
         waiting = len(self.threads.buffer)
         threads = self.threads.idle + prefetch - waiting if waiting <= low_water else 0
@@ -110,16 +116,21 @@ class Runners:
 
     @property
     def busy(self) -> bool:
-        """Whether any job waits, runs, or is promised a worker."""
+        """Whether any job waits or runs, or a worker is reserved for one."""
         return bool(self.threads.buffer or self.threads.busy or self._tasks.busy or self._processes.busy)
+
+    def held(self) -> set[tuple[int, int]] | None:
+        """Return the claims of all jobs that wait or run here; None at a moment when they cannot be read."""
+        on_threads = self.threads.held()
+        return None if on_threads is None else on_threads | self._tasks.held() | self._processes.held()
 
     @property
     def latest_start(self) -> float:
-        """When the job that started last of those on threads or the event loop did (monotonic); 0.0 when none runs."""
+        """When the latest of the jobs on threads and the event loop started (monotonic); 0.0 when none runs."""
         return max(self.threads.latest_start, self._tasks.latest_start)
 
     def stack_of(self, job_id: int) -> Stack | None:
-        """Where a job is at this moment; None when it does not run here."""
+        """Return where a job is at this moment; None when it does not run here."""
         return self.threads.stack_of(job_id) or self._tasks.stack_of(job_id) or self._processes.stack_of(job_id)
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -131,7 +142,7 @@ class Runners:
             self._governor.stop()
 
     def join(self, timeout: float) -> None:
-        """End the threads, and the processes."""
+        """End the threads and the child processes."""
         self.threads.join(timeout)
         self._tasks.stop(timeout)
         self._processes.stop(timeout)

@@ -52,7 +52,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA / "library.sqlite3",
-        # Who reads first and writes later should not find that a worker has written in between.
+        # A transaction that reads first and writes later should not fail because a worker has written in between.
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }

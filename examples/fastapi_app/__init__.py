@@ -38,7 +38,7 @@ app.mount("/static", StaticFiles(directory=FOLDER.parent / "static"), name="stat
 
 @app.get("/", response_class=HTMLResponse)
 async def index(request: Request) -> HTMLResponse:
-    """The page. What changes in it, a script asks /status for."""
+    """The page. A script reads the parts that change from /status."""
     return page(request)
 
 
@@ -145,7 +145,7 @@ def mail_state(member: Member, job: Job | None) -> dict[str, Any]:
 
 def upload_state(row: Upload, job: Job | None) -> dict[str, Any]:
     """How far an upload is."""
-    crashed = {"crashed": "went on after a crash"} if job and job.crashes else {}
+    crashed = {"crashed": "continued after a crash"} if job and job.crashes else {}
     if row.finished:
         return {"state": f"done: {row.taken} lines taken, {row.done - row.taken} refused", **crashed}
     if job is None or job.state == "dead":

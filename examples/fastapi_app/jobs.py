@@ -27,7 +27,7 @@ from postbox import Postbox, may_work_later
 TIME_ZONE = ZoneInfo("Europe/Berlin")
 REPORT = "nightly report"
 LINES_IN_A_BATCH = 20
-# A real import would ask somebody slow. Without this the bar would be full before it is seen.
+# A real import would wait for a slow service. Without this, the bar would be full before anyone sees it.
 SECONDS_A_BATCH = 0.08
 
 postbox = Postbox(DATA / "mail", 8026)
@@ -35,7 +35,7 @@ postbox = Postbox(DATA / "mail", 8026)
 # A mail server that is down is tried again after about 1 s, 2 s, 4 s and so on up to ten minutes, for some three hours.
 patient = embedq.Retry(
     attempts=25,
-    wait=tenacity.wait_exponential_jitter(initial=1, max=600, jitter=0.5),
+    wait=tenacity.wait_exponential_jitter(max=600, jitter=0.5),
     retry=tenacity.retry_if_exception(may_work_later),
 )
 
@@ -55,7 +55,7 @@ async def welcome(member_id: int) -> None:
     # programs show two letters of the same id once.
     message["Message-ID"] = f"<welcome-{member_id}@weather.example>"
     message.set_content(f"Hello {member.name},\n\nit will be sunny.\n")
-    # smtplib blocks, so it has a thread, and the other jobs of the loop go on.
+    # smtplib blocks, so it has a thread, and the other jobs of the loop are not blocked.
     await asyncio.to_thread(send, message)
     async with Session.begin() as session:
         await session.execute(update(Member).where(Member.id == member_id).values(greeted_at=datetime.now(UTC)))
@@ -74,7 +74,7 @@ async def import_readings(upload_id: int) -> None:
     async with Session() as session:
         upload = await session.get_one(Upload, upload_id)
     lines = await asyncio.to_thread(readings, Path(upload.path))
-    # A run after a crash goes on where the last batch ended.
+    # A run after a crash continues where the last batch ended.
     for start in range(upload.done, len(lines), LINES_IN_A_BATCH):
         if job.cancelled:  # the process stops; the job goes back to the queue, and on at the next start
             return
@@ -110,7 +110,7 @@ def readings(path: Path) -> list[tuple[str, float] | None]:
 
 
 def reading(row: dict[str, str]) -> tuple[str, float] | None:
-    """A station and its degrees, if the line says so."""
+    """A station and its degrees, if the line contains them."""
     try:
         degrees = float(row["degrees"])
     except (TypeError, ValueError):

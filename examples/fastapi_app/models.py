@@ -26,7 +26,7 @@ class Base(DeclarativeBase):
 
 
 class Member(Base):
-    """Somebody who signed up."""
+    """A person who signed up."""
 
     __tablename__ = "members"
     id: Mapped[int] = mapped_column(primary_key=True)

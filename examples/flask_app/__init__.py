@@ -51,7 +51,7 @@ def index(error: str = "") -> str:
 
 @views.get("/live")
 def live() -> str:
-    """The part of the page that changes. The page asks for it every half second."""
+    """The part of the page that changes. The page loads it every half second."""
     return render_template("live.html", **overview())
 
 

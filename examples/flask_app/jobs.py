@@ -25,7 +25,7 @@ from postbox import Postbox, may_work_later
 
 TIME_ZONE = ZoneInfo("Europe/Berlin")
 LINES_IN_A_BATCH = 20
-# A real import would ask somebody slow. Without this the bar would be full before it is seen.
+# A real import would wait for a slow service. Without this, the bar would be full before anyone sees it.
 SECONDS_A_BATCH = 0.08
 
 queue = EmbedQ()
@@ -39,7 +39,7 @@ def postbox(data: Path) -> Postbox:
 # A mail server that is down is tried again after about 1 s, 2 s, 4 s and so on up to ten minutes, for some three hours.
 patient = embedq.Retry(
     attempts=25,
-    wait=tenacity.wait_exponential_jitter(initial=1, max=600, jitter=0.5),
+    wait=tenacity.wait_exponential_jitter(max=600, jitter=0.5),
     retry=tenacity.retry_if_exception(may_work_later),
 )
 
@@ -74,7 +74,7 @@ def import_prices(list_id: int) -> None:
     db, job = database(), embedq.current_job()
     price_list = db.execute("SELECT * FROM price_lists WHERE id = ?", (list_id,)).fetchone()
     lines = products(Path(price_list["path"]))
-    # A run after a crash goes on where the last batch ended.
+    # A run after a crash continues where the last batch ended.
     for start in range(price_list["done"], len(lines), LINES_IN_A_BATCH):
         if job.cancelled:  # the process stops; the job goes back to the queue, and on at the next start
             return
@@ -114,7 +114,7 @@ def products(path: Path) -> list[tuple[str, str, int] | None]:
 
 
 def product(row: dict[str, str]) -> tuple[str, str, int] | None:
-    """A product's number, name and price in cents, if the line says so."""
+    """A product's number, name and price in cents, if the line contains them."""
     try:
         price = Decimal(row["price"])
         good = row["sku"] and row["name"] and 0 <= price < 1_000_000

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from embedq import Attempt, Ending, Job, JobId, JobState, LogLine, Retention
 from embedq.clock import SECOND
-from embedq.storage import claims, inspect, jobs, schedules, servers, upkeep
+from embedq.storage import claims, continuations, finishing, inspect, jobs, schedules, servers, upkeep
 from embedq.storage.base import Database
-from embedq.storage.claims import Finished, Request
+from embedq.storage.claims import Request
+from embedq.storage.finishing import Finished
 from embedq.storage.rows import ClaimedJob, NewJob, Outcome
-from embedq.storage.schedules import Change
+from embedq.storage.schedules import Change, DeclaredSchedule
 from embedq.storage.servers import Identity, Lease
 from tests.support import FakeClock
 
@@ -146,7 +147,7 @@ class Store:
         return self.outcome(job, JobState.PARKED, Ending.PARKED, error=f"needs {needs}", needs=needs, gives_back=1)
 
     def finish(self, *outcomes: Outcome) -> Finished:
-        return self.db.write(claims.finish, outcomes, now=self.now, retention=RETENTION)
+        return self.db.write(finishing.finish, outcomes, now=self.now, retention=RETENTION)
 
     def run_one(self, job_id: int, ending: Callable[[ClaimedJob], Outcome] | None = None) -> Outcome:
         """Claim until `job_id` comes, and end it; the others go back."""
@@ -159,9 +160,12 @@ class Store:
     # -- maintenance ---------------------------------------------------------------------------------------------------
 
     def rescue(self, server: int, *, started: Collection[int] | None = None) -> list[Outcome]:
-        return self.db.write(
-            servers.rescue, server, started=started, now=self.now, max_crashes=MAX_CRASHES, retention=RETENTION
+        """Take back what a dead process held; `started` are the jobs that it was running."""
+        noted = None if started is None else {job: len(started) == 1 for job in started}
+        outcomes = self.db.write(
+            servers.rescue, server, started=noted, now=self.now, max_crashes=MAX_CRASHES, retention=RETENTION
         )
+        return outcomes or []
 
     def stop_server(self, server: int) -> None:
         self.db.write(servers.mark_stopping, server, now=self.now)
@@ -170,7 +174,22 @@ class Store:
         return self.db.write(servers.take_lease, name, holder, now=self.now, length=round(seconds * SECOND))
 
     def prune(self, limit: int = 500) -> int:
-        return self.db.write(upkeep.prune_jobs, now=self.now, limit=limit)
+        """Prune in batches of at most `limit` jobs until all have been looked at; how many were deleted."""
+        pruned = upkeep.Pruned(0, upkeep.FROM_START, more=True)
+        number = 0
+        while pruned.more:
+            pruned = self.db.write(upkeep.prune_jobs, now=self.now, limit=limit, cursor=pruned.then)
+            number += pruned.number
+        return number
+
+    def settle(self) -> bool:
+        """Decide what transactions have left to be decided; whether a job became ready."""
+        woken = False
+        while True:
+            advanced = self.db.write(continuations.settle, now=self.now, retention=RETENTION)
+            woken = woken or advanced.woken
+            if not advanced.unsettled:
+                return woken
 
     def put_schedule(self, name: str = "pulse", **given: Any) -> Change | None:
         """Add a schedule whose first occurrence is a minute from now."""
@@ -181,7 +200,10 @@ class Store:
             "template": "{}",
             "first_fire": self.now + 60 * SECOND,
         }
-        return self.db.write(schedules.put, name=name, now=self.now, **(values | given))
+        first_fire = (values | given).pop("first_fire")
+        wanted = DeclaredSchedule(name, **{column: (values | given)[column] for column in DeclaredSchedule._fields[1:]})
+        changes = self.db.write(schedules.put, [wanted], first_fire=lambda _: first_fire, now=self.now)
+        return changes.get(name)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ import pytest
 
 from embedq import JobState
 from embedq.errors import ActionNotFoundError
-from embedq.storage import actions, bulk, upkeep, walking
+from embedq.storage import actions, bulk, search_batches, upkeep
 from embedq.storage.actions import Action, ActionState, NewAction
 from embedq.storage.base import Transaction
 from embedq.storage.bulk import Changed
 from embedq.storage.inspect import Count, Search
-from embedq.storage.walking import Standing
+from embedq.storage.search_batches import BatchCursor
 from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
@@ -44,7 +44,7 @@ def advance(store: Store, action: Action, change: Change, *job_ids: int) -> bool
         action,
         change,
         job_ids,
-        standing=Standing(1, "id.next.5.5"),
+        cursor=BatchCursor(1, "id.next.5.5"),
         now=store.now,
     )
 
@@ -127,11 +127,11 @@ def test_waiting_jobs_are_moved_to_another_queue_or_priority(store: Store) -> No
 
 def walk(store: Store, wanted: Search, limit: int = 2) -> list[int]:
     met: list[int] = []
-    standing: Standing | None = Standing()
-    while standing is not None:
-        batch = store.db.read(walking.next_batch, wanted, standing, limit=limit)
+    cursor: BatchCursor | None = BatchCursor()
+    while cursor is not None:
+        batch = store.db.read(search_batches.next_batch, wanted, cursor, limit=limit)
         met += batch.job_ids
-        standing = batch.then
+        cursor = batch.then
     return met
 
 
@@ -143,16 +143,16 @@ def test_all_that_match_are_met_once_whatever_is_done_to_them(store: Store, cloc
     wanted = Search(states=(JobState.DEAD, JobState.READY, JobState.SCHEDULED))
     assert sorted(walk(store, wanted)) == list(range(1, 11))
     assert walk(store, Search(ids=(3, 5, 7))) == [7, 5, 3]
-    standing = Standing()
+    cursor = BatchCursor()
     met: list[int] = []
     while True:
-        batch = store.db.read(walking.next_batch, Search(states=(JobState.DEAD,)), standing, limit=1)
+        batch = store.db.read(search_batches.next_batch, Search(states=(JobState.DEAD,)), cursor, limit=1)
         for job in batch.job_ids:
             store.retry(job)
         met += batch.job_ids
         if batch.then is None:
             break
-        standing = batch.then
+        cursor = batch.then
     assert len(met) == 3
 
 
@@ -176,7 +176,7 @@ def test_an_action_counts_what_it_did_in_the_transaction_that_does_it(store: Sto
     assert advance(store, action, partial(bulk.move, queue="low", priority=None), *jobs, 4711)
     found = get(store, action.id)
     assert (found.changed, found.skipped, found.reason) == (2, 1, "it waits no longer")
-    assert store.db.read(actions.stands_at, action.id) == Standing(1, "id.next.5.5")
+    assert store.db.read(actions.batch_cursor, action.id) == BatchCursor(1, "id.next.5.5")
     store.db.write(actions.end, found, ActionState.DONE, now=store.now)
     assert get(store, action.id).finished_at is not None
 
@@ -199,7 +199,7 @@ def test_an_action_whose_process_went_silent_is_taken_up_by_one_other(store: Sto
     clock.advance(seconds=31)
     silent = get(store, action.id)
     assert silent.state is ActionState.STOPPED
-    assert "take the action up again" in str(silent.error)
+    assert "resume the action" in str(silent.error)
     taken = resume("box:2")
     assert taken is not None
     assert (taken.state, taken.process, taken.run) == (ActionState.RUNNING, "box:2", 2)

@@ -58,7 +58,7 @@ def test_a_waiting_job_is_cancelled_at_once(store: Store, clock: FakeClock, stat
     assert store.db.read(inspect.parked_needs) == []
 
 
-def test_a_running_job_is_asked_to_stop_and_stays_running_until_it_has(store: Store) -> None:
+def test_a_running_job_is_requested_to_stop_and_stays_running_until_it_has(store: Store) -> None:
     job_id = in_state(store, JobState.RUNNING)
     assert store.cancel(job_id) is JobState.RUNNING
     job = store.job(job_id)
@@ -76,7 +76,7 @@ def test_an_ended_job_stays_as_it_is_when_it_is_cancelled(store: Store, state: J
     assert store.job(job_id) == before
 
 
-def test_cancelling_a_job_that_is_not_there_says_so(store: Store) -> None:
+def test_cancelling_a_job_that_is_not_there_reports_it(store: Store) -> None:
     with pytest.raises(JobNotFoundError, match="no job 4711; it may have been pruned"):
         store.cancel(4711)
 
@@ -100,7 +100,7 @@ def test_a_retried_jobs_history_is_kept(store: Store) -> None:
     assert [attempt.error for attempt in store.attempts(job_id)] == ["ValueError: no", None]
 
 
-def test_a_retried_jobs_fence_goes_on_counting(store: Store) -> None:
+def test_a_retried_jobs_fence_keeps_counting(store: Store) -> None:
     job_id = store.insert()
     [old] = store.claim()
     store.finish(store.died(old))
@@ -121,7 +121,7 @@ def test_a_job_that_expired_runs_when_it_is_retried(store: Store, clock: FakeClo
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        (JobState.SUCCEEDED, "it succeeded; enqueue it anew if it must run again"),
+        (JobState.SUCCEEDED, "it succeeded; enqueue a new job if it must run again"),
         (JobState.AWAITING, "it waits for its parent"),
         (JobState.READY, "it already waits for a worker"),
         (JobState.RUNNING, "it is running"),
@@ -134,7 +134,7 @@ def test_a_retry_that_makes_no_sense_is_refused_with_the_reason(store: Store, st
     assert store.state(job_id) is state
 
 
-def test_retrying_a_job_that_is_not_there_says_so(store: Store) -> None:
+def test_retrying_a_job_that_is_not_there_reports_it(store: Store) -> None:
     with pytest.raises(JobNotFoundError, match="no job 4711"):
         store.retry(4711)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from embedq import Ending, JobState
 from embedq.clock import SECOND, to_datetime
+from embedq.process.poison import SUSPECT_AFTER
 from embedq.storage import claims, inspect
 from embedq.storage.claims import Request
 from tests.conformance.store import Store
@@ -24,7 +25,7 @@ def test_a_claim_makes_the_job_running_and_numbers_the_attempt_and_the_claim(sto
     assert job.started_at == to_datetime(clock.now())
 
 
-def test_a_job_is_claimed_once_whoever_asks(store: Store) -> None:
+def test_a_job_is_claimed_once_whichever_process_claims(store: Store) -> None:
     other = store.server()
     store.insert_many([store.draft() for _ in range(5)])
     first = store.claim(1, limit=3)
@@ -75,7 +76,7 @@ def test_each_executor_has_its_own_limit(store: Store) -> None:
     assert nothing.jobs == []
 
 
-def test_full_says_whether_more_may_be_waiting(store: Store) -> None:
+def test_full_states_whether_more_may_be_waiting(store: Store) -> None:
     store.insert_many([store.draft(), store.draft()])
     request = Request(server_id=1, limits={"thread": 2}, queues=None)
     assert store.claim_for(request).full
@@ -141,7 +142,7 @@ def test_a_job_that_has_been_started_does_not_expire_while_it_waits_for_a_retry(
     assert store.state(crashed) is JobState.RUNNING
 
 
-def test_an_expired_jobs_continuations_are_told(store: Store, clock: FakeClock) -> None:
+def test_an_expired_jobs_continuations_are_settled(store: Store, clock: FakeClock) -> None:
     parent = store.insert(expires_in=1)
     on_success, on_failure, on_any = (store.then(parent, on) for on in ("success", "failure", "finished"))
     clock.advance(seconds=2)
@@ -170,9 +171,9 @@ def test_the_first_start_is_remembered_through_retries(store: Store, clock: Fake
     assert (again.first_started_at, again.attempt) == (first_started, 2)
 
 
-def test_suspects_are_claimed_one_at_a_time_and_only_when_asked_for(store: Store) -> None:
+def test_suspects_are_claimed_one_at_a_time_and_only_on_request(store: Store) -> None:
     suspects = [store.insert(), store.insert()]
-    for _ in range(claims.SUSPECT_AFTER):
+    for _ in range(SUSPECT_AFTER):
         server = store.server()
         store.claim(server)
         store.rescue(server)
@@ -180,13 +181,13 @@ def test_suspects_are_claimed_one_at_a_time_and_only_when_asked_for(store: Store
     assert [job.id for job in store.claim()] == [ordinary]
     one = store.claim(suspect=True)
     assert [job.id for job in one] == [suspects[0]]
-    assert one[0].crashes == claims.SUSPECT_AFTER
+    assert one[0].crashes == SUSPECT_AFTER
     assert [job.id for job in store.claim(suspect=True, queues=["default"])] == [suspects[1]]
 
 
-def test_a_claim_tells_that_a_suspect_waits(store: Store) -> None:
+def test_a_claim_shows_that_a_suspect_waits(store: Store) -> None:
     store.insert(queue="elsewhere")
-    for _ in range(claims.SUSPECT_AFTER):
+    for _ in range(SUSPECT_AFTER):
         server = store.server()
         assert not store.claim_for(Request(server_id=server, limits={"thread": 1}, queues=None)).suspect_waits
         store.rescue(server)
@@ -199,7 +200,7 @@ def test_a_claim_tells_that_a_suspect_waits(store: Store) -> None:
 
 def test_a_suspect_of_a_queue_that_is_not_worked_here_is_left(store: Store) -> None:
     suspect = store.insert(queue="elsewhere")
-    for _ in range(claims.SUSPECT_AFTER):
+    for _ in range(SUSPECT_AFTER):
         server = store.server()
         store.claim(server)
         store.rescue(server)
@@ -207,7 +208,7 @@ def test_a_suspect_of_a_queue_that_is_not_worked_here_is_left(store: Store) -> N
     assert [job.id for job in store.claim(suspect=True, queues=["default", "elsewhere"])] == [suspect]
 
 
-def test_a_parked_job_is_claimed_by_who_has_what_it_needs(store: Store) -> None:
+def test_a_parked_job_is_claimed_by_a_process_that_has_what_it_needs(store: Store) -> None:
     job_id = store.insert()
     [job] = store.claim()
     store.finish(store.parked(job, "task shop:send"))
@@ -239,7 +240,7 @@ def test_a_parked_job_that_expired_is_cancelled_at_the_claim(store: Store, clock
 def test_a_suspect_that_has_a_process_of_its_own_is_claimed_like_any_other(store: Store) -> None:
     suspect = store.insert(executor="process")
     request = Request(server_id=store.server(), limits={"process": 1}, queues=None)
-    for _ in range(claims.SUSPECT_AFTER):
+    for _ in range(SUSPECT_AFTER):
         [job] = store.claim_for(request).jobs
         store.finish(store.outcome(job, JobState.READY, Ending.CRASHED, crashed=1, gives_back=1))
     found = store.db.read(inspect.waiting, request.server_id, None)

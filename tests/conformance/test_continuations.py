@@ -25,20 +25,20 @@ def test_continuations_wait_until_the_parent_has_ended(store: Store) -> None:
 @pytest.mark.parametrize(
     ("ending", "expected"),
     [
-        ("succeeded", [READY, CANCELLED, READY]),
+        ("succeeded", [READY, None, READY]),
         ("died", [CANCELLED, READY, READY]),
         ("cancelled", [CANCELLED, CANCELLED, READY]),
     ],
 )
 def test_how_the_parent_ends_decides_which_continuations_run(
-    store: Store, ending: str, expected: list[JobState]
+    store: Store, ending: str, expected: list[JobState | None]
 ) -> None:
     parent = store.insert()
     children = [store.then(parent, on) for on in ("success", "failure", "finished")]
     [claimed] = store.claim()
     finished = store.finish(getattr(store, ending)(claimed))
     assert finished.woken
-    assert store.states(*children) == expected
+    assert [store.state(child) if store.exists(child) else None for child in children] == expected
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,26 @@ def test_a_continuation_of_a_job_that_has_ended_is_decided_at_once(
     assert store.states(*(store.then(parent, on) for on in ("success", "failure", "finished"))) == expected
 
 
-def test_a_cancelled_continuation_says_why_and_is_pruned_in_time(store: Store, clock: FakeClock) -> None:
+def test_what_was_to_run_on_a_failure_is_not_kept_when_the_parent_succeeded(store: Store, clock: FakeClock) -> None:
+    parents = store.insert_many([store.draft() for _ in range(5)])
+    needless = [store.then(parent, "failure") for parent in parents]
+    awaited = store.then(parents[0], "failure")
+    tidy = store.then(awaited, "finished")
+    store.finish(*(store.succeeded(job) for job in store.claim()))
+    assert [child for child in needless if store.exists(child)] == []
+    # One that others wait for is cancelled, and they are decided; then it goes when jobs are next pruned.
+    assert store.states(awaited, tidy) == [CANCELLED, READY]
+    assert store.job(awaited).delete_at == to_datetime(clock.now())
+    # The newest is kept until then, since its number must not be given again.
+    late = store.then(parents[1], "failure")
+    assert store.state(late) is CANCELLED
+    store.insert()
+    store.run_one(tidy)
+    store.prune()
+    assert [store.exists(job_id) for job_id in (awaited, late, *parents)] == [False, False, *[True] * 5]
+
+
+def test_a_cancelled_continuation_states_why_and_is_pruned_in_time(store: Store, clock: FakeClock) -> None:
     parent = store.insert()
     child = store.then(parent, "success")
     store.run_one(parent, store.died)
@@ -93,6 +112,7 @@ def test_a_long_chain_is_cancelled_to_its_end_when_its_head_dies(store: Store) -
     for _ in range(300):
         chain.append(store.then(chain[-1]))
     store.run_one(chain[0], store.died)
+    store.settle()
     assert {store.state(job_id) for job_id in chain[1:]} == {CANCELLED}
 
 
@@ -168,7 +188,7 @@ def test_retrying_a_dead_parent_lets_its_cancelled_descendants_wait_again(store:
     assert store.states(parent, child, grandchild) == [JobState.SUCCEEDED] * 3
 
 
-def test_a_child_that_somebody_cancelled_stays_so_when_its_parent_is_retried(store: Store) -> None:
+def test_a_child_that_was_cancelled_by_hand_stays_cancelled_when_its_parent_is_retried(store: Store) -> None:
     parent = store.insert()
     child = store.then(parent)
     store.cancel(child)
@@ -177,7 +197,7 @@ def test_a_child_that_somebody_cancelled_stays_so_when_its_parent_is_retried(sto
     assert store.state(child) is CANCELLED
 
 
-def test_a_child_that_somebody_cancelled_while_it_ran_stays_so_too(store: Store) -> None:
+def test_a_child_that_was_cancelled_by_hand_while_it_ran_stays_cancelled_too(store: Store) -> None:
     parent = store.insert()
     child = store.then(parent, "failure")
     store.run_one(parent, store.died)

@@ -6,10 +6,10 @@ import pytest
 
 from embedq import JobState
 from embedq.clock import to_datetime
-from embedq.errors import StorageError
-from embedq.storage import jobs
+from embedq.errors import JobNotFoundError, StorageError
+from embedq.storage import inspect, jobs
 from embedq.storage.base import Transaction
-from tests.conformance.store import Store
+from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
 
@@ -84,7 +84,7 @@ def test_a_key_holds_for_as_long_as_its_job_is_kept_ended_or_not(store: Store, c
     assert renewed.id > later
 
 
-def test_keys_among_many_are_told_apart_job_by_job(store: Store) -> None:
+def test_keys_among_many_are_distinguished_job_by_job(store: Store) -> None:
     known = store.insert(idempotency_key="known")
     drafts = [store.draft(idempotency_key=key) for key in ("new", "known", None, "new")]
     inserted = store.db.write(jobs.insert_many, drafts)
@@ -92,6 +92,50 @@ def test_keys_among_many_are_told_apart_job_by_job(store: Store) -> None:
     assert inserted[1].id == known
     assert inserted[3].id == inserted[0].id
     assert len({job.id for job in inserted}) == 3
+
+
+def test_many_with_keys_have_ids_in_their_order_whatever_they_say(store: Store) -> None:
+    known = store.insert(idempotency_key="0700")
+    # More than one statement takes, and letters of every kind.
+    keys = [None if n % 5 == 0 else f"{'aZé😀'[n % 4]}{n * 7919 % 2500:04}" for n in range(2500)] + ["0700"]
+    drafts = [store.draft(idempotency_key=key, payload=f"[[{n}],{{}}]") for n, key in enumerate(keys)]
+    inserted = store.db.write(jobs.insert_many, drafts)
+    assert [job.created for job in inserted] == [True] * 2500 + [False]
+    ids = [job.id for job in inserted]
+    assert ids[:-1] == sorted(ids[:-1])
+    assert ids[-1] == known
+    for number in (0, 1, 2, 3, 4, 2499):
+        job = store.job(ids[number])
+        assert (job.idempotency_key, job.arguments) == (keys[number], f"[[{number}],{{}}]")
+        assert (job.state, job.progress, job.progress_note) == (JobState.READY, None, None)
+    again = store.db.write(jobs.insert_many, drafts[::-1])[::-1]
+    assert [job.created for job in again] == [key is None for key in keys]
+    assert [job.id for job, key in zip(again, keys, strict=True) if key] == [
+        job_id for job_id, key in zip(ids, keys, strict=True) if key
+    ]
+    assert len(store.db.read(inspect.jobs, limit=5000)) == 2501 + 500
+
+
+def test_many_among_which_are_continuations_start_those_whose_parents_have_ended(store: Store) -> None:
+    ended, waits = store.insert(), store.insert(delay=60)
+    store.run_one(ended)
+    rows = [
+        store.draft(parent_id=waits, trigger="success", state="awaiting", idempotency_key="c"),
+        store.draft(parent_id=ended, trigger="success", state="awaiting", idempotency_key="b"),
+        store.draft(parent_id=ended, trigger="failure", state="awaiting"),
+        store.draft(idempotency_key="a"),
+        store.draft(parent_id=ended, trigger="finished", state="awaiting", idempotency_key="b"),
+    ]
+    inserted = store.db.write(jobs.insert_all, rows, retention=RETENTION)
+    first, second, needless, plain, again = (job.id for job in inserted)
+    assert [job.created for job in inserted] == [True] * 4 + [False]
+    assert first < second < needless < plain
+    assert again == second
+    assert store.states(first, second, plain) == [JobState.AWAITING, JobState.READY, JobState.READY]
+    assert not store.exists(needless)
+    rows[-1] = store.draft(parent_id=99_999, trigger="success", state="awaiting")
+    with pytest.raises(JobNotFoundError, match="job 99999 is not there"):
+        store.db.write(jobs.insert_all, rows, retention=RETENTION)
 
 
 def test_a_job_handed_to_an_idle_worker_is_born_running_and_claimed(store: Store) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from embedq import Ending, JobState
 from embedq.clock import to_datetime
-from embedq.storage import claims, inspect, jobs
+from embedq.storage import finishing, inspect, jobs
 from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
@@ -128,7 +128,7 @@ def test_the_history_of_attempts_is_kept_with_its_errors_and_tracebacks(store: S
     assert store.db.read(inspect.last_traceback, job_id) == "…"
 
 
-def test_a_released_run_leaves_no_attempt_but_a_parked_one_says_why(store: Store) -> None:
+def test_a_released_run_leaves_no_attempt_but_a_parked_one_states_why(store: Store) -> None:
     job_id = store.insert()
     [claimed] = store.claim()
     store.finish(store.released(claimed))
@@ -208,9 +208,9 @@ def test_logs_are_kept_in_order_and_progress_only_while_its_claim_runs(store: St
 def test_an_overdue_run_is_marked_until_it_ends(store: Store) -> None:
     job_id = store.insert()
     [claimed] = store.claim()
-    store.db.write(claims.mark_overdue, [(store.now, job_id, claimed.claim + 1)])
+    store.db.write(finishing.mark_overdue, [(store.now, job_id, claimed.claim + 1)])
     assert not store.job(job_id).overdue
-    store.db.write(claims.mark_overdue, [(store.now, job_id, claimed.claim)])
+    store.db.write(finishing.mark_overdue, [(store.now, job_id, claimed.claim)])
     assert store.job(job_id).overdue
     store.finish(store.failed(claimed, wait=0))
     assert not store.job(job_id).overdue
@@ -220,5 +220,5 @@ def test_an_overdue_run_is_marked_until_it_ends(store: Store) -> None:
 
 
 def test_finishing_nothing_is_fine(store: Store) -> None:
-    finished = store.db.write(claims.finish, [], now=store.now, retention=RETENTION)
+    finished = store.db.write(finishing.finish, [], now=store.now, retention=RETENTION)
     assert (finished.refused, finished.ended, finished.woken) == ([], [], False)

@@ -9,7 +9,7 @@ from tests.conformance.store import Store
 from tests.support import FakeClock
 
 
-def test_the_first_to_ask_leads_and_the_second_does_not(store: Store, clock: FakeClock) -> None:
+def test_the_first_candidate_leads_and_the_second_does_not(store: Store, clock: FakeClock) -> None:
     assert store.take_lease(1) == Lease(1, 1, clock.now() + 30 * SECOND)
     assert store.take_lease(2) is None
     assert store.take_lease(2, name="another") is not None
@@ -32,7 +32,7 @@ def test_a_lease_that_ran_out_goes_to_the_next_in_a_new_term(store: Store, clock
     assert store.take_lease(1) is None
 
 
-def test_a_lease_that_ran_out_may_still_be_renewed_while_nobody_took_it(store: Store, clock: FakeClock) -> None:
+def test_an_expired_lease_may_still_be_renewed_while_no_process_has_taken_it(store: Store, clock: FakeClock) -> None:
     store.take_lease(1)
     clock.advance(minutes=10)
     renewed = store.take_lease(1)
@@ -50,7 +50,7 @@ def test_a_leader_that_is_gone_frees_its_lease_at_once(store: Store) -> None:
     assert store.take_lease(other) is not None
 
 
-def test_a_lease_from_before_the_clock_stepped_back_keeps_nobody_waiting(store: Store, clock: FakeClock) -> None:
+def test_a_lease_from_before_the_clock_stepped_back_blocks_no_process(store: Store, clock: FakeClock) -> None:
     store.take_lease(1)
     clock.advance(hours=-1)
     assert store.take_lease(2) is not None

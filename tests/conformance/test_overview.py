@@ -8,7 +8,7 @@ import pytest
 
 from embedq import ConfigurationError, Ending, JobState, Trigger
 from embedq.clock import SECOND, to_datetime
-from embedq.storage import claims, inspect, jobs, schedules
+from embedq.storage import finishing, inspect, jobs, schedules
 from embedq.storage.inspect import trouble
 from embedq.storage.inspect.details import family, last_logs, log_page, timeline
 from embedq.storage.inspect.durations import task_type, task_types
@@ -69,7 +69,7 @@ def test_failures_are_grouped_also_of_jobs_that_succeeded_in_the_end(store: Stor
 
 
 def test_of_very_many_errors_the_newest_are_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trouble, "LOOKS", 3)
+    monkeypatch.setattr(trouble, "SCAN_LIMIT", 3)
     store.insert_many([store.draft() for _ in range(5)])
     store.finish(*(store.died(job, error=f"E: {job.id}") for job in store.claim()))
     found = look(store)
@@ -102,11 +102,11 @@ def test_parked_jobs_are_counted_by_what_they_need(store: Store) -> None:
 def test_runs_that_do_not_yield_are_shown(store: Store) -> None:
     job = store.insert()
     [claimed] = store.claim()
-    store.db.write(claims.mark_overdue, [(store.now, claimed.id, claimed.claim)])
+    store.db.write(finishing.mark_overdue, [(store.now, claimed.id, claimed.claim)])
     assert [found.id for found in look(store).overdue] == [job]
 
 
-def test_a_process_that_is_not_heard_of_is_silent(store: Store, clock: FakeClock) -> None:
+def test_a_process_without_heartbeats_is_silent(store: Store, clock: FakeClock) -> None:
     clock.advance(seconds=31)
     fresh = store.server()
     assert [server.id for server in look(store).silent] == [1]
@@ -119,11 +119,13 @@ def test_schedules_that_are_late_or_fail_are_shown_and_paused_ones_are_not(store
     store.db.write(schedules.pause, "resting", now=store.now)
     store.db.write(schedules.fail, "broken", "no such zone", again_at=store.now)
 
-    def fire(row: schedules.ScheduleRow) -> schedules.Turn:
-        return schedules.Turn(fires=[row.next_fire_at], passed=[], next_fire_at=row.next_fire_at + 7200 * SECOND)
-
     clock.advance(minutes=60)
-    [job] = store.db.write(schedules.fire, "fatal", fire, lambda row, at: store.draft(), now=store.now)
+    row = store.db.read(schedules.load, "fatal")
+    assert row is not None
+    turn = schedules.Turn(fires=[row.next_fire_at], passed=[], next_fire_at=row.next_fire_at + 7200 * SECOND)
+    [job] = store.db.write(
+        schedules.fire, [schedules.Planned(row, turn, [store.draft(schedule="fatal")])], now=store.now
+    ).job_ids
     store.run_one(job, lambda job: store.died(job, error="E: no"))
     clock.advance(seconds=30)
     late, broken, fatal = look(store).schedules
@@ -135,7 +137,7 @@ def test_schedules_that_are_late_or_fail_are_shown_and_paused_ones_are_not(store
 # -- queues and processes ------------------------------------------------------------------------------------------
 
 
-def test_queues_tell_what_waits_what_was_done_and_who_works_them(store: Store, clock: FakeClock) -> None:
+def test_queues_show_waiting_jobs_finished_jobs_and_their_processes(store: Store, clock: FakeClock) -> None:
     done = store.insert(queue="mail")
     store.run_one(done)
     store.insert(queue="mail")
@@ -180,7 +182,7 @@ def test_history_has_a_bar_for_every_step_of_its_span(store: Store, clock: FakeC
         store.db.read(history, "year", now=store.now)
 
 
-def test_functions_tell_how_long_they_take_and_how_often_they_fail(store: Store, clock: FakeClock) -> None:
+def test_functions_show_how_long_they_take_and_how_often_they_fail(store: Store, clock: FakeClock) -> None:
     for seconds in (1, 2, 3, 10):
         job = store.insert(name="shop:send")
         clock.advance(seconds=seconds + 4)
@@ -205,7 +207,7 @@ def test_functions_tell_how_long_they_take_and_how_often_they_fail(store: Store,
 # -- one job -------------------------------------------------------------------------------------------------------
 
 
-def test_a_family_is_told_from_its_root(store: Store) -> None:
+def test_a_family_is_shown_from_its_root(store: Store) -> None:
     root = store.insert(name="a")
     middle = store.then(root, name="b")
     leaves = [store.then(middle, "finished", name="c") for _ in range(2)]
@@ -243,7 +245,7 @@ def test_log_lines_go_by_page_and_by_what_is_new(store: Store) -> None:
     assert store.db.read(log_page, job, after=latest.next).lines == []
 
 
-def test_a_timeline_tells_the_life_of_a_job(store: Store, clock: FakeClock) -> None:
+def test_a_timeline_shows_the_history_of_a_job(store: Store, clock: FakeClock) -> None:
     job = store.insert(delay=60)
     clock.advance(seconds=61)
     store.run_one(job, lambda job: store.failed(job, wait=5, error="OSError: later"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from embedq import Ending, JobState
-from embedq.storage import claims, inspect, servers
+from embedq.process.poison import SUSPECT_AFTER
+from embedq.storage import finishing, inspect, servers
 from tests.conformance.store import MAX_CRASHES, RETENTION, Store
 from tests.support import FakeClock
 
@@ -55,14 +58,98 @@ def test_a_job_that_keeps_killing_its_process_is_set_aside(store: Store) -> None
     states = []
     for crashes in range(MAX_CRASHES):
         server = store.server(pid=7)
-        [claimed] = store.claim(server, suspect=crashes >= claims.SUSPECT_AFTER)
+        [claimed] = store.claim(server, suspect=crashes >= SUSPECT_AFTER)
         states.append((claimed.crashes, store.rescue(server)[0].state))
     assert states == [(0, JobState.READY), (1, JobState.READY), (2, JobState.DEAD)]
     job = store.job(job_id)
     assert (job.state, job.crashes) == (JobState.DEAD, 3)
-    assert job.error == "process 7 on box died while it ran this job, 3 times in all; set aside"
+    assert job.error == "process 7 on box died while it ran this job, 3 times while no other job ran there; set aside"
     assert job.delete_at is not None
     assert [attempt.ending for attempt in store.attempts(job_id)] == [Ending.CRASHED] * 3
+
+
+def test_a_crash_among_others_makes_a_suspect_and_never_sets_aside(store: Store) -> None:
+    job_id, others = store.insert(), [store.insert(), store.insert()]
+    for crashes in range(1, 8):
+        server = store.server()
+        claimed = [*store.claim(server), *store.claim(server, suspect=True), *store.claim(server, suspect=True)]
+        assert job_id in {job.id for job in claimed}
+        store.rescue(server)
+        job = store.job(job_id)
+        assert (job.state, job.crashes) == (JobState.READY, crashes)
+    assert [store.job(other).state for other in others] == [JobState.READY] * 2
+    assert str(store.attempts(job_id)[0].error).startswith("process 1 on box died while it ran this job and ")
+
+
+def test_nor_does_a_crash_in_which_another_was_about_to_start(store: Store) -> None:
+    jobs = [store.insert(), store.insert()]
+    for _ in range(2 * MAX_CRASHES):
+        server = store.server()
+        store.claim(server)
+        store.claim(server, suspect=True)
+        store.claim(server, suspect=True)
+        store.rescue(server, started=jobs[:1])
+    assert store.states(*jobs) == [JobState.READY] * 2
+
+
+def test_while_two_have_died_alone_each_needs_twice_as_many_crashes(store: Store) -> None:
+    jobs = [store.insert(), store.insert()]
+    for _ in range(SUSPECT_AFTER):
+        server = store.server()
+        store.claim(server)
+        store.rescue(server)
+    deaths = []
+    while store.states(*jobs) == [JobState.READY] * 2:
+        server = store.server()
+        [suspect] = store.claim(server, suspect=True)
+        store.rescue(server)
+        deaths.append(jobs.index(suspect.id))
+    # Each in turn.
+    assert deaths == [0, 1] * (2 * MAX_CRASHES - 1) + [0]
+    assert store.states(*jobs) == [JobState.DEAD, JobState.READY]
+    # Nothing speaks for it any more.
+    store.claim(server := store.server(), suspect=True)
+    store.rescue(server)
+    assert store.state(jobs[1]) is JobState.DEAD
+
+
+def test_suspects_come_in_the_order_of_what_speaks_against_them(store: Store) -> None:
+    first, second, third = (store.insert() for _ in range(3))
+    for _ in range(SUSPECT_AFTER):
+        server = store.server()
+        store.claim(server)
+        store.rescue(server)
+    server = store.server()
+    [one] = store.claim(server, suspect=True)
+    [two] = store.claim(server, suspect=True)
+    assert (one.id, two.id) == (first, second)
+    # The first has lived through its trial; the process dies in that of the second.
+    store.db.write(finishing.lived_through, [(one.id, one.claim)])
+    store.rescue(server)
+    server = store.server()
+    assert [store.claim(server, suspect=True)[0].id for _ in range(3)] == [second, third, first]
+    store.rescue(server)
+
+
+def test_a_crash_of_the_process_takes_no_part_of_what_a_job_in_another_may_crash(store: Store) -> None:
+    job_id = store.insert(executor="process")
+    for _ in range(2 * MAX_CRASHES):
+        server = store.server()
+        store.claim(server, executor="process")
+        store.rescue(server)
+    job = store.job(job_id)
+    assert (job.state, job.crashes) == (JobState.READY, 2 * MAX_CRASHES)
+
+
+def test_a_retry_by_hand_clears_a_job(store: Store) -> None:
+    job_id = store.insert()
+    for crashes in range(MAX_CRASHES):
+        store.claim(server := store.server(), suspect=crashes >= SUSPECT_AFTER)
+        store.rescue(server)
+    assert store.state(job_id) is JobState.DEAD
+    store.retry(job_id)
+    [again] = store.claim(store.server())
+    assert (again.crashes, again.crashes_alone, again.trials) == (0, 0, 0)
 
 
 def test_a_cancelled_job_of_a_dead_process_is_cancelled_and_not_run_again(store: Store) -> None:
@@ -89,7 +176,7 @@ def test_a_second_rescuer_finds_nothing_to_do(store: Store) -> None:
     store.claim(1)
     assert len(store.rescue(1)) == 1
     [again] = store.claim(store.server())
-    assert store.rescue(1) == []
+    assert store.db.write(servers.rescue, 1, started=None, now=store.now, max_crashes=3, retention=RETENTION) is None
     assert store.job(job_id).server == again.claim
     assert store.state(job_id) is JobState.RUNNING
 
@@ -129,7 +216,7 @@ def test_a_process_sees_the_others_and_not_itself(store: Store) -> None:
     assert [row.id for row in store.db.read(servers.others, other)] == [1]
 
 
-def test_jobs_that_are_claimed_by_nobody_who_is_registered_are_taken_back(store: Store) -> None:
+def test_jobs_claimed_by_an_unregistered_process_return_to_the_queue(store: Store) -> None:
     kept, orphaned = store.insert(), store.insert()
     store.claim(1, limit=1)
     gone = store.server()
@@ -181,10 +268,56 @@ def test_a_process_learns_which_of_its_claims_were_taken_from_it(store: Store) -
     assert first.id == taken
 
 
-def test_what_was_claimed_under_a_number_that_is_nobodys_by_then_stays_the_processs_own(store: Store) -> None:
+def test_claims_under_a_number_that_no_process_has_by_then_stay_the_processs_own(store: Store) -> None:
     job_id = store.insert()
     [claimed] = store.claim(1)
     store.db.write(servers.remove, 1)
     anew = store.server()
     assert reconcile(store, anew, {(job_id, claimed.claim)}, formerly=1) == ({(job_id, claimed.claim)}, 0)
     assert store.rescue(anew) != []
+
+
+SAID = "process 7 on box was out of reach, and had not died"
+
+
+def test_what_was_taken_from_a_process_that_lives_is_no_crash(store: Store) -> None:
+    server = store.server(pid=7)
+    crashed, had_not_begun = store.insert(), store.insert()
+    first, second = store.claim(server)
+    store.rescue(server, started=[crashed])
+    claims_taken = [(first.id, first.claim), (second.id, second.claim)]
+    assert store.db.write(servers.forgive, claims_taken, said=SAID, now=store.now) == 1
+    assert [store.job(job_id).crashes for job_id in (crashed, had_not_begun)] == [0, 0]
+    assert store.states(crashed, had_not_begun) == [JobState.READY] * 2
+    [attempt] = store.attempts(crashed)
+    assert (attempt.ending, attempt.error) == (Ending.RELEASED, SAID)
+    # Said again, as after an answer that was lost, it changes nothing.
+    assert store.db.write(servers.forgive, claims_taken, said=SAID, now=store.now) == 0
+
+
+def test_a_job_that_was_set_aside_for_such_a_crash_goes_back_to_the_queue(store: Store) -> None:
+    job_id = store.insert()
+    child = store.then(job_id, "success")
+    claimed = None
+    for crashes in range(MAX_CRASHES):
+        server = store.server(pid=7)
+        [claimed] = store.claim(server, suspect=crashes >= SUSPECT_AFTER)
+        store.rescue(server, started=[job_id])
+    assert claimed is not None
+    assert store.states(job_id, child) == [JobState.DEAD, JobState.CANCELLED]
+    assert store.db.write(servers.forgive, [(job_id, claimed.claim)], said=SAID, now=store.now) == 1
+    assert store.states(job_id, child) == [JobState.READY, JobState.AWAITING]
+
+
+def test_a_process_with_a_newer_heartbeat_is_not_rescued(store: Store, clock: FakeClock) -> None:
+    server = store.server()
+    job_id = store.insert()
+    store.claim(server)
+    seen = store.now
+    clock.advance(seconds=1)
+    store.db.write(servers.beat, server, now=store.now)
+    arguments: dict[str, Any] = {"started": None, "now": store.now, "max_crashes": MAX_CRASHES, "retention": RETENTION}
+    assert store.db.write(servers.rescue, server, heartbeat_at=seen, **arguments) is None
+    assert store.state(job_id) is JobState.RUNNING
+    assert store.db.write(servers.rescue, server, heartbeat_at=store.now, **arguments) is not None
+    assert store.state(job_id) is JobState.READY

@@ -126,10 +126,10 @@ def test_errors_that_differ_in_a_number_are_one_group(store: Store, clock: FakeC
 @pytest.mark.parametrize("wanted", [
     Search(argument="[[0]"), Search(states=(JobState.DEAD,), argument="[[0]"), Search(argument="[[0]", error="user"),
 ])  # fmt: skip
-def test_a_look_into_texts_stops_and_goes_on_where_it_stopped(
+def test_a_look_into_texts_stops_and_continues_where_it_stopped(
     store: Store, clock: FakeClock, wanted: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "TEXT_LOOKS", 3)
+    monkeypatch.setattr(searching, "TEXT_SCAN_LIMIT", 3)
     [first, *_] = ended(store, clock, 12)
     found = page(store, wanted)
     assert (ids(found), found.exhausted) == ([], False)
@@ -173,7 +173,7 @@ def test_a_cursor_of_another_search_is_refused(store: Store, clock: FakeClock) -
     ended(store, clock, 3)
     cursor = page(store, Search(), limit=1).next
     for strange in (cursor, "end.next.x.1", "nonsense", "end.up.1.1"):
-        with pytest.raises(ConfigurationError, match="is not of this search"):
+        with pytest.raises(ConfigurationError, match="does not belong to this search"):
             page(store, Search(states=(JobState.DEAD,)), cursor=strange)
 
 

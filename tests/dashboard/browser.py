@@ -18,6 +18,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.support import eventually
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+# A page that the server was slow to make is asked for again after 30 s, and may show then what was read 30 s before.
+PATIENCE_SECONDS = 75
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
@@ -68,10 +70,14 @@ class Browser:
 
     def waits_for(self, text: str, selector: str = "main") -> None:
         """Wait until the page says so."""
-        eventually(lambda: text in self.text(selector), message=f"the page never said {text!r}: {self.text()[:1000]}")
+        self.waits_until(lambda: text in self.text(selector), f"the page does not say {text!r}")
 
     def waits_until(self, condition: Callable[[], object], message: str = "") -> None:
-        eventually(condition, message=message)
+        """Wait until the condition holds; a failure shows the page."""
+        try:
+            eventually(condition, seconds=PATIENCE_SECONDS, message=message)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.text()[:1000]}") from None
 
     def complaints(self) -> list[str]:
         """What is in the console since the last time."""

@@ -1,10 +1,11 @@
 """Web sites that have the dashboard mounted, served by one process for the tests in a browser.
 
-    python -m tests.dashboard.sites URL      # writes {"flask": "http://127.0.0.1:1234/ops/embedq", …} to stdout
+    python -m tests.dashboard.sites URL      # writes {"flask": "http://127.0.0.1:1234/ops/embedq/?token=…", …}
 
 Flask, FastAPI and Django serve it under a prefix, the stand-alone one has none; `proxy` is FastAPI behind a reverse
-proxy that takes off a prefix of its own; and `local` is behind that, too, without being told whom to let in. `empty`
-has a database of its own without a job, and may only be looked at.
+proxy that takes off a prefix of its own; and `asks` is behind that, too, without being told whom to let in. `empty` has
+a database of its own without a job, and may only be looked at.
+All but `proxy` ask for the token that is written behind their addresses.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def serve_wsgi(app: Any) -> int:
 def serve_asgi(app: Any) -> int:
     config = uvicorn.Config(app, port=0, log_level="error")
     sockets = [config.bind_socket()]
+    # Whoever is told the port may go there at once.
+    sockets[0].listen()
     port = int(sockets[0].getsockname()[1])
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, args=(sockets,), daemon=True).start()
@@ -111,7 +114,7 @@ class Proxy(BaseHTTPRequestHandler):
         try:
             answer = urllib.request.build_opener(Unmoved).open(asked, timeout=20)
         except urllib.error.HTTPError as error:
-            answer = error  # type: ignore[assignment]
+            answer = error
         content = answer.read()
         self.send_response(answer.status)
         for name, value in answer.headers.items():
@@ -152,10 +155,16 @@ def main(url: str) -> None:
         "django": (serve_wsgi(django_site(queue)), PREFIX),
         "alone": (serve_asgi(dashboard.asgi(queue, **options())), ""),
         "proxy": (serve_proxy(inner), OUTER + PREFIX),
-        "local": (serve_proxy(closed), OUTER + PREFIX),
+        "asks": (serve_proxy(closed), OUTER + PREFIX),
         "empty": (serve_asgi(dashboard.asgi(nothing, read_only=True)), ""),
     }
-    print(json.dumps({name: f"http://127.0.0.1:{port}{path}" for name, (port, path) in found.items()}), flush=True)
+    tokens = {name: dashboard.token(queue) for name in found} | {"empty": dashboard.token(nothing, read_only=True)}
+    print(
+        json.dumps(
+            {name: f"http://127.0.0.1:{port}{path}/?token={tokens[name]}" for name, (port, path) in found.items()}
+        ),
+        flush=True,
+    )
     # Until the test that reads this is over.
     sys.stdin.read()
     show.stop.set()

@@ -58,7 +58,7 @@ def test_a_delayed_job_is_run_now_and_a_waiting_one_cancelled(visitor: Visitor, 
     assert (later.state, other.state) == ("ready", "cancelled")
 
 
-def test_a_selection_is_asked_about_first(visitor: Visitor, dead: Callable[[int], list[JobHandle]]) -> None:
+def test_a_selection_is_confirmed_first(visitor: Visitor, dead: Callable[[int], list[JobHandle]]) -> None:
     jobs = dead(3)
     ids = [job.id for job in jobs[:2]]
     asked = visitor.post("/act", {"verb": "retry", "ids": ids, "scope": "selected", "state": "dead"})
@@ -69,7 +69,7 @@ def test_a_selection_is_asked_about_first(visitor: Visitor, dead: Callable[[int]
     assert [job.state for job in jobs] == ["ready", "ready", "dead"]
 
 
-def test_all_that_match_are_counted_asked_about_and_done_in_the_background(visitor: Visitor, app: EmbedQ) -> None:
+def test_all_that_match_are_counted_confirmed_and_done_in_the_background(visitor: Visitor, app: EmbedQ) -> None:
     jobs = app.enqueue_many([app.options(queue="many").call(print, n) for n in range(1200)])
     other = app.enqueue_in(60, print, "other")
     asked = visitor.post("/act", {"verb": "cancel", "scope": "all", "queue": "many", "ids": str(other.id)})
@@ -87,7 +87,7 @@ def test_all_that_match_are_counted_asked_about_and_done_in_the_background(visit
     assert "queue: many" in text or "many" in text
     assert app.count_jobs(state="cancelled") == 1200
     assert other.state == "scheduled"
-    found = re.search(r'href="([^"]+)">what matches now', visitor.get(f"/audit/{action.id}").text)
+    found = re.search(r'href="([^"]+)">jobs that match now', visitor.get(f"/audit/{action.id}").text)
     assert found
     assert visitor.get(found[1].replace("&amp;", "&")).status_code == 200
 
@@ -108,7 +108,9 @@ def test_an_error_group_is_retried_together(
     assert {job.state for job in jobs} == {"ready"}
 
 
-def test_deleting_is_always_asked_about(visitor: Visitor, dead: Callable[[int], list[JobHandle]], app: EmbedQ) -> None:
+def test_deleting_always_needs_a_confirmation(
+    visitor: Visitor, dead: Callable[[int], list[JobHandle]], app: EmbedQ
+) -> None:
     [job] = dead(1)
     newest = app.enqueue_in(600, print, "the newest job keeps its number, and stays")
     asked = visitor.post("/act", {"verb": "delete", "ids": job.id, "next": f"/ops/embedq/jobs/{job.id}"})
@@ -136,10 +138,10 @@ def test_jobs_are_moved_to_a_queue_and_a_priority(visitor: Visitor, app: EmbedQ)
     assert (stored.queue, stored.priority) == ("urgent", -7)
 
 
-def test_a_move_to_nowhere_is_asked_about_again(visitor: Visitor, app: EmbedQ) -> None:
+def test_a_move_without_a_target_is_asked_about_again(visitor: Visitor, app: EmbedQ) -> None:
     job = app.enqueue_in(600, print, 1)
     for fields, message in (
-        ({}, "move takes to_queue, priority, or both"), ({"priority": "high"}, "must be a whole number"),
+        ({}, "move requires to_queue, priority, or both"), ({"priority": "high"}, "must be a whole number"),
         ({"to_queue": "urgent", "priority": "9" * 30}, "must be a whole number"), ({"to_queue": "x" * 999}, "queue"),
     ):  # fmt: skip
         answer = visitor.post("/act", {"verb": "move", "ids": job.id, "confirmed": "1", **fields})
@@ -165,12 +167,12 @@ def test_the_focus_is_on_what_does_no_harm(visitor: Visitor, app: EmbedQ) -> Non
 def test_what_a_bounded_look_did_not_find_may_be_there_all_the_same(
     visitor: Visitor, app: EmbedQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "LOOKS", 3)
+    monkeypatch.setattr(searching, "SCAN_LIMIT", 3)
     app.enqueue_many([app.options(queue="old" if n == 0 else "new").call(print, n) for n in range(9)])
     asked = visitor.post("/act", {"verb": "delete", "scope": "all", "queue": "old"})
     text = words(asked.text)
-    assert "Delete all that match?" in text
-    assert "none among the newest 3" in text
+    assert "Delete all matching jobs?" in text
+    assert "None of the newest 3" in text
     assert " disabled" not in asked.text
     confirm(visitor, asked.text)
     app.actions.wait(app.actions.log().actions[0].id, timeout=20)
@@ -178,7 +180,7 @@ def test_what_a_bounded_look_did_not_find_may_be_there_all_the_same(
     assert " disabled" in visitor.post("/act", {"verb": "delete", "ids": "999"}).text
 
 
-def test_a_running_job_is_asked_to_stop(visitor: Visitor, app: EmbedQ) -> None:
+def test_a_running_job_is_requested_to_stop(visitor: Visitor, app: EmbedQ) -> None:
     begun, go = threading.Event(), threading.Event()
 
     @app.job(name="tests:stubborn")
@@ -193,12 +195,12 @@ def test_a_running_job_is_asked_to_stop(visitor: Visitor, app: EmbedQ) -> None:
         visitor.post("/act", {"verb": "cancel", "ids": job.id, "next": f"/ops/embedq/jobs/{job.id}"})
     ).text
     go.set()
-    assert "Asked 1 job to stop" in words(page)
+    assert "Requested 1 job to stop" in words(page)
     assert "running stopping" in words(page)
     assert re.search(r"<button[^>]* disabled[^>]*>Cancel<", page)
 
 
-def test_a_child_says_for_whom_it_waits(visitor: Visitor, app: EmbedQ) -> None:
+def test_a_continuation_names_the_job_that_it_waits_for(visitor: Visitor, app: EmbedQ) -> None:
     parent = app.enqueue_in(600, print, 1)
     child = parent.then(print, 2)
     assert f"Due waits for job {parent.id}" in words(visitor.get(f"/jobs/{child.id}").text)
@@ -206,18 +208,18 @@ def test_a_child_says_for_whom_it_waits(visitor: Visitor, app: EmbedQ) -> None:
 
 def test_nothing_selected_and_unknown_verbs(visitor: Visitor, app: EmbedQ) -> None:
     job = app.enqueue_in(600, print, 1)
-    assert "Nothing was selected" in visitor.follow(visitor.post("/act", {"verb": "retry", "queue": "default"})).text
+    assert "No jobs selected" in visitor.follow(visitor.post("/act", {"verb": "retry", "queue": "default"})).text
     assert visitor.post("/act", {"verb": "explode", "ids": job.id}).status_code == 400
     assert visitor.post("/act", {"verb": "cancel", "ids": "x"}).status_code == 400
     assert visitor.post("/recurring/explode", {"name": "x"}).status_code == 400
     assert job.state == "scheduled"
 
 
-def test_what_cannot_be_done_is_said(visitor: Visitor, dead: Callable[[int], list[JobHandle]]) -> None:
+def test_what_cannot_be_done_is_reported(visitor: Visitor, dead: Callable[[int], list[JobHandle]]) -> None:
     [job] = dead(1)
     page = words(visitor.follow(visitor.post("/act", {"verb": "cancel", "ids": job.id})).text)
     assert "Cancelled 0 jobs" in page
-    assert "1 left as they were" in page
+    assert "1 skipped" in page
 
 
 def test_recurring_jobs_are_run_paused_resumed_and_removed(visitor: Visitor, app: EmbedQ) -> None:

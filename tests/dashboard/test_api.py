@@ -41,7 +41,7 @@ def test_a_registered_task_is_enqueued_by_its_name(visitor: Visitor, app: EmbedQ
         ({"task": "mail:send"}, 400, "user"),
         ({"task": "mail:send", "args": [1, 2, 3, 4]}, 400, ""),
         ({"task": "mail:send", "args": {}}, 400, "args a list"),
-        ({"task": "mail:send", "args": [1], "queue": "x"}, 400, "queue: there is task"),
+        ({"task": "mail:send", "args": [1], "queue": "x"}, 400, "unknown key 'queue'"),
         ({"task": "mail:send", "args": [1], "options": {"colour": "red"}}, 400, "colour"),
         ({"task": "mail:send", "args": [1], "options": {"priority": "high"}}, 400, "priority"),
         ({"task": "mail:send", "args": [1], "delay": "soon"}, 400, "seconds"),
@@ -143,7 +143,7 @@ def test_recurring_jobs(visitor: Visitor, app: EmbedQ) -> None:
         (timedelta(days=8, seconds=1), "every 8 d 1 s"),
     ],
 )  # fmt: skip
-def test_a_rhythm_is_told_to_the_second(visitor: Visitor, app: EmbedQ, interval: timedelta, said: str) -> None:
+def test_an_interval_is_shown_to_the_second(visitor: Visitor, app: EmbedQ, interval: timedelta, said: str) -> None:
     app.recurring("pulse", interval, print, "tick")
     assert visitor.get("/api/schedules").json["schedules"][0]["when"] == said
     assert said in visitor.get("/recurring").text
@@ -173,7 +173,7 @@ def test_health_is_200_or_503_with_the_reasons(app: EmbedQ) -> None:
     assert visitor.get("/api/health?longest_wait=soon").status_code == 400
 
 
-def test_an_answer_is_json_whatever_was_asked(visitor: Visitor) -> None:
+def test_a_response_is_json_whatever_was_requested(visitor: Visitor) -> None:
     for path in ("/api/none", "/api/jobs/x", "/api/jobs?ids=x"):
         answer = visitor.get(path)
         assert answer.status_code in (400, 404)

@@ -9,7 +9,7 @@ import pytest
 from embedq.dashboard.agenda import by_day, clock_change
 from embedq.dashboard.charts import chart, round_up
 from embedq.job import Ending
-from embedq.monitor import Coming
+from embedq.operations.upcoming import UpcomingRun
 from embedq.storage.inspect.history import Bar, History, Totals
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -64,15 +64,15 @@ def test_where_nothing_ran_there_is_no_scale() -> None:
         ("UTC", date(2027, 3, 28), None),
     ],
 )
-def test_a_day_on_which_the_clock_changes_is_told(zone: str, day: date, told: tuple[str, str, int] | None) -> None:
+def test_a_day_on_which_the_clock_changes_is_reported(zone: str, day: date, told: tuple[str, str, int] | None) -> None:
     change = clock_change(zone, day)
     assert (change and (change.before, change.after, change.at.hour)) == told
 
 
 def test_days_hold_what_fires_by_schedule_and_days_without_anything_are_left_out() -> None:
-    def at(hours: int, name: str) -> Coming:
+    def at(hours: int, name: str) -> UpcomingRun:
         moment = NOON + timedelta(hours=hours)
-        return Coming(schedule=name, task="mail:send", at=moment, local=moment)
+        return UpcomingRun(schedule=name, task="mail:send", at=moment, local=moment)
 
     days = by_day([at(1, "a"), at(2, "b"), at(3, "a"), at(60, "b")], [], NOON, NOON + timedelta(days=7))
     assert [(day.date.day, [(one.schedule, len(one.times)) for one in day.firings]) for day in days] == [

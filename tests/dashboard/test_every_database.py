@@ -28,7 +28,7 @@ def test_pages_searches_and_actions(queue: EmbedQ) -> None:
     for job in jobs:
         job.wait(timeout=20)
     queue.stop()
-    visitor = Visitor(dashboard.wsgi(queue))
+    visitor = Visitor(dashboard.wsgi(queue, authorize=lambda request: True))
     for path in (
         "/", "/?span=day", "/?span=week", "/jobs", f"/jobs/{jobs[0].id}", "/jobs?tag=bad&state=dead&error=number",
         "/jobs?argument=2", "/jobs?error_group=Discard:+number+%23", "/dead", "/recurring", "/recurring/calendar",
@@ -39,7 +39,7 @@ def test_pages_searches_and_actions(queue: EmbedQ) -> None:
     # Another process of the application answers the form: it has the same key.
     token = visitor.token()
     process = EmbedQ(queue.settings.url).connect()
-    visitor.move_to(dashboard.wsgi(process))
+    visitor.move_to(dashboard.wsgi(process, authorize=lambda request: True))
     answer = visitor.post("/act", {"verb": "retry", "ids": jobs[0].id, "csrf": token})
     assert "Retried 1 job" in visitor.follow(answer).text
     assert jobs[0].state == "ready"

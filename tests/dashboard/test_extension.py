@@ -23,7 +23,7 @@ def test_a_page_has_its_place_in_the_navigation_and_its_text_is_escaped(app: Emb
     ]
     visitor = Visitor(dashboard.wsgi(app, pages=pages))
     page = visitor.get("/x/orders").text
-    assert "&lt;b&gt;0 jobs&lt;/b&gt; for local" in page
+    assert "&lt;b&gt;0 jobs&lt;/b&gt; for token" in page
     assert f'<a href="{PREFIX}/x/orders" aria-current="page">Orders &amp; more</a>' in page
     assert f'<a href="{PREFIX}/jobs?tag=vip">jobs</a>' in visitor.get("/x/report").text
     assert "0 jobs" in visitor.get("/x/orders", x_embedq_live="1").text
@@ -51,7 +51,7 @@ def test_a_number_stands_on_the_overview(app: EmbedQ) -> None:
     assert "open orders 17 today" in text
 
 
-def test_what_fails_says_so_in_its_own_place(app: EmbedQ, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_fails_reports_it_in_its_own_place(app: EmbedQ, caplog: pytest.LogCaptureFixture) -> None:
     def broken(*args: object) -> str:
         raise RuntimeError("the shop is closed")
 

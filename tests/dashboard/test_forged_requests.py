@@ -52,7 +52,7 @@ def test_the_token_may_come_from_another_process_of_the_same_application(app: Em
     assert job.state == "cancelled"
 
 
-def test_a_browser_that_says_it_comes_from_elsewhere_is_refused(visitor: Visitor, job: JobHandle) -> None:
+def test_a_browser_that_states_it_comes_from_elsewhere_is_refused(visitor: Visitor, job: JobHandle) -> None:
     for site in ("cross-site", "same-site"):
         answer = visitor.post("/act", {"verb": "cancel", "ids": job.id}, sec_fetch_site=site)
         assert answer.status_code == 403
@@ -84,7 +84,7 @@ def test_every_answer_is_fenced_in(app: EmbedQ) -> None:
     answers = [
         visitor.get(path) for path in ("/", "/nowhere", "/jobs/99", "/static/dashboard.js", "/api/stats", "/api/x")
     ]
-    answers.append(Visitor(dashboard.wsgi(app), address="10.0.0.7").get("/"))
+    answers.append(Visitor(dashboard.wsgi(app), stranger=True).get("/"))
     for answer in answers:
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy

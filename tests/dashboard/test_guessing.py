@@ -8,8 +8,8 @@ import pytest
 
 from embedq import EmbedQ, dashboard
 from embedq.dashboard import Access
-from embedq.monitor import as_search
-from embedq.redaction import Hidden
+from embedq.display.redaction import Hidden
+from embedq.operations.monitor import as_search
 from embedq.storage.inspect import searching
 from embedq.storage.inspect.filters import Search
 from tests.dashboard.visitors import Visitor, words
@@ -44,8 +44,8 @@ def test_a_right_guess_is_answered_as_a_wrong_one(stored: EmbedQ, more: str) -> 
         assert right == wrong == ([], None, True, None)
 
 
-def test_so_it_is_where_a_look_is_bounded(stored: EmbedQ, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "CLEAN_LOOKS", 1)
+def test_the_bound_of_a_scan_does_not_change_this(stored: EmbedQ, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "REDACTED_SCAN_LIMIT", 1)
     visitor = Visitor(dashboard.wsgi(stored))
     looks = []
     query = "argument=hunter2&size=1"

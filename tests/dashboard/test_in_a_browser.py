@@ -56,9 +56,11 @@ def at(browser: Browser, sites: dict[str, str]) -> Callable[[str], Browser]:
     """The browser, at one of the sites."""
 
     def go(site: str) -> Browser:
-        browser.base = sites[site]
+        browser.base, _, token = sites[site].partition("/?token=")
         browser.width(1280)
         browser.dark(False)
+        if site != "asks":
+            browser.open(f"/?token={token}")
         browser.complaints()
         return browser
 
@@ -137,7 +139,7 @@ def test_a_job_is_cancelled_retried_and_deleted_by_its_buttons(
     assert job.state == JobState.CANCELLED
     browser.click_button("Delete …")
     browser.waits_for("Delete 1 job?")
-    browser.click_button("Delete")
+    browser.click_button("Delete job")
     browser.waits_for("Deleted 1 job")
     assert not queue.jobs(queue="buttons")
     assert browser.complaints() == []
@@ -158,7 +160,7 @@ def test_a_job_is_run_now_and_another_moved(at: Callable[[str], Browser], queue:
     browser.waits_for("Move 1 job?")
     browser.one("input[name=to_queue]").send_keys("moved")
     browser.one("input[name=priority]").send_keys("9")
-    browser.click_button("Move")
+    browser.click_button("Move job")
     browser.waits_for("Moved 1 job")
     assert (other.snapshot().queue, other.snapshot().priority) == ("moved", 9)
     other.cancel()
@@ -180,12 +182,14 @@ def test_a_list_is_alive_and_keeps_what_was_ticked(at: Callable[[str], Browser],
     assert browser.text("#chosen") == "2 selected"
     browser.click("button[value=cancel]")
     browser.waits_for("Cancel 2 jobs?")
-    browser.click_button("Cancel")
+    browser.click_button("Cancel jobs")
     browser.waits_for("Cancelled 1 job")
     assert second.state == JobState.CANCELLED
 
 
-def test_it_asks_for_nothing_while_nobody_looks_or_it_is_paused(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+def test_it_requests_nothing_while_the_tab_is_hidden_or_it_is_paused(
+    at: Callable[[str], Browser], queue: EmbedQ
+) -> None:
     browser = at("fastapi")
     count = (
         "return performance.getEntriesByType('resource').filter((one) => one.initiatorType === 'xmlhttprequest').length"
@@ -215,7 +219,7 @@ def test_all_that_match_are_retried_after_a_question_with_progress(at: Callable[
     browser.click("select[name=scope] option[value=all]")
     browser.click("button[value=retry]")
     browser.waits_for(f"Retry {found:,} jobs?")
-    browser.click_button("Retry")
+    browser.click_button("Retry jobs")
     browser.waits_for(f"{found:,} of {found:,}")
     browser.waits_for("done", "h1")
     browser.open("/audit")
@@ -279,7 +283,7 @@ def test_the_mark_stays_with_its_job_when_others_come_above_it(at: Callable[[str
     assert browser.one("tr.marked").get_attribute("id") == f"job-{second.id}"
 
 
-def test_the_label_says_whether_the_page_is_alive(at: Callable[[str], Browser]) -> None:
+def test_the_label_states_whether_the_page_is_alive(at: Callable[[str], Browser]) -> None:
     browser = at("fastapi")
     browser.open("/jobs")
     assert browser.text("#live-switch") == "Live"
@@ -290,11 +294,11 @@ def test_the_label_says_whether_the_page_is_alive(at: Callable[[str], Browser]) 
     assert browser.run("return htmx.config.timeout") == 10_000
     browser.run("htmx.config.timeout = 1; document.getElementById('live').setAttribute('hx-get', '/nowhere/at/all')")
     browser.run("htmx.process(document.getElementById('live'))")
-    browser.waits_until(lambda: browser.text("#live-switch") == "No answer")
+    browser.waits_until(lambda: browser.text("#live-switch") == "Disconnected")
     browser.complaints()
 
 
-def test_a_page_is_left_alone_for_as_long_as_the_server_says(at: Callable[[str], Browser], queue: EmbedQ) -> None:
+def test_a_page_is_left_alone_for_as_long_as_the_server_states(at: Callable[[str], Browser], queue: EmbedQ) -> None:
     browser = at("fastapi")
     count = (
         "return performance.getEntriesByType('resource').filter((one) => one.initiatorType === 'xmlhttprequest').length"
@@ -323,14 +327,14 @@ def test_many_are_moved_and_deleted_together(at: Callable[[str], Browser], queue
     browser.click("#bulk button[value=move]")
     browser.waits_for("Move 3 jobs?")
     browser.press("elsewhere")
-    browser.click_button("Move")
+    browser.click_button("Move jobs")
     browser.waits_for("Moved 3 jobs")
     assert {job.snapshot().queue for job in jobs} == {"elsewhere"}
     browser.open("/jobs?queue=elsewhere")
     browser.click(f"input[name=ids][value='{jobs[0].id}']")
     browser.click("#bulk button[value=delete]")
     browser.waits_for("Delete 1 job?")
-    browser.click_button("Delete")
+    browser.click_button("Delete job")
     browser.waits_for("Deleted 1 job")
     assert queue.count_jobs(queue="elsewhere") == 2
     queue.cancel_all(queue="elsewhere")
@@ -342,13 +346,13 @@ def test_a_group_of_dead_letters_is_retried_by_its_button(at: Callable[[str], Br
     before = queue.count_jobs(state=JobState.DEAD)
     browser.click_button("Delete all …")
     browser.waits_for("Delete ")
-    assert browser.run("return document.activeElement.textContent") == "No"
+    assert browser.run("return document.activeElement.textContent") in ("Keep job", "Keep jobs")
     browser.click("a.button")
     browser.waits_for("Dead letters")
     assert queue.count_jobs(state=JobState.DEAD) == before
     browser.click_button("Retry all …")
     browser.waits_for("Retry ")
-    browser.click_button("Retry")
+    browser.click("button.main")
     browser.waits_for("done", "h1")
 
 
@@ -391,13 +395,32 @@ def test_what_is_filtered_by_is_shown_and_taken_off(at: Callable[[str], Browser]
     browser = at("fastapi")
     browser.open("/jobs?queue=images&tag=none&state=retrying")
     assert [one.text.rstrip(" ×") for one in browser.all(".given li")] == ["queue images", "tag none", "clear all"]
-    browser.click("a[aria-label='Without tag']")
+    browser.click("a[aria-label='Remove the filter tag']")
     browser.waits_until(lambda: browser.driver.current_url.endswith("/jobs?queue=images&state=retrying"))
 
 
-def test_who_comes_through_a_proxy_is_refused_until_somebody_says_otherwise(at: Callable[[str], Browser]) -> None:
-    browser = at("local")
+def test_the_token_is_required_and_leads_on_to_the_page(at: Callable[[str], Browser], sites: dict[str, str]) -> None:
+    browser = at("asks")
     browser.open("/")
-    assert "is open only to a browser on the same machine" in browser.text()
-    assert_fit(browser, "/jobs")
-    assert "Overview" not in browser.text()
+    # A session at another port of this host may have begun for all paths.
+    browser.driver.delete_all_cookies()
+    for dark, width in ((False, 1280), (True, 1280), (True, 390), (False, 320)):
+        browser.dark(dark)
+        browser.width(width)
+        browser.open("/jobs?state=dead")
+        assert "Token required" in browser.text()
+        assert browser.violations() == []
+        assert browser.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    browser.press("wrong" + Keys.ENTER)
+    browser.waits_for("This token is wrong or has expired")
+    assert browser.violations() == []
+    browser.press(sites["asks"].partition("token=")[2] + Keys.ENTER)
+    browser.waits_until(lambda: browser.driver.current_url == f"{browser.base}/jobs?state=dead")
+    assert browser.text(".tabs [aria-current]").startswith("dead")
+    # The refusals are the network's to report, and nothing else is.
+    assert [line for line in browser.complaints() if "401" not in line] == []
+    browser.width(1280)
+    browser.click(".leave button")
+    browser.waits_for("Token required")
+    browser.open("/audit")
+    assert "Token required" in browser.text()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
+import embedq
 from embedq import EmbedQ, JobState, dashboard
+from embedq.display.redaction import HIDDEN
 from tests.dashboard.showcase import HOSTILE, SECRET, Showcase
 from tests.dashboard.visitors import PREFIX, Visitor, words
 from tests.databases import SQLiteHome
@@ -77,16 +79,11 @@ def test_secrets_are_shown_nowhere(show: Showcase, visitor: Visitor) -> None:
     assert 'password "••••••"' in words(visitor.get(f"/jobs/{job}").text)
 
 
-def test_the_overview_says_what_is_broken_before_all_else(visitor: Visitor) -> None:
+def test_the_overview_states_what_is_broken_before_all_else(visitor: Visitor) -> None:
     text = words(visitor.get("/").text)
-    assert "Nothing. No queue waits" not in text
+    assert "None. No late queues" not in text
     assert "ConnectionError: could not reach https://bank.example/charge" in text
-    assert (
-        text.index("What is broken")
-        < text.index("Dead letters 15")
-        < text.index("Failed attempts")
-        < text.index("Runs")
-    )
+    assert text.index("Problems") < text.index("Dead letters 15") < text.index("Failed attempts") < text.index("Runs")
 
 
 def test_the_overview_of_a_queue_that_is_well(app: EmbedQ) -> None:
@@ -94,16 +91,16 @@ def test_the_overview_of_a_queue_that_is_well(app: EmbedQ) -> None:
     assert "Nothing here yet" in text
     app.start()
     app.enqueue(print, "").wait(timeout=10)
-    assert "Nothing. No queue waits" in words(Visitor(dashboard.wsgi(app)).get("/").text)
+    assert "None. No late queues" in words(Visitor(dashboard.wsgi(app)).get("/").text)
 
 
-def test_ready_jobs_and_nobody_to_run_them_are_a_trouble(app: EmbedQ) -> None:
+def test_ready_jobs_without_a_process_that_runs_them_are_a_problem(app: EmbedQ) -> None:
     app.enqueue(print, 1)
     visitor = Visitor(dashboard.wsgi(app))
     assert "No process runs jobs" in words(visitor.get("/").text)
     answer = visitor.get("/api/health")
     assert (answer.status_code, answer.json["status"]) == (503, "failing")
-    assert answer.json["reasons"] == ["jobs wait, and no process is there that runs any"]
+    assert answer.json["reasons"] == ["jobs are ready, and no process runs jobs"]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +117,7 @@ def test_ready_jobs_and_nobody_to_run_them_are_a_trouble(app: EmbedQ) -> None:
 def test_jobs_are_found_by_what_is_known_of_them(visitor: Visitor, query: str, found: int) -> None:
     html = visitor.get(f"/jobs?{query}").text
     assert html.count("data-row") == found
-    assert ("No job matches" in html) is (found == 0)
+    assert ("No matching jobs" in html) is (found == 0)
 
 
 def test_the_empty_fields_of_a_form_are_not_in_the_address(visitor: Visitor) -> None:
@@ -156,8 +153,7 @@ def test_pages_of_jobs_go_on_and_back(visitor: Visitor) -> None:
     ],
 )  # fmt: skip
 def test_the_search_box_understands_what_is_typed(visitor: Visitor, typed: str, leads_to: str) -> None:
-    answer = visitor._client.get("/search", query_string={"q": typed}, base_url=f"http://localhost{PREFIX}",
-                                 environ_overrides=visitor._base)  # fmt: skip
+    answer = visitor.get(f"/search?{urlencode({'q': typed})}")
     assert answer.headers["Location"] == PREFIX + leads_to
 
 
@@ -167,12 +163,12 @@ def test_the_search_box_understands_what_is_typed(visitor: Visitor, typed: str, 
      "/jobs?size=9999", "/?span=year", "/recurring/calendar?days=9", "/jobs?ids=99999999999999999999", "/search?q=id:x",
      "/jobs?parent=%C2%B2", "/recurring/calendar?from=spring", "/recurring/calendar?from=9999-12-31"],
 )  # fmt: skip
-def test_a_question_that_makes_no_sense_gets_an_answer_that_says_so(visitor: Visitor, path: str) -> None:
+def test_an_invalid_request_gets_an_explanation(visitor: Visitor, path: str) -> None:
     answer = visitor.get(path)
     if answer.status_code == 303:
         answer = visitor.follow(answer)
     assert answer.status_code == 400
-    assert "That cannot be understood" in answer.text
+    assert "Bad request" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -197,7 +193,28 @@ def test_the_page_of_a_job_has_all_of_it(show: Showcase, visitor: Visitor) -> No
     chain = words(visitor.get(f"/jobs/{head}").text)
     assert "Chain" in chain
     assert "on success" in chain
-    assert "on failure" in chain
+    # What waited for a failure that did not come is not kept.
+    assert "on failure" not in chain
+
+
+def put_in_meta() -> None:
+    job = embedq.current_job()
+    job.meta.update({"<stage>": "upload", "api_key": "hush", "login": {"user": "ada", "password": "hush"}})
+
+
+def test_the_page_of_a_job_has_its_meta_without_the_secrets_in_it(app: EmbedQ) -> None:
+    app.start()
+    job, other = app.enqueue(put_in_meta), app.enqueue(print)
+    job.result(30)
+    visitor = Visitor(dashboard.wsgi(app))
+    page = visitor.get(f"/jobs/{job.id}").text
+    assert f'Meta <stage> "upload" api_key "{HIDDEN}" login {{"user": "ada", "password": "{HIDDEN}"}}' in words(page)
+    assert "hush" not in page
+    assert visitor.get(f"/api/jobs/{job.id}").json["meta"] == {
+        "<stage>": "upload", "api_key": HIDDEN, "login": {"user": "ada", "password": HIDDEN},
+    }  # fmt: skip
+    assert 'id="meta"' not in visitor.get(f"/jobs/{other.id}").text
+    assert visitor.get(f"/api/jobs/{other.id}").json["meta"] == {}
 
 
 def test_recurring_jobs_show_when_they_run_there_and_in_utc(visitor: Visitor) -> None:
@@ -220,7 +237,7 @@ def test_an_open_page_is_sent_again_only_when_something_is_new(show: Showcase, v
     assert other.status_code == 200
 
 
-def test_an_open_page_is_told_to_rest_for_as_long_as_it_took(app: EmbedQ) -> None:
+def test_an_open_page_polls_no_faster_than_it_is_rendered(app: EmbedQ) -> None:
     """A page that took 10 ms is not asked for again within 1.5 s."""
     clock = app.clock
 
@@ -258,11 +275,15 @@ def test_a_damaged_row_is_shown_all_the_same(app: EmbedQ) -> None:
     assert visitor.get(f"/api/jobs/{job}").json["arguments"] is None
 
 
-def test_a_database_that_is_not_there_is_said_so_and_not_made(tmp_path: object) -> None:
+def test_a_missing_database_is_reported_and_not_made(tmp_path: object) -> None:
     app = EmbedQ(f"sqlite:///{tmp_path}/none.db")
-    visitor = Visitor(dashboard.wsgi(app, secret_key="0123456789abcdef"))
+    visitor = Visitor(dashboard.wsgi(app, authorize=lambda request: True, secret_key="0123456789abcdef"))
     answer = visitor.get("/")
     assert answer.status_code == 503
     assert "none.db" in answer.text
     assert json.loads(visitor.get("/api/stats").text)["error"]
+    # Strangers learn no more than that.
+    stranger = Visitor(dashboard.wsgi(app), stranger=True)
+    assert stranger.get("/").status_code == 503
+    assert "none.db" not in stranger.get("/").text + stranger.get("/api/stats").text
     assert not app.engine.connected

@@ -27,18 +27,18 @@ def widowed(tmp_path: Path) -> Iterator[EmbedQ]:
     app.close()
 
 
-def test_the_overview_says_that_nobody_works(widowed: EmbedQ) -> None:
+def test_the_overview_shows_that_no_process_works(widowed: EmbedQ) -> None:
     text = words(Visitor(dashboard.wsgi(widowed)).get("/").text)
-    assert "No process runs jobs , and 1 are ready" in text
-    assert "gone.example , process 4711 : not heard of for 1 min" in text
+    assert "No process runs jobs , and 1 is ready" in text
+    assert "gone.example , process 4711 : no heartbeat for 1 min" in text
     assert "processes 0" in text
 
 
 def test_so_do_the_queues_and_the_api(widowed: EmbedQ) -> None:
     visitor = Visitor(dashboard.wsgi(widowed))
-    assert "gone.example:4711 not heard of for 1 min" in words(visitor.get("/queues").text)
+    assert "gone.example:4711 no heartbeat for 1 min" in words(visitor.get("/queues").text)
     assert visitor.get("/api/stats").json["processes"] == 0
     assert visitor.get("/api/health").json["reasons"] == [
-        "jobs wait, and no process is there that runs any",
-        "gone.example (process 4711) has not been heard of for 1 min",
+        "jobs are ready, and no process runs jobs",
+        "gone.example (process 4711) has sent no heartbeat for 1 min",
     ]

@@ -9,8 +9,17 @@ from typing import Any
 from werkzeug.test import Client, TestResponse
 
 from embedq.dashboard.serving import WsgiDashboard
+from embedq.dashboard.site import Site
 
 PREFIX = "/ops/embedq"
+
+
+class DashboardResponse(TestResponse):
+    """A response whose JSON is taken to be there; a test fails where it is not."""
+
+    @property
+    def json(self) -> Any:
+        return self.get_json()
 
 
 class Visitor:
@@ -18,27 +27,37 @@ class Visitor:
 
     Args:
         address: where the requests come from.
+        stranger: they have no token, at a dashboard that asks for one.
         headers: of every request.
     """
 
     def __init__(
-        self, dashboard: WsgiDashboard, *, address: str = "127.0.0.1", host: str = "localhost", **headers: str
+        self,
+        dashboard: WsgiDashboard,
+        *,
+        address: str = "127.0.0.1",
+        host: str = "localhost",
+        stranger: bool = False,
+        **headers: str,
     ) -> None:
-        self._client = Client(dashboard)
+        self.site = dashboard.site
+        self._client = Client(dashboard, DashboardResponse)
+        if dashboard.site.login is not None and not stranger:
+            headers.setdefault("authorization", f"Bearer {token_of(dashboard.site)}")
         self._base = {"REMOTE_ADDR": address, "SERVER_PROTOCOL": "HTTP/1.1"}
         self._host = host
         self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
-    def get(self, path: str, **headers: str) -> TestResponse:
+    def get(self, path: str, **headers: str) -> DashboardResponse:
         """A page; `path` is within the dashboard, or a link from one of its pages."""
         return self._open("GET", path, headers)
 
-    def post(self, path: str, fields: dict[str, Any], *, token: bool = True, **headers: str) -> TestResponse:
+    def post(self, path: str, fields: dict[str, Any], *, token: bool = True, **headers: str) -> DashboardResponse:
         """Send a form, with the token of the pages unless told otherwise."""
         data = {"csrf": self.token(), **fields} if token else fields
         return self._open("POST", path, headers, data=data)
 
-    def send(self, path: str, json: Any = None, **headers: str) -> TestResponse:
+    def send(self, path: str, json: Any = None, **headers: str) -> DashboardResponse:
         """Ask the API for a change."""
         headers.setdefault("content_type", "application/json")
         return self._open("POST", path, headers, json=json if json is not None else {})
@@ -53,14 +72,14 @@ class Visitor:
         assert found, "a page with a form has a token"
         return found[1]
 
-    def follow(self, answer: TestResponse) -> TestResponse:
+    def follow(self, answer: DashboardResponse) -> DashboardResponse:
         """Where a redirect leads."""
         assert answer.status_code == 303, (answer.status_code, answer.text[:500])
         return self.get(answer.headers["Location"])
 
-    def _open(self, method: str, path: str, headers: dict[str, str], **body: Any) -> TestResponse:
+    def _open(self, method: str, path: str, headers: dict[str, str], **body: Any) -> DashboardResponse:
         path = path.removeprefix(PREFIX) or "/"
-        return self._client.open(
+        response = self._client.open(
             path,
             method=method,
             base_url=f"http://{self._host}{PREFIX}",
@@ -68,6 +87,16 @@ class Visitor:
             headers={**self._headers, **{name.replace("_", "-"): value for name, value in headers.items()}},
             **body,
         )
+        assert isinstance(response, DashboardResponse)
+        return response
+
+
+def token_of(site: Site) -> str:
+    """The token that a dashboard asks for."""
+    queue = site._find_queue()
+    site._connect(queue)
+    assert site.login is not None
+    return site.login.tokens.token(queue)
 
 
 def words(html: str) -> str:

@@ -1,4 +1,4 @@
-"""Starts, signals and buries the processes of a test."""
+"""Starts, signals and ends the processes of a test."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class Program:
         """What it has written to standard error."""
         return self._errors.read_text(encoding="utf-8", errors="replace")
 
-    def say(self, line: str = "") -> None:
+    def write_line(self, line: str = "") -> None:
         """Write a line to its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def hear(self, *, seconds: float = 60) -> str:
-        """The next line it prints."""
+    def read_line(self, *, seconds: float = 60) -> str:
+        """Return the next line that it prints."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
@@ -75,7 +75,7 @@ class Program:
                     raise AssertionError(f"no line within {seconds} s\n{self.errors}")
                 read = os.read(self.process.stdout.fileno(), 65536)
                 if not read:
-                    raise AssertionError(f"it ended with {self.process.wait()}, without a word\n{self.errors}")
+                    raise AssertionError(f"it ended with {self.process.wait()}, without a line\n{self.errors}")
                 self._pending += read
         line, self._pending = self._pending.split(b"\n", 1)
         return line.decode()
@@ -180,14 +180,14 @@ class Fleet:
     def worker(self, **arguments: Any) -> Program:
         """Start the program `work`, and wait until it runs jobs."""
         program = self.start("work", **arguments)
-        assert program.hear() == "ready"
+        assert program.read_line() == "ready"
         return program
 
     def workers(self, count: int, **arguments: Any) -> list[Program]:
         """Start several at once."""
         programs = [self.start("work", **arguments) for _ in range(count)]
         for program in programs:
-            assert program.hear() == "ready"
+            assert program.read_line() == "ready"
         return programs
 
     def kill(self, program: Program) -> float:

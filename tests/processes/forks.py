@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import embedq
 from tests.processes.jobs import note, run
-from tests.processes.programs import say, until_told
+from tests.processes.programs import report, wait_for_end_of_input
 
 ENQUEUED_BY_A_CHILD = 20
 
@@ -38,8 +38,8 @@ def fork(child: Callable[[], None]) -> int:
     os._exit(0)
 
 
-def bury(pids: list[int]) -> list[int]:
-    """Wait for the children; their exit statuses."""
+def wait_for_all(pids: list[int]) -> list[int]:
+    """Wait for the children to end, and return their exit statuses."""
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
@@ -74,8 +74,8 @@ def fork_before_start(url: str) -> None:
 
     children = [fork(child) for _ in range(3)]
     enqueue(app, ENQUEUED_BY_A_CHILD)
-    say(json.dumps(bury(children)))
-    until_told()
+    report(json.dumps(wait_for_all(children)))
+    wait_for_end_of_input()
 
 
 def fork_while_working(url: str, children: int, from_thread: bool) -> None:
@@ -101,7 +101,7 @@ def fork_while_working(url: str, children: int, from_thread: bool) -> None:
 
     def fork_them() -> None:
         for _ in range(children):
-            statuses.extend(bury([fork(child), fork(child)]))
+            statuses.extend(wait_for_all([fork(child), fork(child)]))
 
     if from_thread:
         thread = threading.Thread(target=fork_them)
@@ -115,8 +115,8 @@ def fork_while_working(url: str, children: int, from_thread: bool) -> None:
     # The end of the program leaves in the queue what has not begun.
     while app.count_jobs(state="ready") or app.count_jobs(state="running"):
         time.sleep(0.01)
-    say(json.dumps(statuses))
-    until_told()
+    report(json.dumps(statuses))
+    wait_for_end_of_input()
 
 
 def fork_and_leave(url: str) -> None:
@@ -129,25 +129,25 @@ def fork_and_leave(url: str) -> None:
         sys.stdin.readline()  # the parent is gone
         enqueue(app, ENQUEUED_BY_A_CHILD)
         until_jobs_run_here(app)
-        say("done")
+        report("done")
 
-    say(fork(child))
+    report(fork(child))
     assert app.stop()
 
 
 def fork_and_wait(url: str) -> None:
     """Fork a child that lives on and does nothing, and say its pid."""
     embedq.EmbedQ(url, workers=2).start()
-    say(fork(until_told))
-    until_told()
+    report(fork(wait_for_end_of_input))
+    wait_for_end_of_input()
 
 
 def fork_and_go_on(url: str) -> None:
     """Fork children that end at once, and go on."""
     embedq.EmbedQ(url, workers=2).start()
-    say("ready")
+    report("ready")
     for line in sys.stdin:
-        say(json.dumps(bury([fork(lambda: None) for _ in range(int(line))])))
+        report(json.dumps(wait_for_all([fork(lambda: None) for _ in range(int(line))])))
 
 
 def use_multiprocessing(url: str) -> None:
@@ -167,13 +167,13 @@ def use_multiprocessing(url: str) -> None:
         children = [context.Process(target=target) for _ in range(3)]
         for process in children:
             process.start()
-    say(json.dumps([process.pid for process in children]))
+    report(json.dumps([process.pid for process in children]))
     sys.stdin.readline()
     release.set()
     for process in children:
         process.join()
-    say(json.dumps([process.exitcode for process in children]))
-    until_told()
+    report(json.dumps([process.exitcode for process in children]))
+    wait_for_end_of_input()
 
 
 def run_other_programs(url: str, times: int) -> None:
@@ -184,11 +184,11 @@ def run_other_programs(url: str, times: int) -> None:
         command = [sys.executable, "-c", f"print({number})"]
         assert subprocess.run(command, capture_output=True, check=True).stdout.strip() == str(number).encode()
         assert os.system("true") == 0
-        assert bury([os.posix_spawn("/bin/true", ["true"], dict(os.environ))]) == [0]
+        assert wait_for_all([os.posix_spawn("/bin/true", ["true"], dict(os.environ))]) == [0]
         with warnings.catch_warnings():
             # A function to run in between makes Popen fork as os.fork does.
             warnings.simplefilter("ignore", DeprecationWarning)
             with subprocess.Popen(["true"], preexec_fn=os.getpid) as process:
                 assert process.wait() == 0
-    say("done")
-    until_told()
+    report("done")
+    wait_for_end_of_input()

@@ -83,9 +83,10 @@ def work_once(seconds: float) -> int:
 
 
 @embedq.job
-def kill_own_process() -> None:
+def kill_own_process(after: float = 0.0) -> None:
     """What a bug in a C extension, or the kernel's memory killer, does to a process."""
     with noted():
+        time.sleep(after)
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
 

@@ -21,29 +21,31 @@ from typing import Any
 
 import embedq
 from embedq.maintenance import leader
+from embedq.process import poison
+from embedq.worker import quarantine
 from tests.processes import journal
 from tests.processes.jobs import apps, breed, fail, note, run, run_async, work_on
 
 
-def until_told() -> None:
-    """Until standard input is closed."""
+def wait_for_end_of_input() -> None:
+    """Wait until standard input is closed."""
     while os.read(0, 4096):
         pass
 
 
-def told_to_end() -> threading.Event:
-    """Set once standard input is closed."""
-    told = threading.Event()
+def end_of_input() -> threading.Event:
+    """Return an event that is set once standard input is closed."""
+    closed = threading.Event()
 
     def wait() -> None:
-        until_told()
-        told.set()
+        wait_for_end_of_input()
+        closed.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    return told
+    return closed
 
 
-def say(what: Any) -> None:
+def report(what: Any) -> None:
     print(what, flush=True)
 
 
@@ -60,6 +62,7 @@ def work(
     tick: bool = False,
     knows: Mapping[str, Sequence[str]] | None = None,
     learns_when_told: bool = False,
+    trial: float | None = None,
     **settings: Any,
 ) -> None:
     """Run jobs.
@@ -68,18 +71,24 @@ def work(
         tick: and a recurring one each second.
         knows: names of tasks that only this process has, with their former names.
         learns_when_told: it has them only after a line on standard input.
+        trial: how long a suspect's first trial takes, in seconds; what comes before it is as much shorter.
     """
+    if trial is not None:
+        shorter = trial / poison.FIRST_TRIAL_SECONDS
+        poison.FIRST_TRIAL_SECONDS = trial
+        quarantine.CALM_SECONDS *= shorter
+        quarantine.WAIT_FOR_IDLE_SECONDS *= shorter
     app = apps[url] = embedq.EmbedQ(url, **settle(settings))
     if tick:
         app.recurring("tick", embedq.every(seconds=1), run, misfire="all")
     if not learns_when_told:
         learn(app, knows or {})
     app.start()
-    say("ready")
+    report("ready")
     if learns_when_told:
         os.read(0, 4096)
         learn(app, knows or {})
-    until_told()
+    wait_for_end_of_input()
 
 
 def learn(app: embedq.EmbedQ, names: Mapping[str, Sequence[str]]) -> None:
@@ -96,8 +105,8 @@ def learn(app: embedq.EmbedQ, names: Mapping[str, Sequence[str]]) -> None:
 def produce(url: str, pause: float = 0.0, seconds: float = 0.0, **settings: Any) -> None:
     """Enqueue until told to stop, and note what was acknowledged."""
     app = embedq.EmbedQ(url, **settle(settings)).connect()
-    told = told_to_end()
-    say("ready")
+    told = end_of_input()
+    report("ready")
     number = 0
     while not told.wait(pause):
         number += 1
@@ -109,8 +118,8 @@ def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **setti
     """Enqueue into one's own idle workers, from the main thread and from inside jobs."""
     app = apps[url] = embedq.EmbedQ(url, **settle(settings))
     app.start()
-    told = told_to_end()
-    say("ready")
+    told = end_of_input()
+    report("ready")
     while not told.wait(pause):
         began_at = time.monotonic()
         job = app.enqueue(breed, url, generations)
@@ -121,8 +130,8 @@ def load(url: str, prune_seconds: float, **settings: Any) -> None:
     """Enqueue and run steadily, jobs that fail among them; prune often, so that this need not be long."""
     leader.PRUNE_SECONDS = prune_seconds
     app = embedq.EmbedQ(url, **settle(settings)).start()
-    told = told_to_end()
-    say("ready")
+    told = end_of_input()
+    report("ready")
     while not told.wait(0.02):
         app.enqueue_many([app.call(run) for _ in range(10)])
         app.options(retry=embedq.NO_RETRY).enqueue(fail)
@@ -131,34 +140,34 @@ def load(url: str, prune_seconds: float, **settings: Any) -> None:
 def share(url: str, jobs: int, **settings: Any) -> None:
     """Run jobs and enqueue some; print their ids."""
     app = embedq.EmbedQ(url, **settle(settings)).start()
-    say("ready")
+    report("ready")
     sys.stdin.readline()
-    say(json.dumps([app.enqueue(run).id for _ in range(jobs)]))
-    until_told()
+    report(json.dumps([app.enqueue(run).id for _ in range(jobs)]))
+    wait_for_end_of_input()
 
 
 def start_together(url: str, urls: list[str]) -> None:
     """For each line on standard input start on a new database, and run a job there."""
     # What the start imports, so that all processes come to the migration at the same time.
     import filelock  # noqa: F401
-    import sqlite_utils.migrations  # noqa: F401
+    import sqlite_utils  # noqa: F401
 
-    import embedq.runtime
+    import embedq.engine.runtime
 
-    say("ready")
+    report("ready")
     for one in urls:
         sys.stdin.readline()
         with embedq.EmbedQ(one) as app:
-            say(app.enqueue(run).result(timeout=60))
+            report(app.enqueue(run).result(timeout=60))
 
 
 def enqueue_one(url: str) -> None:
-    """Enqueue one job, say its id in the moment it is acknowledged, and wait to be killed."""
+    """Enqueue one job, report its id in the moment it is acknowledged, and wait to be killed."""
     app = embedq.EmbedQ(url).connect()
-    say("ready")
+    report("ready")
     sys.stdin.readline()
     os.write(1, b"%d\n" % app.enqueue(run).id)
-    until_told()
+    wait_for_end_of_input()
 
 
 def work_with_own_handler(url: str, when: str) -> None:
@@ -166,7 +175,7 @@ def work_with_own_handler(url: str, when: str) -> None:
     told = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        say("the host's own handler")
+        report("the host's own handler")
         told.set()
 
     def set_handler() -> None:
@@ -177,9 +186,9 @@ def work_with_own_handler(url: str, when: str) -> None:
     embedq.start(url)
     if when == "after":
         set_handler()
-    say("ready")
+    report("ready")
     if when == "ignored":
-        until_told()
+        wait_for_end_of_input()
     else:
         assert told.wait(60)
 
@@ -188,7 +197,7 @@ def end_with_running_jobs(url: str, how: str) -> None:
     """Leave by `sys.exit`, by an error or by doing nothing, with four jobs running."""
     embedq.start(url, workers=4)
     jobs = [embedq.enqueue(work_on, 1.0) for _ in range(4)]
-    say(json.dumps([job.id for job in jobs]))
+    report(json.dumps([job.id for job in jobs]))
     sys.stdin.readline()
     if how == "sys.exit":
         sys.exit(7)
@@ -206,7 +215,7 @@ def enqueue_from_everywhere(url: str) -> None:
 
     for _ in range(4):
         threading.Thread(target=enqueue, daemon=True).start()
-    say("ready")
+    report("ready")
     enqueue()
 
 
@@ -230,13 +239,14 @@ def start_and_stop(url: str, times: int) -> None:
     before = census()
     for _ in range(times):
         once()
-    say(json.dumps([before, census()]))
-    until_told()
+    report(json.dumps([before, census()]))
+    wait_for_end_of_input()
 
 
 def work_in_a_child_of_multiprocessing(url: str, method: str) -> None:
     """Start in such a child, which ends with a job running, and say its id."""
-    child = multiprocessing.get_context(method).Process(target=_start_and_enqueue, args=[url])
+    context: Any = multiprocessing.get_context(method)
+    child = context.Process(target=_start_and_enqueue, args=[url])
     child.start()
     child.join()
 
@@ -247,4 +257,4 @@ def _start_and_enqueue(url: str) -> None:
     # A job that no worker has begun is given back at the end, and not drained.
     while job.id not in journal.runs(Path(os.environ[journal.FOLDER_VARIABLE])):
         time.sleep(0.01)
-    say(job.id)
+    report(job.id)

@@ -44,7 +44,7 @@ def wall() -> SteppingClock:
 def apps(url: str, wall: SteppingClock, caplog: pytest.LogCaptureFixture) -> Iterator[list[embedq.EmbedQ]]:
     """Three apps on one database and under one clock, each with threads, locks and a heart of its own: one host."""
     # What ended is kept for longer than the clock steps.
-    settings: dict[str, Any] = {"workers": 3, "lease": 1.0, "retention": embedq.Retention(succeeded=timedelta(days=9))}
+    settings: dict[str, Any] = {"workers": 3, "lease": 3.0, "retention": embedq.Retention(succeeded=timedelta(days=9))}
     started = [embedq.EmbedQ(url, clock=wall, **settings) for _ in range(3)]
     with caplog.at_level(logging.WARNING, logger="embedq"):
         for app in started:

@@ -50,7 +50,7 @@ def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
         raise errors[0]
 
 
-def test_nobody_sees_a_locked_database(fleet: Fleet, queue: embedq.EmbedQ) -> None:
+def test_no_process_sees_a_locked_database(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     path = fleet.folder / "fleet.db"
     holds = 0
 
@@ -78,7 +78,7 @@ def test_nobody_sees_a_locked_database(fleet: Fleet, queue: embedq.EmbedQ) -> No
 
     programs = [fleet.start("work_and_produce", workers=2, pause=0.005, generations=1) for _ in range(PROCESSES)]
     for program in programs:
-        assert program.hear() == "ready"
+        assert program.read_line() == "ready"
     with beside(read_for_ever), beside(hold_the_lock):
         time.sleep(SECONDS)
     assert [program.end() for program in programs] == [0] * PROCESSES

@@ -35,7 +35,7 @@ def check_all_ran_once(fleet: Fleet, queue: embedq.EmbedQ) -> None:
 
 def test_children_of_a_fork_before_start_each_run_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     program = fleet.start("fork_before_start")
-    assert json.loads(program.hear()) == [0, 0, 0]
+    assert json.loads(program.read_line()) == [0, 0, 0]
     assert program.end() == 0
     check_all_ran_once(fleet, queue)
     assert len({line["pid"] for line in fleet.events("end")}) == 3
@@ -47,7 +47,7 @@ def test_children_of_a_fork_after_start_enqueue_at_once_and_run_jobs_of_their_ow
     fleet: Fleet, queue: embedq.EmbedQ, from_thread: bool
 ) -> None:
     program = fleet.start("fork_while_working", children=6, from_thread=from_thread)
-    assert json.loads(program.hear(seconds=120)) == [0] * 12, program.errors
+    assert json.loads(program.read_line(seconds=120)) == [0] * 12, program.errors
     assert program.end() == 0
     check_all_ran_once(fleet, queue)
     assert len({line["pid"] for line in fleet.events("end")}) == 13
@@ -58,10 +58,10 @@ def test_a_child_that_outlives_its_parent_loses_nothing(fleet: Fleet, queue: emb
     # Without the test's own connection: the parent's is the last to close.
     queue.database.close()
     program = fleet.start("fork_and_leave")
-    child = int(program.hear())
+    child = int(program.read_line())
     assert program.wait() == 0
-    program.say("go on")
-    assert program.hear() == "done", program.errors
+    program.write_line("go on")
+    assert program.read_line() == "done", program.errors
     eventually(lambda: not os.path.exists(f"/proc/{child}"))
     check_all_ran_once(fleet, queue)
     assert len(fleet.events("acknowledged")) >= 3 * ENQUEUED_BY_A_CHILD
@@ -70,11 +70,11 @@ def test_a_child_that_outlives_its_parent_loses_nothing(fleet: Fleet, queue: emb
 
 def test_a_childs_life_does_not_make_its_dead_parent_look_alive(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     parent = fleet.start("fork_and_wait")
-    child = int(parent.hear())
+    child = int(parent.read_line())
     try:
         # The child runs jobs as well by now; only what the parent runs is of interest.
         jobs = [queue.enqueue(hang_once) for _ in range(4)]
-        eventually(lambda: len(fleet.runs()) == 4)
+        eventually(lambda: len(fleet.runs()) == 4, seconds=30)
         [mine, *_] = [spans[0].job for spans in fleet.runs().values() if spans[0].pid == parent.pid]
         died_at = fleet.kill(parent)
         fleet.worker()
@@ -88,9 +88,7 @@ def test_a_childs_life_does_not_make_its_dead_parent_look_alive(fleet: Fleet, qu
         os.kill(child, signal.SIGKILL)
 
 
-def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
-    fleet: Fleet, queue: embedq.EmbedQ
-) -> None:
+def test_after_a_fork_the_parent_sees_the_jobs_of_others_as_soon_as_before(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     def delay() -> float:
         """How long a job of this process waits for the other."""
         enqueued_at = time.monotonic()
@@ -100,12 +98,12 @@ def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
 
     # Without the test's own connection a fork closes the last one, and SQLite deletes the log that is listened to.
     program = fleet.start("fork_and_go_on")
-    assert program.hear() == "ready"
+    assert program.read_line() == "ready"
     before = statistics.median([delay() for _ in range(9)])
     for _ in range(3):
         queue.database.close()
-        program.say("2")
-        assert json.loads(program.hear()) == [0, 0]
+        program.write_line("2")
+        assert json.loads(program.read_line()) == [0, 0]
         delays = [delay() for _ in range(9)]
         print("median seconds from the enqueue to the start:", statistics.median(delays))
         # One that has lost its way of being told would know after a quarter of a second. Not the median: the machine
@@ -116,11 +114,11 @@ def test_after_a_fork_the_parent_hears_of_the_jobs_of_others_as_soon_as_before(
 
 def test_children_of_multiprocessing_enqueue_and_run_no_jobs(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     program = fleet.start("use_multiprocessing")
-    children = set(json.loads(program.hear()))
+    children = set(json.loads(program.read_line()))
     eventually(lambda: len(fleet.events("acknowledged")) == 3 * ENQUEUED_BY_A_CHILD)
     check_all_ran_once(fleet, queue)
-    program.say("end")
-    assert json.loads(program.hear()) == [0, 0, 0], program.errors
+    program.write_line("end")
+    assert json.loads(program.read_line()) == [0, 0, 0], program.errors
     assert {line["pid"] for line in fleet.events("end")} == {program.pid}
     assert {server.pid for server in queue.servers()}.isdisjoint(children)
     assert program.end() == 0
@@ -128,6 +126,6 @@ def test_children_of_multiprocessing_enqueue_and_run_no_jobs(fleet: Fleet, queue
 
 def test_starting_other_programs_disturbs_nothing(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     program = fleet.start("run_other_programs", times=15)
-    assert program.hear() == "done"
+    assert program.read_line() == "done"
     check_all_ran_once(fleet, queue)
     assert program.end() == 0

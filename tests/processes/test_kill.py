@@ -22,7 +22,7 @@ SECONDS = float(os.environ.get("EMBEDQ_TEST_CHAOS_SECONDS", "12"))
 
 
 @pytest.fixture
-def massacre(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> list[Program]:
+def after_kills(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> list[Program]:
     """What is left after processes of every kind were killed and replaced for `SECONDS`, with all work done."""
     settings: dict[str, Any] = {"workers": 4, "max_crashes": 1000}
     kinds: list[tuple[str, dict[str, Any]]] = [
@@ -35,18 +35,21 @@ def massacre(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> list[Pr
     ]
     programs = [fleet.start(name, **arguments) for name, arguments in kinds]
     for program in programs:
-        assert program.hear() == "ready"
+        assert program.read_line() == "ready"
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         time.sleep(dice.uniform(0.1, 0.7))
-        victim = dice.randrange(len(kinds))
-        assert programs[victim].alive, f"it died by itself\n{programs[victim].errors}"
-        fleet.kill(programs[victim])
-        name, arguments = kinds[victim]
-        programs[victim] = fleet.start(name, **arguments)
+        killed = dice.randrange(len(kinds))
+        assert programs[killed].alive, f"it died by itself\n{programs[killed].errors}"
+        fleet.kill(programs[killed])
+        name, arguments = kinds[killed]
+        programs[killed] = fleet.start(name, **arguments)
     print(f"{len(fleet.killed)} processes were killed")
     for program in programs[3:]:
         assert program.end() == 0, program.errors
+    eventually(lambda: all_ended(queue), seconds=60)
+    # Whichever ends last would fire it once more, and leave that job to the next start.
+    queue.pause_recurring("tick")
     eventually(lambda: all_ended(queue), seconds=60)
     for program in programs[:3]:
         assert program.end() == 0, program.errors
@@ -54,7 +57,7 @@ def massacre(fleet: Fleet, queue: embedq.EmbedQ, dice: random.Random) -> list[Pr
 
 
 def test_acknowledged_work_survives_the_death_of_any_process_at_any_time(
-    fleet: Fleet, queue: embedq.EmbedQ, massacre: list[Program]
+    fleet: Fleet, queue: embedq.EmbedQ, after_kills: list[Program]
 ) -> None:
     acknowledged = {line["job"] for line in fleet.events("acknowledged")}
     runs = fleet.runs()
@@ -64,7 +67,7 @@ def test_acknowledged_work_survives_the_death_of_any_process_at_any_time(
     assert len(fleet.killed) > 20
     # Every acknowledged job ran to its end, and so did those whose acknowledgement the kill cut short.
     assert {jobs[job_id].state for job_id in acknowledged} == {JobState.SUCCEEDED}
-    assert {job.state for job in jobs.values()} == {JobState.SUCCEEDED}
+    assert [job for job in jobs.values() if job.state is not JobState.SUCCEEDED] == []
     assert {job.attempt for job in jobs.values()} == {1}
     assert all(any(span.complete for span in runs[job_id]) for job_id in jobs)
 
@@ -100,11 +103,11 @@ def test_a_job_is_there_when_its_process_is_killed_as_soon_as_enqueue_returns(
     for _ in range(10):
         programs = [fleet.start("enqueue_one") for _ in range(3)]
         for program in programs:
-            assert program.hear() == "ready"
+            assert program.read_line() == "ready"
         for program in programs:
-            program.say("go")
+            program.write_line("go")
         for program in programs:
-            job_id = int(program.hear())
+            job_id = int(program.read_line())
             os.kill(program.pid, 9)
             assert program.wait() == -9
             acknowledged.append(job_id)

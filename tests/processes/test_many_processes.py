@@ -17,13 +17,13 @@ PROCESSES = 8
 def test_eight_processes_run_each_of_five_thousand_jobs_exactly_once(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     programs = [fleet.start("share", jobs=125, workers=4) for _ in range(PROCESSES)]
     for program in programs:
-        assert program.hear() == "ready"
+        assert program.read_line() == "ready"
 
     for program in programs:
-        program.say("go")
+        program.write_line("go")
     enqueued = [job.id for job in queue.enqueue_many(queue.call(run) for _ in range(4000))]
     for program in programs:
-        enqueued += json.loads(program.hear())
+        enqueued += json.loads(program.read_line())
 
     assert len(set(enqueued)) == 5000
     eventually(lambda: queue.count_jobs(state=JobState.SUCCEEDED) == 5000, seconds=60)
@@ -40,12 +40,12 @@ def test_the_first_start_by_eight_processes_at_once_migrates_once(fleet: Fleet) 
     urls = [fleet.home.missing(fleet.folder, f"together{number}") for number in range(rounds)]
     programs = [fleet.start("start_together", urls=urls) for _ in range(PROCESSES)]
     for program in programs:
-        assert program.hear() == "ready"
+        assert program.read_line() == "ready"
 
     for url in urls:
         for program in programs:
-            program.say("go")
-        ran = [int(program.hear()) for program in programs]
+            program.write_line("go")
+        ran = [int(program.read_line()) for program in programs]
 
         assert set(ran) <= {program.pid for program in programs}
         applied = fleet.home.applied(url)

@@ -68,6 +68,6 @@ def test_a_process_that_learns_of_the_function_later_takes_the_job_it_parked_its
     job = queue.enqueue(task, 2026)
     if late:
         eventually(lambda: job.state is JobState.PARKED)
-    worker.say("learn")
+    worker.write_line("learn")
     assert job.result(timeout=30) == 2026
     assert job.snapshot().attempt == 1

@@ -25,17 +25,17 @@ def test_a_job_whose_process_is_killed_runs_again_within_a_second_or_so(fleet: F
     delays = []
     for _ in range(4):
         job = queue.enqueue(hang_once)
-        victim = runner(fleet, job.id, programs)
-        died_at = fleet.kill(victim)
-        assert job.result(timeout=30) in {program.pid for program in programs if program is not victim}
+        killed = runner(fleet, job.id, programs)
+        died_at = fleet.kill(killed)
+        assert job.result(timeout=30) in {program.pid for program in programs if program is not killed}
 
         _, second = fleet.runs_of(job.id)
         delays.append(second.started_at - died_at)
         assert [attempt.ending for attempt in job.attempts()] == [Ending.CRASHED, Ending.SUCCEEDED]
         snapshot = job.snapshot()
         assert (snapshot.attempt, snapshot.crashes) == (1, 1)
-        assert f"process {victim.pid} " in str(job.attempts()[0].error)
-        programs.remove(victim)
+        assert f"process {killed.pid} " in str(job.attempts()[0].error)
+        programs.remove(killed)
         programs.append(fleet.worker())
     print("seconds from the death to the new run:", ", ".join(f"{delay:.2f}" for delay in delays))
     # A second as a rule, and on a machine that is busy with other things not by the lease, which is 30 seconds.
@@ -45,7 +45,7 @@ def test_a_job_whose_process_is_killed_runs_again_within_a_second_or_so(fleet: F
 def test_a_process_that_was_stopped_for_longer_than_the_lease_keeps_its_jobs(
     fleet: Fleet, queue: embedq.EmbedQ
 ) -> None:
-    programs = fleet.workers(2, lease=1.0)
+    programs = fleet.workers(2, lease=2.0)
     job = queue.enqueue(run, 1.0)
     owner = runner(fleet, job.id, programs)
     owner.hang(fleet.url)
@@ -63,7 +63,7 @@ def test_a_process_that_was_stopped_for_longer_than_the_lease_keeps_its_jobs(
 
 def test_a_job_longer_than_every_timeout_runs_once_while_others_watch(fleet: Fleet, queue: embedq.EmbedQ) -> None:
     fleet.workers(
-        3, lease=1.0, timeout=None, interrupt_grace=0.1, cancel_grace=0.1, busy_timeout=1.0, stop_timeout=0.1, workers=2
+        3, lease=3.0, timeout=None, interrupt_grace=0.1, cancel_grace=0.1, busy_timeout=1.0, stop_timeout=0.1, workers=2
     )
     jobs = [
         queue.enqueue(run, 5.0),
@@ -80,7 +80,7 @@ def test_a_job_longer_than_every_timeout_runs_once_while_others_watch(fleet: Fle
 def test_without_their_lock_files_live_processes_keep_their_jobs_by_their_heartbeats(
     fleet: Fleet, queue: embedq.EmbedQ
 ) -> None:
-    fleet.workers(2, lease=2.0)
+    fleet.workers(2, lease=3.0)
     jobs = [queue.enqueue(run, 5.0) for _ in range(4)]
     eventually(lambda: len(fleet.runs()) == 4)
     shutil.rmtree(fleet.locks)
@@ -107,7 +107,10 @@ def test_a_run_that_was_taken_from_a_process_is_interrupted_and_its_late_outcome
     eventually(lambda: "1 jobs were taken from this process" in slow.errors, seconds=30)
     eventually(lambda: "a late outcome (released) was refused" in slow.errors, seconds=30)
     assert job.result() == other.pid
-    assert [attempt.ending for attempt in job.attempts()] == [Ending.CRASHED, Ending.SUCCEEDED]
+    # It had not crashed, as it can say now.
+    eventually(lambda: [attempt.ending for attempt in job.attempts()] == [Ending.RELEASED, Ending.SUCCEEDED])
+    assert job.snapshot().crashes == 0
+    assert "had not died" in str(job.attempts()[0].error)
     # It goes on, under a new number.
     eventually(lambda: slow.pid in {server.pid for server in queue.servers()}, seconds=30)
     assert other.end() == 0

@@ -19,7 +19,7 @@ def test_under_steady_load_rows_and_files_level_off(fleet: Fleet, queue: embedq.
 
     kept = {"succeeded": 0.5, "dead": 0.5, "cancelled": 0.5}
     program = fleet.start("load", retention=kept, prune_seconds=0.5, workers=4, durability="normal")
-    assert program.hear() == "ready"
+    assert program.read_line() == "ready"
     early: list[dict[str, int]] = []
     late: list[dict[str, int]] = []
     began_at = time.monotonic()

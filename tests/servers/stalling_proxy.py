@@ -26,12 +26,20 @@ class StallingProxy:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._forward)
 
+    def stall(self) -> None:
+        """From now on nothing goes through, and nothing is said of it: packets are dropped."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """All goes through again, also what was held up."""
+        self._flows.set()
+
     @contextmanager
     def stalled(self) -> Iterator[None]:
         """Nothing goes through meanwhile."""
-        self._flows.clear()
+        self.stall()
         yield
-        self._flows.set()
+        self.flow()
 
     def _forward(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -39,16 +47,23 @@ class StallingProxy:
             while not self._over.is_set():
                 for key, _ in selector.select(0.02):
                     if key.data is None:
-                        client, _ = self._listening.accept()
-                        server = socket.create_connection(self._server)
-                        selector.register(client, selectors.EVENT_READ, server)
-                        selector.register(server, selectors.EVENT_READ, client)
-                    elif self._flows.is_set():
+                        self._accept(selector)
+                    elif self._flows.is_set() and key.fd in selector.get_map():
                         self._pass_on(selector, key.fileobj, key.data)  # type: ignore[arg-type]
                 if not self._flows.is_set():
                     self._over.wait(0.02)
             for key in list(selector.get_map().values()):
                 key.fileobj.close()  # type: ignore[union-attr]
+
+    def _accept(self, selector: selectors.BaseSelector) -> None:
+        client, _ = self._listening.accept()
+        try:
+            server = socket.create_connection(self._server)
+        except OSError:
+            client.close()
+            return
+        selector.register(client, selectors.EVENT_READ, server)
+        selector.register(server, selectors.EVENT_READ, client)
 
     def _pass_on(self, selector: selectors.BaseSelector, source: socket.socket, target: socket.socket) -> None:
         data = b""
@@ -66,6 +81,6 @@ class StallingProxy:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._flows.set()
+        self.flow()
         self._over.set()
         self._thread.join()

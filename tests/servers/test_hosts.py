@@ -22,7 +22,7 @@ def on_a_host_of_its_own(fleet: Fleet, folder: Path, name: str, **settings: obje
     (folder / name).mkdir()
     environment = {"TMPDIR": str(folder / name), SKEW_VARIABLE: str(HOSTS[name])}
     program = fleet.start("work", environment=environment, **settings)
-    assert program.hear() == "ready"
+    assert program.read_line() == "ready"
     return program
 
 
@@ -40,15 +40,15 @@ def test_a_job_of_a_dead_host_runs_elsewhere_after_the_lease(
     job = queue.enqueue(hang_once)
     eventually(lambda: fleet.runs_of(job.id))
     [broken_off] = fleet.runs_of(job.id)
-    victim = next(host for host in hosts if host.pid == broken_off.pid)
-    died_at = fleet.kill(victim)
+    killed = next(host for host in hosts if host.pid == broken_off.pid)
+    died_at = fleet.kill(killed)
 
-    assert job.result(timeout=30) in {host.pid for host in hosts if host is not victim}
+    assert job.result(timeout=30) in {host.pid for host in hosts if host is not killed}
     again = fleet.runs_of(job.id)[1]
     # The heart may have beaten just before, and is believed for the lease.
     assert 1.0 < again.started_at - died_at < 10
     assert [attempt.ending for attempt in job.attempts()] == [Ending.CRASHED, Ending.SUCCEEDED]
-    eventually(lambda: [server.pid for server in queue.servers() if server.leader] != [victim.pid], seconds=10)
+    eventually(lambda: [server.pid for server in queue.servers() if server.leader] != [killed.pid], seconds=10)
     eventually(lambda: sum(server.leader for server in queue.servers()) == 1)
     ledger = [line.fire_at for line in queue.occurrences("tick")]
     assert len(ledger) == len(set(ledger))

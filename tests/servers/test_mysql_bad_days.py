@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 import embedq
@@ -57,7 +58,7 @@ def app(cluster: MySQLCluster) -> Iterator[embedq.EmbedQ]:
     app.close()
 
 
-def test_workers_wait_for_a_server_that_takes_no_writes_and_an_enqueue_says_so(
+def test_workers_wait_for_a_server_that_takes_no_writes_and_an_enqueue_reports_it(
     cluster: MySQLCluster, app: embedq.EmbedQ
 ) -> None:
     go = threading.Event()
@@ -130,7 +131,7 @@ def test_a_connection_that_the_server_closed_for_idling_is_not_missed(
     assert app.count_jobs() == 2
 
 
-def test_a_text_longer_than_the_server_takes_is_an_error_that_says_so(app: embedq.EmbedQ) -> None:
+def test_a_text_longer_than_the_server_takes_is_an_error_that_names_it(app: embedq.EmbedQ) -> None:
     @app.job(name="mysql:long")
     def long(text: str) -> None: ...
 
@@ -138,6 +139,31 @@ def test_a_text_longer_than_the_server_takes_is_an_error_that_says_so(app: embed
         app.enqueue(long, "x" * 1_048_500)
     app.enqueue(long, "short")
     assert app.count_jobs() == 1
+
+
+@pytest.mark.parametrize(("number", "text"), [(1000, "x" * 990), (600, '"' * 990), (40, "é\\" * 20_000)])
+@pytest.mark.parametrize("whose", ["embedq's", "the application's"])
+def test_many_jobs_that_are_together_longer_than_the_server_takes_all_go_in(
+    cluster: MySQLCluster, app: embedq.EmbedQ, number: int, text: str, whose: str
+) -> None:
+    @app.job(name="mysql:many")
+    def many(text: str, number: int) -> None: ...
+
+    calls = [app.call(many, text, place) for place in range(number)]
+    if whose == "embedq's":
+        app.enqueue_many(calls)
+    else:
+        connection = pymysql.connect(
+            host="127.0.0.1", port=cluster.port, user="jobs", password="secret-word", database="jobs"
+        )
+        with app.transaction(connection):
+            app.enqueue_many(calls)
+        connection.commit()
+        connection.close()
+    assert app.count_jobs() == number
+    with pytest.raises(StorageError, match="max_allowed_packet"):
+        app.enqueue_many([*calls, app.call(many, "x" * 1_048_500, -1)])
+    assert app.count_jobs() == number
 
 
 def test_results_that_are_together_longer_than_the_server_takes_are_all_kept(app: embedq.EmbedQ) -> None:
@@ -150,7 +176,7 @@ def test_results_that_are_together_longer_than_the_server_takes_are_all_kept(app
     assert [handle.result(timeout=20)[:3] for handle in handles] == [f"{n}é\U0001f600"[:3] for n in range(20)]
 
 
-def test_a_row_that_somebody_else_holds_for_long_is_an_error_that_says_so(
+def test_a_row_that_another_session_locks_for_long_is_an_error_that_states_it(
     cluster: MySQLCluster, app: embedq.EmbedQ
 ) -> None:
     @app.job(name="mysql:held")
@@ -188,7 +214,7 @@ def test_two_apps_in_one_database_have_their_own_tables(cluster: MySQLCluster) -
             app.close()
 
 
-def test_tls_is_what_the_url_says(cluster: MySQLCluster) -> None:
+def test_tls_is_what_the_url_states(cluster: MySQLCluster) -> None:
     def cipher(parameters: str, host: str = "localhost") -> Any:
         url = cluster.url.replace("127.0.0.1", host)
         database = open_database(f"{url}?{parameters}", busy_timeout=0.1)

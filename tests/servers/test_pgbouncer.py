@@ -59,7 +59,7 @@ def _answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("said", ["", "&pgbouncer=true"])
-def test_jobs_run_through_a_pooler_whether_or_not_the_url_says_so(url: str, pooled: str, said: str) -> None:
+def test_jobs_run_through_a_pooler_whether_or_not_the_url_names_it(url: str, pooled: str, said: str) -> None:
     ran = []
     direct = embedq.EmbedQ(url).connect()
 

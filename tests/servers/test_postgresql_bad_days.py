@@ -29,6 +29,7 @@ from embedq import (
     TransactionError,
 )
 from embedq.storage.base import Transaction
+from embedq.worker.pool import Reservation
 from tests.databases import KINDS, open_database
 from tests.servers.postgresql_cluster import PostgreSQLCluster, folder_for_a_server
 from tests.support import eventually
@@ -114,7 +115,7 @@ def hanging(cluster: PostgreSQLCluster, statement: str = "%") -> int:
 @pytest.fixture
 def ids_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The id that an insert brings for the next one does not grow too old while the test is busy elsewhere."""
-    monkeypatch.setattr("embedq.storage.postgresql.lone.SPARE_SECONDS", 60.0)
+    monkeypatch.setattr("embedq.storage.postgresql.pipelined_inserts.SPARE_SECONDS", 60.0)
 
 
 def test_what_was_claimed_in_a_commit_whose_server_went_away_is_put_right_when_it_is_back(
@@ -148,8 +149,15 @@ def test_what_was_claimed_in_a_commit_whose_server_went_away_is_put_right_when_i
         # A job that is handed to an idle worker without the queue. Another one brings its id.
         assert app.enqueue(counting.count).wait(10) is JobState.SUCCEEDED
         assert app.engine.runtime is not None
-        dispatcher = app.engine.runtime.dispatcher
-        eventually(lambda: dispatcher.reserve(promise := dispatcher.promise()) and not dispatcher.cancel(promise))
+        direct = app.engine.runtime.dispatcher.hand_over
+
+        def worker_is_idle() -> bool:
+            reservation = Reservation()
+            if reserved := direct.reserve(reservation):
+                direct.cancel(reservation)
+            return reserved
+
+        eventually(worker_is_idle)
         let_commits_hang(cluster)
         thread = threading.Thread(target=hand_over)
         thread.start()
@@ -266,7 +274,7 @@ def refused_by_the_standby(standby: PostgreSQLCluster, counting: Counting) -> No
 # -- limits of the role, and of the server -----------------------------------------------------------------------------
 
 
-def test_a_server_that_takes_no_writes_is_an_error_for_enqueue_though_it_answers_who_reads(
+def test_a_server_that_takes_no_writes_is_an_error_for_enqueue_though_it_answers_reads(
     cluster: PostgreSQLCluster, schema: str
 ) -> None:
     app = embedq.EmbedQ(cluster.url_for("app", schema=schema), busy_timeout=0.5, sigterm=False)
@@ -439,7 +447,7 @@ def test_a_full_disk_of_the_server_loses_nothing(cluster: PostgreSQLCluster, sch
 
 def unwritten(app: embedq.EmbedQ) -> int:
     assert app.engine.runtime is not None
-    return len(app.engine.runtime.dispatcher._unwritten)
+    return len(app.engine.runtime.dispatcher.outcomes.unwritten)
 
 
 # -- who may do what, and how it is reached ----------------------------------------------------------------------------
@@ -480,7 +488,7 @@ def test_a_role_with_the_documented_privileges_and_no_more_is_enough(cluster: Po
     cluster.execute("DROP ROLE limited")
 
 
-def test_tls_is_what_the_url_says_and_a_certificate_that_is_not_trusted_is_refused_at_once(
+def test_tls_is_what_the_url_states_and_a_certificate_that_is_not_trusted_is_refused_at_once(
     cluster: PostgreSQLCluster, schema: str, tmp_path: Path
 ) -> None:
     certificate, key, stranger = cluster.data / "server.crt", cluster.data / "server.key", tmp_path / "stranger.crt"
@@ -564,14 +572,14 @@ def test_the_servers_socket_is_reached_by_the_url_that_libpq_has_for_it(
     ("user", "parameters", "says"),
     [
         ("nobody-here", {}, "no such user"),
-        ("app", {"sslmode": "require"}, "takes no encrypted connections"),
-        ("app", {"sslmode": "sometimes"}, "libpq does not take what the URL"),
+        ("app", {"sslmode": "require"}, "accepts no encrypted connections"),
+        ("app", {"sslmode": "sometimes"}, "libpq does not accept the parameters in the URL"),
         ("app", {"ssl_mode": "require"}, "libpq does not understand the URL"),
         ("app", {"schema": "pg_jobs"}, "cannot be the name of a schema|may not create the schema"),
         ("app", {"schema": "not_there"}, "may not create the schema not_there"),
     ],
 )
-def test_a_url_that_cannot_work_is_told_why(
+def test_a_url_that_cannot_work_is_refused_with_the_reason(
     cluster: PostgreSQLCluster, schema: str, user: str, parameters: dict[str, str], says: str
 ) -> None:
     with pytest.raises(embedq.EmbedqError, match=says):
@@ -581,7 +589,7 @@ def test_a_url_that_cannot_work_is_told_why(
 # -- being told --------------------------------------------------------------------------------------------------------
 
 
-def test_another_process_is_told_by_notify(cluster: PostgreSQLCluster, schema: str) -> None:
+def test_another_process_is_notified_by_notify(cluster: PostgreSQLCluster, schema: str) -> None:
     """Asking would take a minute."""
     app = embedq.EmbedQ(cluster.url_for("app", schema=schema)).connect()
 

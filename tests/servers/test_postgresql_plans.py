@@ -21,9 +21,13 @@ from tests.databases import KINDS, Home
 pytestmark = pytest.mark.skipif("postgresql" not in KINDS, reason="no PostgreSQL here")
 
 BY_ID = (
-    "claim_jobs", "succeed_jobs", "end_job", "wake_child", "cancel_child", "cancel_waiting", "request_cancel",
-    "retry_job", "job_state", "cancel_requested", "mark_overdue", "save_progress", "expired_jobs",
+    "claim_jobs", "succeed_jobs", "end_job", "wake_children", "cancel_children", "revive_jobs", "cancel_jobs",
+    "request_cancels", "retry_jobs", "jobs_to_change", "job_state", "cancel_requested", "mark_overdue", "save_progress",
+    "expired_jobs",
 )  # fmt: skip
+
+# Those that read the line of all queues, and another that may look as cheap.
+ACROSS = ("survey", "jobs_across", "measure_across")
 
 
 @pytest.fixture
@@ -45,11 +49,28 @@ def connection(home_of: Callable[[str], Home], tmp_path: Path) -> Iterator[tuple
 def test_a_job_is_found_by_its_id_though_the_index_of_its_state_was_empty(
     connection: tuple[psycopg.Connection, dict[str, str]],
 ) -> None:
-    server, named = connection
     for name in BY_ID:
-        parameters = max(map(int, re.findall(r"\$(\d+)", named[name])))
-        server.execute(f"PREPARE asked AS {named[name]}".encode())
-        plan = server.execute(f"EXPLAIN EXECUTE asked ({', '.join(['NULL'] * parameters)})".encode()).fetchall()
-        server.execute("DEALLOCATE asked")
-        used = set(re.findall(r"using (embedq_jobs\w+)", str(plan)))
-        assert used == {"embedq_jobs_pkey"}, (name, plan)
+        assert indexes_of(connection, name) == {"embedq_jobs_pkey"}, name
+
+
+@pytest.mark.parametrize("analyzed", ["with jobs", "empty"])
+def test_all_queues_are_one_line_to_the_planner_though_their_index_was_empty(
+    connection: tuple[psycopg.Connection, dict[str, str]], analyzed: str
+) -> None:
+    server, named = connection
+    if analyzed == "empty":
+        table = re.findall(r'FROM ("?\w+"?\.embedq_jobs)', named["jobs_across"])[0]
+        server.execute(f"TRUNCATE {table}".encode())
+        server.execute(f"ANALYZE {table}".encode())
+    for name in ACROSS:
+        assert "embedq_jobs_across" in indexes_of(connection, name), name
+
+
+def indexes_of(connection: tuple[psycopg.Connection, dict[str, str]], name: str) -> set[str]:
+    """The indexes of jobs that a statement uses."""
+    server, named = connection
+    parameters = max(map(int, re.findall(r"\$(\d+)", named[name])))
+    server.execute(f"PREPARE asked AS {named[name]}".encode())
+    plan = server.execute(f"EXPLAIN EXECUTE asked ({', '.join(['NULL'] * parameters)})".encode()).fetchall()
+    server.execute("DEALLOCATE asked")
+    return set(re.findall(r"using (embedq_jobs\w+)", str(plan)))

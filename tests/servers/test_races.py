@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedq import JobNotFoundError, JobState, Retention
-from embedq.storage import claims, jobs, upkeep
+from embedq.storage import finishing, jobs, upkeep
 from embedq.storage.base import Database, Transaction
 from embedq.storage.jobs import Inserted
 from tests.conformance.store import RETENTION, Store
@@ -92,7 +92,7 @@ def ends(store: Store, parent: int, retention: Retention = RETENTION) -> Body:
     [claimed] = [job for job in store.claim() if job.id == parent]
     outcome = store.succeeded(claimed)
     outcome.delete_at = store.now
-    return lambda tx: claims.finish(tx, [outcome], now=store.now, retention=retention)
+    return lambda tx: finishing.finish(tx, [outcome], now=store.now, retention=retention)
 
 
 def continues(store: Store, parent: int) -> Body:
@@ -113,10 +113,10 @@ def test_a_parent_that_ends_while_a_continuation_comes_wakes_it(store: Store, ot
 
 
 def prunes(store: Store) -> Body:
-    return lambda tx: upkeep.prune_jobs(tx, now=store.now)
+    return lambda tx: upkeep.prune_jobs(tx, now=store.now).number
 
 
-def test_a_parent_is_kept_while_somebody_is_about_to_continue_it(store: Store, other: Database) -> None:
+def test_a_parent_is_kept_while_a_continuation_is_being_added(store: Store, other: Database) -> None:
     parent = store.insert()
     store.db.write(ends(store, parent))
     child, pruned = meanwhile(store.db, continues(store, parent), other, prunes(store))
@@ -124,7 +124,7 @@ def test_a_parent_is_kept_while_somebody_is_about_to_continue_it(store: Store, o
     assert store.states(parent, child.id) == [JobState.SUCCEEDED, JobState.READY]
 
 
-def test_who_comes_to_continue_a_job_that_is_being_deleted_is_told(store: Store, other: Database) -> None:
+def test_continuing_a_job_that_is_being_deleted_is_an_error(store: Store, other: Database) -> None:
     parent, newest = store.insert(), store.insert(delay=60)
     store.db.write(ends(store, parent))
     pruned, child = meanwhile(store.db, prunes(store), other, continues(store, parent))

@@ -5,28 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-
-import pytest
 
 import embedq
 from embedq import JobState
-from tests.databases import KINDS
-from tests.servers.mysql_cluster import MySQLCluster
-from tests.servers.postgresql_cluster import PostgreSQLCluster, folder_for_a_server
+from tests.servers.conftest import Cluster
 from tests.support import eventually
-
-CLUSTERS = {"postgresql": PostgreSQLCluster, "mysql": MySQLCluster}
-Cluster = PostgreSQLCluster | MySQLCluster
-
-
-@pytest.fixture(params=[kind for kind in KINDS if kind in CLUSTERS])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    with folder_for_a_server() as folder:
-        cluster: Cluster = CLUSTERS[request.param](folder)
-        cluster.start()
-        yield cluster
-        cluster.stop("immediate")
 
 
 def test_a_server_that_restarts_and_crashes_under_load_loses_nothing(cluster: Cluster) -> None:

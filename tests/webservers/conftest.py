@@ -20,6 +20,9 @@ from tests.webservers.server import BROKEN, Load, Server
 if not hasattr(os, "fork"):
     collect_ignore_glob = ["test_*.py"]
 
+# For all workers of a server, one after another, on a machine that is busy.
+START_SECONDS = 60
+
 
 class Site:
     """What the tests do to a server, and see of it.
@@ -43,21 +46,40 @@ class Site:
         self._servers.append(server)
         return server
 
-    def running(self, count: int, *, without: set[int] | None = None, seconds: float = 30) -> set[int]:
-        """Wait until jobs run in `count` processes, and in none of `without`; their pids."""
-        self.queue.connect()
+    def running(self, count: int) -> set[int]:
+        """Wait until jobs run in `count` processes at once; their pids."""
         found: set[int] = set()
 
         def there() -> bool:
             nonlocal found
-            found = {one.pid for one in self.queue.servers() if not one.stopping}
-            return len(found) == count and not found & (without or set())
+            found = self._pids()
+            return len(found) == count
 
         try:
-            eventually(there, seconds=seconds)
+            eventually(there, seconds=START_SECONDS)
         except AssertionError:
             raise AssertionError(f"jobs run in {len(found)} of {count} processes\n{self.log}") from None
         return found
+
+    def replaced(self, first: set[int], count: int) -> None:
+        """Wait until no process of `first` runs jobs, and `count` others do, or did before they were recycled."""
+        found, others = first, set[int]()
+
+        def done() -> bool:
+            nonlocal found
+            found = self._pids()
+            others.update(found - first)
+            return not found & first and len(others) >= count
+
+        try:
+            eventually(done, seconds=START_SECONDS)
+        except AssertionError:
+            left = len(found & first)
+            raise AssertionError(f"{left} of {count} remain, {len(others)} are new\n{self.log}") from None
+
+    def _pids(self) -> set[int]:
+        self.queue.connect()
+        return {one.pid for one in self.queue.servers() if not one.stopping}
 
     def answering(self, server: Server, seconds: float = 30) -> None:
         """Wait until it serves requests."""

@@ -23,7 +23,7 @@ REQUESTS = 1000
     ],
     ids=["uvicorn", "waitress"],
 )
-def test_a_server_that_is_killed_goes_on_where_it_was_and_drains_on_sigterm(site: Site, command: list[str]) -> None:
+def test_a_server_that_is_killed_continues_where_it_was_and_drains_on_sigterm(site: Site, command: list[str]) -> None:
     server = site.serve(*command)
     site.answering(server)
     with site.load(server) as load:
@@ -77,7 +77,7 @@ def test_a_reloader_replaces_the_one_process_that_works(
         load.until(REQUESTS // 4)
         reloaded = site.enqueue(server, "work_on", 0.5)
         watched.write_text(f"{source}\n# changed")
-        site.running(1, without=first)
+        site.replaced(first, 1)
         # Django's begins to listen after that.
         site.answering(server)
         eventually(lambda: reloaded.state is JobState.SUCCEEDED)
@@ -93,3 +93,30 @@ def test_a_reloader_replaces_the_one_process_that_works(
     site.check()
     # Killed on a busy machine before it could even say that it stops.
     assert interrupted.snapshot().crashes <= (0 if drains_on_ctrl_c else 1)
+
+
+def test_by_default_a_long_job_is_released_before_gunicorn_times_out(site: Site) -> None:
+    server = site.serve("gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "1", f"{SITES}.extension:app")
+    first = site.running(1)
+    long = site.enqueue(server, "work_once", 600.0)
+    server.send(signal.SIGHUP)
+    # The new worker runs it as soon as the old one, after its `stop_timeout`, has let go of it.
+    eventually(lambda: long.state is JobState.SUCCEEDED, seconds=60, message=site.log)
+    assert {run.pid for run in site.fleet.runs_of(long.id)} > first
+    assert (long.snapshot().attempt, long.snapshot().crashes) == (1, 0)
+    assert "SIGKILL" not in server.log
+    assert "killed" not in server.log.lower()
+    server.send(signal.SIGTERM)
+    server.wait()
+    site.check()
+
+
+def test_uvicorn_that_is_terminated_while_it_imports_the_app_leaves_no_process_in_the_database(site: Site) -> None:
+    told = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    (site.folder / "watched.py").write_text(f"{told}\nfrom {SITES}.project_asgi import application")
+    # As in a child of its supervisor, Uvicorn handles signals already when it imports the application.
+    serve = "import uvicorn; uvicorn.Server(uvicorn.Config('watched:application', port={port})).run()"
+    server = site.serve("python", "-c", serve)
+    assert server.wait() == 0
+    site.queue.connect()
+    assert site.queue.servers() == []

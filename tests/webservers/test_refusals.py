@@ -37,13 +37,13 @@ def test_under_gevent_an_app_enqueues_and_the_jobs_run_elsewhere(site: Site) -> 
 
 
 @pytest.mark.parametrize("app", STARTING)
-def test_uwsgi_that_forks_without_telling_is_refused(app: str, site: Site) -> None:
+def test_uwsgi_without_fork_hooks_is_refused(app: str, site: Site) -> None:
     server = site.serve(
         *("uwsgi", "--master", "--processes", "2", "--need-app", "--http-socket", "127.0.0.1:{port}"),
         *("--module", f"{SITES}.{app}:app"),
     )
     assert server.wait() != 0
-    assert "--lazy-apps, and each worker loads the application for itself; or --py-call-uwsgi-fork-hooks" in server.log
+    assert "--lazy-apps, and each worker loads the application itself; or --py-call-uwsgi-fork-hooks" in server.log
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ The project's own database holds the jobs, `embedq.default_app()` is bound to it
 serves requests. `manage.py embedq` is the command line. `tasks.EmbedQBackend` runs Django's own tasks.
 
     conf            the setting EMBEDQ
-    addresses       from DATABASES to the URL of embedq's database
+    addresses       the URL of embedq's database, from DATABASES
     binding         the default app on this project: configured, connected when needed, started with the server
     guarding        the middleware that switches the guard on
-    surroundings    what a job finds around it: fresh connections, the default language and time zone
+    job_environment the environment of a job: fresh connections, the default language and time zone
     transactions    enqueueing inside atomic()
     tasks           the backend for django.tasks
+
+May import what `contrib` may. Start reading in `binding.py`.
 """
 
 from embedq.contrib.django.binding import start

@@ -1,6 +1,6 @@
-"""From an entry of DATABASES to the URL of embedq's database.
+"""The URL of embedq's database, from an entry of DATABASES.
 
-The entry is read each time it is asked for, because Django's test runner puts the name of the test database there.
+The entry is read each time, because Django's test runner changes it to the name of the test database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.db import connections
 
 from embedq.errors import ConfigurationError
 
-# What Django, or psycopg on its behalf, makes of OPTIONS; everything else there is libpq's.
+# OPTIONS that Django, or psycopg for it, handles; all others are libpq's.
 _NOT_LIBPQ = {
     "assume_role", "autocommit", "client_encoding", "context", "cursor_factory", "isolation_level", "pool",
     "prepare_threshold", "row_factory", "server_side_binding",
@@ -23,12 +23,12 @@ _MYSQL_OPTIONS = ("ssl_mode", "unix_socket", "connect_timeout")
 
 
 def database_name(alias: str) -> str:
-    """The name of a database as it is now: while tests run, the test database's."""
+    """Return the present name of a database: while tests run, the test database's."""
     return str(connections.settings[alias]["NAME"])
 
 
 def database_url(alias: str) -> str | Path | None:
-    """The URL, or the file, of a database of the project; None for SQLite in memory, which no other thread can share.
+    """Return the URL, or the file, of a database of the project; None for SQLite in memory, which threads cannot share.
 
     Raises:
         ConfigurationError: there is no such database, or embedq has no backend for it.
@@ -46,7 +46,7 @@ def database_url(alias: str) -> str | Path | None:
     if vendor == "mysql":
         return mysql_url(given)
     raise ConfigurationError(
-        f"DATABASES[{alias!r}] is {vendor}, which embedq has no backend for; give jobs a database of their own: "
+        f"DATABASES[{alias!r}] is {vendor}, which embedq does not support; give jobs a database of their own: "
         'EMBEDQ = {"url": "sqlite:////var/lib/shop/jobs.db"}'
     )
 
@@ -56,33 +56,33 @@ def _sqlite(name: str) -> Path | None:
         return None
     if not name or name.startswith("file:"):
         raise ConfigurationError(
-            f"the SQLite database {name!r} is not given as a path; give embedq the file: "
+            f"the SQLite database {name!r} is not given as a path; name the file for embedq: "
             'EMBEDQ = {"url": "sqlite:////var/lib/shop/db.sqlite3"}'
         )
     return Path(name).absolute()
 
 
 def postgresql_url(given: Mapping[str, Any]) -> str:
-    """The URL of an entry of DATABASES: what libpq would be told by Django."""
+    """Return the URL of an entry of DATABASES, as Django passes it to libpq."""
     options = dict(given.get("OPTIONS") or {})
     role = options.get("assume_role")
     parameters = {name: str(value) for name, value in options.items() if name not in _NOT_LIBPQ}
     if role:
-        wanted = f"-c role={_escaped(str(role))}"
-        parameters["options"] = f"{parameters['options']} {wanted}" if "options" in parameters else wanted
+        role_option = f"-c role={_escaped(str(role))}"
+        parameters["options"] = f"{parameters['options']} {role_option}" if "options" in parameters else role_option
     return _assembled("postgresql", given, parameters, socket="host")
 
 
 def mysql_url(given: Mapping[str, Any]) -> str:
-    """The URL of an entry of DATABASES."""
+    """Return the URL of an entry of DATABASES."""
     options = dict(given.get("OPTIONS") or {})
     files = {f"ssl_{part}": path for part, path in (options.get("ssl") or {}).items() if part in ("ca", "cert", "key")}
-    wanted = {**files, **{name: options[name] for name in _MYSQL_OPTIONS if name in options}}
-    return _assembled("mysql", given, {name: str(value) for name, value in wanted.items()}, socket="unix_socket")
+    chosen = {**files, **{name: options[name] for name in _MYSQL_OPTIONS if name in options}}
+    return _assembled("mysql", given, {name: str(value) for name, value in chosen.items()}, socket="unix_socket")
 
 
 def _assembled(scheme: str, given: Mapping[str, Any], parameters: dict[str, str], *, socket: str) -> str:
-    """A URL; a host that is the path of a socket goes into the parameter of that name."""
+    """Return a URL; a host that is the path of a socket becomes the parameter of that name."""
     host, port = str(given.get("HOST") or ""), str(given.get("PORT") or "")
     user, password = str(given.get("USER") or ""), str(given.get("PASSWORD") or "")
     authority = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
@@ -100,5 +100,5 @@ def _assembled(scheme: str, given: Mapping[str, Any], parameters: dict[str, str]
 
 
 def _escaped(value: str) -> str:
-    """For libpq's `options`, which are split at spaces."""
+    """Escape a value for libpq's `options`, which are split at spaces."""
     return value.replace("\\", "\\\\").replace(" ", "\\ ")

@@ -1,4 +1,4 @@
-"""The Django app: what happens when Django has loaded it."""
+"""The Django app, and its work when Django has loaded it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embedq.errors import ConfigurationError
 
 
 class EmbedqConfig(AppConfig):
-    """It has no models: embedq's tables are made and brought up to date by embedq itself."""
+    """An app without models: embedq creates and migrates its tables itself."""
 
     name = "embedq.contrib.django"
     label = "embedq"

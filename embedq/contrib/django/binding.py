@@ -1,13 +1,12 @@
 """The default app of embedq on this project: configured from EMBEDQ, connected when needed, started with the server.
 
-A server's process is known by what every server makes, `runserver` too, and no management command does: Django's WSGI
-or ASGI handler. So there is nothing to guess about reloaders, reloading parents and command lines.
+A server's process is recognised by Django's WSGI or ASGI handler, which every server creates, `runserver` too, and no
+management command. So there is nothing to guess about reloaders, their parent processes and command lines.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import tempfile
@@ -30,22 +29,24 @@ from embedq import EmbedQ, Settings, default_app
 from embedq.config import scheme_of, sqlite_path
 from embedq.contrib.django.addresses import database_name, database_url
 from embedq.contrib.django.conf import ProjectSettings
-from embedq.contrib.django.surroundings import prepare, project_surroundings
+from embedq.contrib.django.job_environment import job_environment, prepare
 from embedq.errors import ConfigurationError, StorageError, StorageMissingError
+from embedq.observability.log import get_logger
+from embedq.process import supervision
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
 AGAIN_SECONDS = 5.0
-# A reload in development should not wait for a long job; what is running goes back to the queue.
+# A reload in development should not wait for a long job; running jobs go back to the queue.
 RELOAD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What the default app was last bound to.
+    """The project settings that the default app was last bound to.
 
     Attributes:
-        url: as in its settings; with another, somebody else has configured it since.
+        url: as in its settings; if they have another, the application has configured it since.
         alias: the entry of DATABASES whose transactions count.
         name: that entry's NAME then.
         atomic: what enqueueing does in such a transaction; one of `conf.ATOMIC`.
@@ -65,7 +66,7 @@ def bind() -> EmbedQ:
     """Configure the default app from the project's settings, unless it is connected; return it.
 
     Raises:
-        ConfigurationError: EMBEDQ or DATABASES has a value that cannot work.
+        ConfigurationError: EMBEDQ or DATABASES has an invalid value.
     """
     global _bound
     app = default_app()
@@ -73,11 +74,11 @@ def bind() -> EmbedQ:
         return app
     project = ProjectSettings.read()
     fields = dict(project.fields)
-    if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true":
+    if os.environ.get(DJANGO_AUTORELOAD_ENV) == "true" and not os.environ.get("EMBEDQ_STOP_TIMEOUT"):
         fields.setdefault("stop_timeout", RELOAD_SECONDS)
     app.configure(
         location(project),
-        middleware=[project_surroundings, *project.middleware],
+        middleware=[job_environment, *project.middleware],
         enqueue_middleware=project.enqueue_middleware,
         **fields,
     )
@@ -86,7 +87,7 @@ def bind() -> EmbedQ:
 
 
 def bound() -> Bound | None:
-    """What the default app is bound to; None where it is not, or somebody else has configured it since."""
+    """Return what the default app is bound to; None if it is not, or the application has configured it since."""
     return _bound if _bound is not None and _bound.url == default_app().settings.url else None
 
 
@@ -97,7 +98,7 @@ def _what_was_bound(project: ProjectSettings, app: EmbedQ) -> Bound | None:
     here = database_url(alias)
     atomic = project.atomic
     if _scratch is not None and scheme_of(url) == "sqlite" and sqlite_path(url).parent == Path(_scratch.name):
-        # To hold jobs back until a commit that no TestCase ever makes would be no help there.
+        # A TestCase never commits, so jobs that wait for a commit would never be written.
         atomic = "at_once"
     elif atomic == "join" and (here is None or not _same_place(url, Settings.gather({"url": here}, {}).url)):
         atomic = "on_commit"
@@ -111,10 +112,10 @@ def _same_place(one: str, other: str) -> bool:
 
 
 def location(project: ProjectSettings) -> str | Path:
-    """The URL, or the file, of the database for jobs.
+    """Return the URL, or the file, of the database for jobs.
 
     Raises:
-        ConfigurationError: there is none that can hold them.
+        ConfigurationError: there is none that can store them.
     """
     global _scratch
     if not testing():
@@ -125,12 +126,12 @@ def location(project: ProjectSettings) -> str | Path:
         # Django makes no test database of it, and tests must not touch the real one.
         found = None
     if found is None and testing():
-        # A file of the test run's own. Where Django's database is in memory, nobody but its own connection sees that.
+        # A file of the test run's own. A database of Django's in memory is only visible to its own connection.
         _scratch = _scratch or tempfile.TemporaryDirectory(prefix="embedq-tests-", ignore_cleanup_errors=True)
         found = Path(_scratch.name) / "jobs.db"
     if found is None:
         raise ConfigurationError(
-            f"DATABASES[{project.database!r}] is in memory, and jobs must outlive the process; give them a file: "
+            f"DATABASES[{project.database!r}] is in memory, but jobs must outlive the process; give them a file: "
             'EMBEDQ = {"url": "sqlite:////var/lib/shop/jobs.db"}'
         )
     return found
@@ -142,17 +143,17 @@ def testing() -> bool:
 
 
 def connect() -> None:
-    """Connect the default app, where somebody needs its database and it was not started."""
+    """Connect the default app when its database is needed and it was not started."""
     app = bind()
     try:
-        # Tables that are there need no write, which could wait for the transaction that this very thread has open.
+        # Existing tables need no write, which could wait for a transaction that this thread has open.
         app.connect(migrate=False)
     except StorageMissingError:
         app.connect()
 
 
 def start() -> EmbedQ:
-    """Run workers in this process, whatever EMBEDQ["autostart"] says. A second call changes nothing.
+    """Run workers in this process, regardless of EMBEDQ["autostart"]. A second call changes nothing.
 
     Raises:
         ConfigurationError, StorageError: as for `embedq.start`.
@@ -164,29 +165,43 @@ def start() -> EmbedQ:
 
 
 def discover() -> None:
-    """Import what declares jobs, so that they can be run: the modules `jobs` and `tasks` of the installed apps, and
-    whatever the URLs lead to.
+    """Import the modules that declare jobs, so that they can run: those that EMBEDQ["discover"] names, and those that
+    the URLs lead to.
     """
-    names = [
-        f"{app.name}.{module}"
-        for module in ProjectSettings.read().discover
-        for app in apps.get_app_configs()
-        if app.name != __package__ and find_spec(f"{app.name}.{module}") is not None
-    ]
+    names = [module for name in ProjectSettings.read().discover for module in modules_named(name)]
     urls = getattr(django_settings, "ROOT_URLCONF", None)
-    for name in [*names, *([urls] if isinstance(urls, str) else [])]:
+    for name in dict.fromkeys([*names, *([urls] if isinstance(urls, str) else [])]):
         try:
             import_module(name)
         except Exception:
             logger.exception("%s cannot be imported, so the jobs that it declares cannot run here and are parked", name)
 
 
+def modules_named(name: str) -> list[str]:
+    """The modules of a name in EMBEDQ["discover"]: those that installed apps have under it, and, if there is a dot in
+    it, the one that has just this name.
+    """
+    candidates = [f"{app.name}.{name}" for app in apps.get_app_configs() if app.name != __package__]
+    return [module for module in [*candidates, *([name] if "." in name else [])] if _exists(module)]
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        # Its package does not exist, or is a module; or something that such a package imports does not exist.
+        return not f"{module}.".startswith(f"{error.name}.")
+    except Exception:
+        # Its package cannot be imported; the import itself reports why.
+        return True
+
+
 def know_tasks() -> None:
-    """Where a backend in TASKS may be embedq's: tasks of Django's own framework are known, whatever they run on."""
+    """Register tasks of Django's own framework, if a backend in TASKS may be embedq's."""
     entries = (getattr(django_settings, "TASKS", None) or {}).values()
     paths = [str(entry.get("BACKEND", "")) for entry in entries if isinstance(entry, dict)]
     if not all(path.startswith(("django.tasks.", "django_tasks.")) for path in paths):
-        # Where there is no such framework, its backend says so.
+        # If there is no such framework, its backend reports it.
         with suppress(ImportError):
             import_module("embedq.contrib.django.tasks")
 
@@ -202,21 +217,21 @@ def migrate(using: str, verbosity: int = 1, **_: Any) -> None:
 
 
 def follow(connection: Any, **_: Any) -> None:
-    """When Django connects: if the database has another name now, as when tests begin, leave the one before."""
+    """Disconnect when Django connects and the database has another name now, as at the start of tests."""
     was = bound()
-    # Django connects so when it makes and removes a test database, which nobody must be connected to then.
+    # Django connects like this to create and remove a test database, to which there must be no other connection.
     if was is not None and (connection.alias == NO_DB_ALIAS or database_name(was.alias) != was.name):
         leave()
 
 
 def follow_settings(setting: str, **_: Any) -> None:
-    """When a test overrides a setting: it holds from the next use on."""
+    """Apply a setting that a test overrides, from the next use on."""
     if setting in ("EMBEDQ", "DATABASES") and bound() is not None:
         leave()
 
 
 def leave() -> None:
-    """Let go of the database; the next use binds anew. Workers that run here stay where they are."""
+    """Close the database; the next use binds again. Workers that run here keep their database."""
     app = default_app()
     if not app.started:
         app.close()
@@ -255,17 +270,17 @@ def _start_in_a_server() -> None:
     try:
         start()
     except StorageError as error:
-        # The site may well do without its jobs for a moment, and Django itself starts without its database.
-        logger.error("no jobs run here yet, and it is tried again every %g s: %s", AGAIN_SECONDS, error)
+        # The site can work without its jobs for a while, and Django itself starts without its database.
+        logger.error("no jobs run here yet; the next attempts are every %g s: %s", AGAIN_SECONDS, error)
         _keep_trying()
         if hasattr(os, "register_at_fork"):
-            # Threads do not come along into the workers of a server that forks.
+            # Threads are not copied into the workers of a server that forks.
             os.register_at_fork(after_in_child=_keep_trying)
 
 
 def _keep_trying() -> None:
     if not default_app().started:
-        threading.Thread(target=_try_until_started, name="embedq-start", daemon=True).start()
+        supervision.start("embedq-start", _try_until_started)
 
 
 def _try_until_started() -> None:

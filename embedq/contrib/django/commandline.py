@@ -9,14 +9,14 @@ import click
 from embedq import EmbedQ
 from embedq.cli import main
 from embedq.cli.check import run as run_check
-from embedq.cli.session import EXIT_CODES, Commands, Session, pass_session, shared_options
+from embedq.cli.invocation import EXIT_CODES, Commands, Invocation, pass_invocation, shared_options
 from embedq.cli.worker import run, worker_options
 from embedq.contrib.django import binding
 from embedq.contrib.django.conf import ProjectSettings
 
 
-class ProjectSession(Session):
-    """Where no `--url` is given, the app is the project's."""
+class ProjectSession(Invocation):
+    """Without `--url`, the app is the project's."""
 
     def app(self, **settings: Any) -> EmbedQ:
         if self.url is not None:
@@ -28,26 +28,26 @@ class ProjectSession(Session):
 @click.command()
 @worker_options
 @shared_options
-@pass_session
-def worker(session: Session, /, **options: Any) -> None:
+@pass_invocation
+def worker(invocation: Invocation, /, **options: Any) -> None:
     """Run the project's jobs until SIGTERM or Ctrl-C, in a process that serves no requests.
 
     The modules that declare jobs are imported first. At a stop, running jobs get time to end; the exit code is 0 when
-    all did, 1 when one did not yield. A second Ctrl-C ends at once.
+    all did, 1 when one did not stop. A second Ctrl-C ends at once.
     """
-    run(session, _project_app, "the project", **options)
+    run(invocation, _project_app, "the project", **options)
 
 
 @click.command()
 @shared_options
-@pass_session
-def check(session: Session) -> None:
-    """See whether this build can run all that waits. Run it before a deployment, with the new code.
+@pass_invocation
+def check(invocation: Invocation) -> None:
+    """Check that this build can run all waiting jobs. Run it before a deployment, with the new code.
 
     The modules that declare jobs are imported. Nothing is run, started or changed. The exit code is 1 when something
     could not run.
     """
-    run_check(session, _project_app)
+    run_check(invocation, _project_app)
 
 
 def _project_app() -> EmbedQ:
@@ -63,7 +63,7 @@ command_line = Commands(
     callback=main.callback,
     context_settings=main.context_settings,
     epilog=EXIT_CODES,
-    help="""Look after the project's background jobs: list, show, retry, cancel, and run them.
+    help="""Manage the project's background jobs: list, show, retry, cancel, and run them.
 
     \b
       manage.py embedq stats                          the queue at a glance

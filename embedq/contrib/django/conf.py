@@ -3,9 +3,10 @@
 EMBEDQ = {
     "workers": 20,                       # any field of embedq.Settings
     "database": "jobs",                  # an alias of DATABASES, instead of "default"
-    "atomic": "join",                    # what enqueueing inside atomic() does; see transactions.py
+    "atomic": "join",                    # what enqueueing inside atomic() does; see engine/transactions.py
     "autostart": True,                   # run workers where the project serves requests
-    "discover": ["jobs", "tasks"],       # modules of the installed apps that declare jobs
+    "discover": ["jobs", "tasks"],       # modules that declare jobs: of each installed app, or "services.tasks" itself
+    "default_options": {"retry": embedq.Retry(attempts=3)},  # unless the task or the enqueue sets them
     "middleware": ["shop.jobs.timed"],   # dotted paths, or the callables themselves
 }
 """
@@ -27,18 +28,20 @@ from embedq.config import Settings
 from embedq.errors import ConfigurationError
 
 ATOMIC = ("join", "on_commit", "at_once")
-# Where it is, the guard is on unless EMBEDQ says otherwise.
+# The modules of the installed apps that are imported.
+DISCOVER = ("jobs", "tasks")
+# With it the guard is on, unless EMBEDQ turns it off.
 GUARD_MIDDLEWARE = "embedq.contrib.django.guard_requests"
 _OWN = ("atomic", "autostart", "database", "discover", "enqueue_middleware", "middleware")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
-    """What EMBEDQ says.
+    """The settings in EMBEDQ.
 
     Attributes:
         url: of a database that is not in DATABASES; None for the one at `database`.
-        database: the alias of the database that holds the jobs, unless `url` says otherwise.
+        database: the alias of the database that stores the jobs, unless `url` is set.
         atomic: one of `ATOMIC`.
         fields: the rest, for `EmbedQ.configure`.
     """
@@ -54,15 +57,15 @@ class ProjectSettings:
 
     @classmethod
     def read(cls) -> ProjectSettings:
-        """From the project's settings; the environment's EMBEDQ_URL comes second, as elsewhere.
+        """Read them from the project's settings, then the environment's EMBEDQ_URL, as elsewhere.
 
         Raises:
-            ConfigurationError: an unknown key, or a value that cannot work.
+            ConfigurationError: an unknown key, or an invalid value.
         """
         given = getattr(django_settings, "EMBEDQ", None) or {}
         if not isinstance(given, dict):
             raise ConfigurationError(f'EMBEDQ={given!r} must be a dict, such as EMBEDQ = {{"workers": 20}}')
-        known = {item.name for item in fields(Settings)}
+        known = {*(item.name for item in fields(Settings)), "default_options"}
         unknown = sorted(str(name) for name in given if name not in known and name not in _OWN)
         if unknown:
             raise ConfigurationError(
@@ -78,7 +81,7 @@ class ProjectSettings:
             database=given.get("database", "default"),
             atomic=atomic,
             autostart=autostart,
-            discover=_listed("discover", given.get("discover", ("jobs", "tasks"))),
+            discover=_modules(given.get("discover", DISCOVER)),
             middleware=_callables("middleware", given.get("middleware", ())),
             enqueue_middleware=_callables("enqueue_middleware", given.get("enqueue_middleware", ())),
             fields={**_defaults(), **{name: given[name] for name in given if name in known and name != "url"}},
@@ -86,14 +89,16 @@ class ProjectSettings:
 
 
 def _defaults() -> dict[str, Any]:
-    """What Django knows already."""
-    # A job in a process of its own finds Django set up there.
-    fields: dict[str, Any] = {"process_setup": "django:setup"}
-    if GUARD_MIDDLEWARE in django_settings.MIDDLEWARE:
+    """Return the settings that Django determines."""
+    # Django is set up in a job process.
+    fields: dict[str, Any] = {}
+    if not os.environ.get("EMBEDQ_PROCESS_SETUP"):
+        fields["process_setup"] = "django:setup"
+    if GUARD_MIDDLEWARE in django_settings.MIDDLEWARE and not os.environ.get("EMBEDQ_GUARD"):
         fields["guard"] = True
     if not os.environ.get("EMBEDQ_SECRET_KEY"):
-        # Every process of the project has it, on whichever host. A project without one, as where an image is built,
-        # is told so only by what needs it.
+        # Every process of the project has it, on every host. Without one, as where an image is built, only code that
+        # needs it raises an error.
         with suppress(ImproperlyConfigured):
             fields["secret_key"] = salted_hmac("embedq", "functions", algorithm="sha256").hexdigest()
     return fields
@@ -102,6 +107,16 @@ def _defaults() -> dict[str, Any]:
 def _listed(name: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, list | tuple):
         raise ConfigurationError(f'EMBEDQ["{name}"]={given!r} must be a list')
+    return tuple(given)
+
+
+def _modules(given: Any) -> tuple[str, ...]:
+    for name in _listed("discover", given):
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigurationError(
+                f'EMBEDQ["discover"] names {name!r}, which is not a module; write the names of modules in the '
+                'installed apps, such as "tasks", or of one module, such as "services.tasks"'
+            )
     return tuple(given)
 
 

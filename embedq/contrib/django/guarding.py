@@ -1,8 +1,8 @@
-"""One line of MIDDLEWARE switches the guard on, and lets it see the requests.
+"""One line of MIDDLEWARE switches the guard on, and lets it observe the requests.
 
 MIDDLEWARE = ["embedq.contrib.django.guard_requests", ...]
 
-`EMBEDQ["guard"]` may hold an `embedq.Guard` with other thresholds; False switches it off again.
+`EMBEDQ["guard"]` may be an `embedq.Guard` with other thresholds; False switches it off again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from embedq import default_app
 
 @sync_and_async_middleware
 def guard_requests(get_response: Callable[..., Any]) -> Callable[..., Any]:
-    """Middleware of Django. Put it first: what comes before it is not seen."""
+    """Middleware of Django. Put it first: what comes before it is not observed."""
     if iscoroutinefunction(get_response):
 
         async def guarded_async(request: Any) -> Any:

@@ -1,1 +1,1 @@
-"""There are none. With this module Django tells the app, too, when `manage.py migrate` has ended."""
+"""There are no models. With this module Django also notifies the app when `manage.py migrate` has ended."""

@@ -1,8 +1,8 @@
-"""From a stored job to Django's TaskResult.
+"""Django's TaskResult of a stored job.
 
 A result's id is the job's number and a signature by the project's SECRET_KEY, such as `42-9c1e…`: Django's ids cannot
-be guessed, and a project may rely on that. Where the job has no number yet, because it is held back until a commit, the
-id is a random one, and the job gets it as its idempotency key.
+be guessed, and a project may rely on that. If the job has no number yet, because it is deferred until a commit, the id
+is random, and becomes the job's idempotency key.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from django.utils.crypto import constant_time_compare, get_random_string, salted
 
 from embedq import Attempt, Ending, Job, JobContext, JobNotFoundError, JobState, default_app
 from embedq.contrib.django.framework import Task, TaskError, TaskResult, TaskResultDoesNotExist, TaskResultStatus
+from embedq.engine.transactions import TransactionBlock, current
 from embedq.serializers import loads_call, loads_value
 from embedq.storage import inspect
 from embedq.storage.base import Transaction
-from embedq.task import REGISTRY
-from embedq.transactions import TransactionBlock, current
+from embedq.tasks.registry import REGISTRY
 
 _STATUS = {
     JobState.RUNNING: TaskResultStatus.RUNNING,
@@ -31,29 +31,35 @@ _STATUS = {
     JobState.DEAD: TaskResultStatus.FAILED,
     JobState.CANCELLED: TaskResultStatus.FAILED,
 }
-# Runs that were given back do not count as attempts, here as elsewhere.
+# Released runs do not count as attempts, here as elsewhere.
 _COUNTED = (Ending.SUCCEEDED, Ending.FAILED, Ending.TIMED_OUT, Ending.CANCELLED)
 _TAG = "task-backend:"
-_HELD = "held-"
+_TIME_TAG = "task-run-after:"
+_DEFERRED = "held-"
 
 
 def result_id(job_id: int) -> str:
-    """The id of the result that a job makes."""
+    """Return the id of a job's result."""
     return f"{job_id}-{_signature(job_id, settings.SECRET_KEY)}"
 
 
-def held_id() -> str:
-    """A new id, to be the idempotency key of a job that is held back."""
-    return f"{_HELD}{get_random_string(32)}"
+def deferred_id() -> str:
+    """Return a new id, for the idempotency key of a deferred job."""
+    return f"{_DEFERRED}{get_random_string(32)}"
 
 
 def tag_of(alias: str) -> str:
-    """How the job of a task says which backend it came by, if not the default one."""
+    """Return the tag that names the backend of a task's job, if it is not the default one."""
     return f"{_TAG}{alias}"
 
 
+def tag_of_time(run_after: datetime) -> str:
+    """Return the tag that stores a `run_after` that had passed at the enqueue: the job is due at once."""
+    return f"{_TIME_TAG}{run_after.isoformat()}"
+
+
 def load(identity: str) -> TaskResult:
-    """The result of that id, as it is now.
+    """Return the present result of that id.
 
     Raises:
         TaskResultDoesNotExist: there is none, or it is no longer kept, or the id was not given by this project.
@@ -65,7 +71,7 @@ def load(identity: str) -> TaskResult:
         block = current(app.engine)
         if not isinstance(block, TransactionBlock):
             raise TaskResultDoesNotExist(identity) from None
-        # It may have been enqueued in the transaction that is open here, which nobody else sees.
+        # It may have been enqueued in the transaction that is open here, and is visible only in that.
         try:
             job, attempts = block.write(_found, identity)
         except JobNotFoundError:
@@ -74,13 +80,13 @@ def load(identity: str) -> TaskResult:
 
 
 def running(job_id: int) -> TaskResult:
-    """The result of a job that runs here, as it is now."""
+    """Return the present result of a job that runs here."""
     job, attempts = default_app().database.read(_job_and_attempts, job_id)
     return _result(job, attempts)
 
 
 def guessed(task: Task, job: JobContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
-    """The result of a job that runs here, from what is known without the database."""
+    """Return the result of a job that runs here, without a read of the database."""
     now = timezone.now()
     return TaskResult(
         task=task,
@@ -100,7 +106,7 @@ def guessed(task: Task, job: JobContext, args: Sequence[Any], kwargs: Mapping[st
 
 def _job_and_attempts(tx: Transaction, job_id: int) -> tuple[Job, list[Attempt]]:
     job = inspect.job(tx, job_id)
-    # Who has run once at most has left nothing but what the job itself says.
+    # A job that has run once at most has no attempts but the one in its own row.
     quiet = (
         job.attempt <= 1 and job.crashes == 0 and job.state in (JobState.READY, JobState.SCHEDULED, JobState.RUNNING)
     )
@@ -108,9 +114,9 @@ def _job_and_attempts(tx: Transaction, job_id: int) -> tuple[Job, list[Attempt]]
 
 
 def _found(tx: Transaction, identity: str) -> tuple[Job, list[Attempt]]:
-    # Django says str, and takes anything.
+    # Django documents str, and accepts anything.
     identity = str(identity)
-    if identity.startswith(_HELD):
+    if identity.startswith(_DEFERRED):
         row = tx.one("job_id_by_key", (identity,))
         if row is None:
             raise JobNotFoundError(f"no job has the key {identity}")
@@ -120,11 +126,11 @@ def _found(tx: Transaction, identity: str) -> tuple[Job, list[Attempt]]:
 
 def _result(job: Job, attempts: list[Attempt]) -> TaskResult:
     key = job.idempotency_key or ""
-    identity = key if key.startswith(_HELD) else result_id(job.id)
+    identity = key if key.startswith(_DEFERRED) else result_id(job.id)
     runner = REGISTRY.get(job.name)
     task = getattr(runner.function, "django_task", None) if runner is not None else None
     if task is None:
-        # A job that is no task; or the task's module is not imported here, and then Django would not know it either.
+        # The job is not a task; or the task's module is not imported here, and then Django does not have it either.
         raise TaskResultDoesNotExist(identity)
     alias = _backend(job.tags)
     args, kwargs = loads_call(job.arguments)
@@ -138,10 +144,10 @@ def _result(job: Job, attempts: list[Attempt]) -> TaskResult:
         task=_as_enqueued(task, job, alias),
         id=identity,
         status=_STATUS.get(job.state, TaskResultStatus.READY),
-        enqueued_at=_moment(job.created_at),
-        started_at=_moment(min(starts, default=None)),
-        finished_at=_moment(job.finished_at) if job.state.ended else None,
-        last_attempted_at=_moment(max(starts, default=None)),
+        enqueued_at=moment(job.created_at),
+        started_at=moment(min(starts, default=None)),
+        finished_at=moment(job.finished_at) if job.state.ended else None,
+        last_attempted_at=moment(max(starts, default=None)),
         args=args,
         kwargs=kwargs,
         backend=alias,
@@ -154,21 +160,28 @@ def _result(job: Job, attempts: list[Attempt]) -> TaskResult:
 
 
 def _as_enqueued(task: Task, job: Job, alias: str) -> Task:
-    """The task with the queue, priority and time that the job has.
+    """Return the task with the queue, priority and time of the job.
 
-    It is not validated anew: a queue that TASKS no longer names must not hide what became of its tasks.
+    It is not validated again: a queue that TASKS no longer names must not hide the results of its tasks.
     """
     found = object.__new__(type(task))
     changed: dict[str, Any] = {
         "priority": job.priority,
         "queue_name": job.queue,
         "backend": alias,
-        # A retry has a time of its own.
-        "run_after": _moment(job.run_at) if job.run_at > job.created_at and job.attempt <= 1 else None,
+        "run_after": _run_after(job),
     }
     for name in task.__dataclass_fields__:
         object.__setattr__(found, name, changed.get(name, getattr(task, name)))
     return found
+
+
+def _run_after(job: Job) -> datetime | None:
+    for tag in job.tags:
+        if tag.startswith(_TIME_TAG):
+            return moment(datetime.fromisoformat(tag.removeprefix(_TIME_TAG)))
+    # A retry has a time of its own.
+    return moment(job.run_at) if job.run_at > job.created_at and job.attempt <= 1 else None
 
 
 def _errors(job: Job, attempts: list[Attempt]) -> Iterator[TaskError]:
@@ -184,9 +197,9 @@ def _errors(job: Job, attempts: list[Attempt]) -> Iterator[TaskError]:
 
 
 def _class_path(attempt: Attempt) -> str:
-    """The dotted path of an attempt's exception; Exception where it cannot be told.
+    """Return the dotted path of an attempt's exception; Exception if it cannot be determined.
 
-    The stored error begins with the class's name, and the line of the traceback that says so has its module before it.
+    The stored error begins with the class's name, and the traceback has a line with the module before that name.
     """
     name = (attempt.error or "").partition(":")[0].strip()
     if re.fullmatch(r"[\w.<>]+", name):
@@ -206,9 +219,9 @@ def _worker(server: int | None) -> str:
     return "unknown" if server is None else str(server)
 
 
-def _moment(moment: datetime | None) -> datetime | None:
-    """As Django gives times: aware with USE_TZ, else naive in the project's zone."""
-    return moment if moment is None or settings.USE_TZ else timezone.make_naive(moment)
+def moment(instant: datetime | None) -> datetime | None:
+    """Convert a time as Django does: aware with USE_TZ, else naive in the project's zone."""
+    return instant if instant is None or settings.USE_TZ else timezone.make_naive(instant)
 
 
 def _job_id(identity: str) -> int:

@@ -1,23 +1,20 @@
-"""What the job of a Django task runs: the task's function, between Django's signals, with Django's context.
+"""Runs the function of a Django task as a job, between Django's signals, with Django's context.
 
-`task_started` and `task_finished` are sent where the task runs; what a receiver raises is logged and harms nothing.
+`task_started` and `task_finished` are sent where the task runs; an error of a receiver is logged, with no other effect.
 `task_finished` comes when the task has ended for good, a moment before that is recorded.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
-import logging
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from embedq import JobCancelled, JobStopped, JobTimeout, Options, StorageError, current_job, default_app
+from embedq import JobCancelled, JobStopped, Options, StorageError, current_job, default_app
 from embedq import Task as EmbedqTask
 from embedq.clock import to_micros
 from embedq.contrib.django import task_results
@@ -31,11 +28,14 @@ from embedq.contrib.django.framework import (
     task_finished,
     task_started,
 )
-from embedq.functions import module_name
-from embedq.retry import Retry, decide
-from embedq.task import REGISTRY
+from embedq.observability.log import get_logger
+from embedq.process import faults
+from embedq.tasks.functions import module_name
+from embedq.tasks.registry import REGISTRY
+from embedq.tasks.retry import Retry, decide
+from embedq.worker.error_text import traceback_text
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
 
 def register(task: Task, options: Options) -> None:
@@ -133,30 +133,30 @@ def _has_succeeded(result: TaskResult, value: Any) -> TaskResult:
 def _has_failed(result: TaskResult, error: BaseException) -> bool:
     """Write the error down; whether the task has failed for good, and not just this attempt at it."""
     error = _meant(error)
-    if isinstance(error, JobStopped):
+    if faults.is_a(error, JobStopped):
         return False
     result.errors.append(
         TaskError(
             exception_class_path=f"{type(error).__module__}.{type(error).__qualname__}",
-            traceback="".join(traceback.format_exception(error)),
+            traceback=traceback_text(error),
         )
     )
-    if not isinstance(error, JobCancelled) and _is_tried_again(result, error):
+    if not faults.is_a(error, JobCancelled) and _is_tried_again(result, error):
         return False
     _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
     return True
 
 
 def _meant(error: BaseException) -> BaseException:
-    """What an interrupt stands for, which comes to an async task as a bare cancellation."""
+    """What an interrupt stands for, which comes to an async task as a bare cancellation, and to others in groups."""
     job = current_job()
-    if isinstance(error, asyncio.CancelledError) and job.cancel_requested:
+    if faults.interrupt_in(error, sent=job.interrupted) is None:
+        return error
+    if job.cancel_requested:
         return JobCancelled()
-    if isinstance(error, asyncio.CancelledError) and job.stopping:
+    if job.stopping:
         return JobStopped()
-    if isinstance(error, asyncio.CancelledError | JobTimeout):
-        return TimeoutError("the task ran longer than its timeout").with_traceback(error.__traceback__)
-    return error
+    return TimeoutError("the task ran longer than its timeout").with_traceback(faults.frames_of(error))
 
 
 def _is_tried_again(result: TaskResult, error: BaseException) -> bool:
@@ -171,6 +171,6 @@ def _is_tried_again(result: TaskResult, error: BaseException) -> bool:
 
 
 def _set(result: TaskResult, **values: Any) -> None:
-    # Django's own backends do it so: the class is frozen for everybody else.
+    # As Django's own backends do: the class is frozen.
     for name, value in values.items():
         object.__setattr__(result, name, value)

@@ -8,10 +8,10 @@
     result = send.using(priority=10, run_after=tomorrow).enqueue(7)
 
 A task is a job named after its function (`shop.tasks:send`), so `manage.py embedq`, retries by hand and the rest apply.
-It runs once unless it is told to be retried, because that is what Django says of a task that raises: it has failed.
+It runs once unless it has a retry policy, since Django documents that a task that raises has failed.
 
-    task_results    from a stored job to Django's TaskResult
-    task_running    what the job runs: the function, between Django's signals
+    task_results    Django's TaskResult of a stored job
+    task_running    runs the function as a job, between Django's signals
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from django.utils import timezone
 
 from embedq import NO_RETRY, Options, Retention, Retry, default_app
 from embedq import Task as EmbedqTask
+from embedq.clock import to_datetime, to_micros
 from embedq.contrib.django import task_results
 from embedq.contrib.django.conf import ProjectSettings
 from embedq.contrib.django.framework import (
@@ -41,11 +42,11 @@ from embedq.contrib.django.framework import (
     task_enqueued,
 )
 from embedq.contrib.django.task_running import name_of, register, registered_job
+from embedq.engine.deferred import HoldBlock
+from embedq.engine.transactions import current
 from embedq.errors import ConfigurationError
-from embedq.held import HoldBlock
-from embedq.options import Executor
-from embedq.task import REGISTRY, Foreign
-from embedq.transactions import current
+from embedq.tasks.options import Executor
+from embedq.tasks.registry import REGISTRY, TaskAdapter
 
 _OPTIONS = ("retry", "timeout", "expires_in", "retention", "tags", "executor")
 
@@ -113,17 +114,23 @@ class EmbedQBackend(BaseTaskBackend):
         self.validate_task(task)
         args, kwargs = normalize_json(list(args)), normalize_json(dict(kwargs))
         app, job = default_app(), job_of(task)
-        # Held back until a commit, it has no number yet that its result could go by.
-        held = task_results.held_id() if isinstance(current(app.engine), HoldBlock) else None
-        if held is not None:
-            job = job.with_options(Options(idempotency_key=held))
+        # The clock may be the database's.
+        _ = app.database
+        now = app.clock.now()
+        run_after = None if task.run_after is None else _aware(task.run_after)
+        if run_after is not None and to_micros(run_after) <= now:
+            job = job.with_options(Options(tags=(*(job.effective.tags or ()), task_results.tag_of_time(run_after))))
+        # Deferred until a commit, it has no number yet for the id of its result.
+        deferred_id = task_results.deferred_id() if isinstance(current(app.engine), HoldBlock) else None
+        if deferred_id is not None:
+            job = job.with_options(Options(idempotency_key=deferred_id))
         call = job.call(*args, **kwargs)
-        handle = app.submit(call, run_at=None if task.run_after is None else _aware(task.run_after))
+        handle = app.submit(call, run_at=run_after, now=now)
         result = TaskResult(
             task=task,
-            id=held or task_results.result_id(handle.id),
+            id=deferred_id or task_results.result_id(handle.id),
             status=TaskResultStatus.READY,
-            enqueued_at=timezone.now(),
+            enqueued_at=task_results.moment(to_datetime(now)),
             started_at=None,
             finished_at=None,
             last_attempted_at=None,
@@ -137,11 +144,11 @@ class EmbedQBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> TaskResult:
-        """What has become of a task. TaskResultDoesNotExist if there is none of that id, or it is no longer kept."""
+        """Return the result of a task. TaskResultDoesNotExist if there is none of that id, or it is no longer kept."""
         return task_results.load(result_id)
 
     def check(self, **_: Any) -> list[CheckMessage]:
-        """E002: the app is not installed. W002: nobody works one of the queues."""
+        """E002: the app is not installed. W002: no worker takes one of the queues."""
         if not apps.is_installed("embedq.contrib.django"):
             return [Error('Add "embedq.contrib.django" to INSTALLED_APPS: it runs the tasks.', id="embedq.E002")]
         try:
@@ -152,7 +159,7 @@ class EmbedQBackend(BaseTaskBackend):
         return [
             CheckWarning(
                 f'TASKS[{self.alias!r}] allows the queues {", ".join(idle)}, which EMBEDQ["queues"] does not name: '
-                "only a worker that is told to takes tasks from there.",
+                "only a worker that names them takes tasks from there.",
                 hint="Name them in EMBEDQ, or run: manage.py embedq worker --queues A,B",
                 id="embedq.W002",
             )
@@ -181,7 +188,7 @@ def job_of(task: Task) -> EmbedqTask[..., Any]:
 def _declared(task: Task, name: str) -> EmbedqTask[..., Any] | None:
     """The job of a task that was declared with another backend, and may have been enqueued with one of embedq's.
 
-    The first of those in TASKS says what it runs by.
+    The first of those in TASKS decides how it runs.
     """
     ours = (backend for backend in map(task_backends.__getitem__, settings.TASKS) if isinstance(backend, EmbedQBackend))
     backend = next(ours, None)
@@ -196,4 +203,4 @@ def _aware(moment: datetime) -> datetime:
     return moment if settings.USE_TZ or timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
-REGISTRY.admit(Foreign(kind=Task, task_of=job_of, declared=_declared))
+REGISTRY.add_adapter(TaskAdapter(kind=Task, task_of=job_of, declared=_declared))

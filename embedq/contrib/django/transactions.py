@@ -4,7 +4,7 @@
         order.save()
         send_mail.enqueue(order.pk)      # a row of the same transaction: both are there afterwards, or neither is
 
-EMBEDQ["atomic"] says what happens there:
+EMBEDQ["atomic"] decides what happens there:
 
     "join"        the job is written through Django's connection, in the transaction that is open. Where jobs are in
                   another database, that cannot be, and it is as "on_commit"
@@ -23,7 +23,7 @@ from django.db import connections
 
 from embedq import default_app
 from embedq.contrib.django import binding
-from embedq.transactions import Block
+from embedq.engine.transactions import Block
 
 
 def block_around() -> Block | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import Enum
@@ -14,15 +17,16 @@ from werkzeug.serving import is_running_from_reloader
 
 from embedq.config import DEFAULT_URL, Settings, scheme_of, sqlite_path
 from embedq.errors import ConfigurationError
+from embedq.storage.engines import is_engine
 
 PREFIX = "EMBEDQ_"
 AUTOSTART = f"{PREFIX}AUTOSTART"
-# When a source file changes, the reloader waits for the old process: not for as long as a deployment would.
+# When a source file changes, the reloader waits for the old process, but not as long as a deployment would.
 RELOAD_STOP_SECONDS = 2.0
 
 
 class Autostart(Enum):
-    """Where workers start by themselves."""
+    """Where workers start automatically."""
 
     NEVER = False
     SERVING = True
@@ -31,30 +35,36 @@ class Autostart(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppConfig:
-    """What an app's config says: `settings` are keywords for `embedq.EmbedQ.configure`."""
+    """The settings in an app's config: `settings` are keywords for `embedq.EmbedQ.configure`.
+
+    Attributes:
+        apart: the URL is of a database in memory, in a test; the jobs are in a file of the test's own.
+    """
 
     autostart: Autostart
     settings: dict[str, Any]
+    apart: bool
 
     @classmethod
     def read(cls, app: Flask) -> AppConfig:
-        """From `app.config`; the environment's EMBEDQ_… variables come second, as elsewhere.
+        """Read them from `app.config`, then from the environment's EMBEDQ_… variables, as elsewhere.
 
         Raises:
-            ConfigurationError: an unknown key, or a value that cannot work.
+            ConfigurationError: an unknown key, or an invalid value.
         """
         settings = {key[len(PREFIX) :].lower(): value for key, value in app.config.items() if key.startswith(PREFIX)}
         autostart = as_autostart(settings.pop("autostart", None))
-        known = {item.name for item in fields(Settings)}
+        known = {*(item.name for item in fields(Settings)), "default_options"}
         for name in settings:
             if name not in known:
                 near = get_close_matches(name, all_names := sorted({*known, "autostart"}), n=1)
                 advice = f"did you mean {_key(near[0])}?" if near else f"there are: {', '.join(map(_key, all_names))}"
-                raise ConfigurationError(f"app.config has {_key(name)}, which embedq does not know; {advice}")
-        settings["url"] = _anchored(app, settings.get("url"))
-        if is_running_from_reloader():
+                raise ConfigurationError(f"app.config has {_key(name)}, which is not a setting of embedq; {advice}")
+        apart = in_memory(settings.get("url"))
+        settings["url"] = _scratch(app) if apart else _anchored(app, settings.get("url"))
+        if is_running_from_reloader() and not os.environ.get(f"{PREFIX}STOP_TIMEOUT"):
             settings.setdefault("stop_timeout", RELOAD_STOP_SECONDS)
-        return cls(autostart=autostart, settings=settings)
+        return cls(autostart=autostart, settings=settings, apart=apart)
 
 
 def _key(name: str) -> str:
@@ -62,10 +72,10 @@ def _key(name: str) -> str:
 
 
 def as_autostart(value: Any) -> Autostart:
-    """A value of EMBEDQ_AUTOSTART, which may come from the environment as text.
+    """Read a value of EMBEDQ_AUTOSTART, which may come from the environment as text.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not one.
     """
     if value is None:
         value = os.environ.get(AUTOSTART) or True
@@ -77,10 +87,33 @@ def as_autostart(value: Any) -> Autostart:
         raise ConfigurationError(f'{AUTOSTART}={value!r} must be True, False or "now"') from None
 
 
-def _anchored(app: Flask, url: Any) -> Any:
-    """The URL, a relative SQLite file being in the instance folder, wherever the process was started.
+def in_memory(url: Any) -> bool:
+    """Whether a URL, or an engine of SQLAlchemy, is for SQLite in memory, as Flask-SQLAlchemy has it in tests."""
+    if is_engine(url):
+        return url.dialect.name == "sqlite" and (url.url.database or ":memory:").endswith(":memory:")
+    return isinstance(url, str) and url in ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
-    So it is in Flask-SQLAlchemy. A URL from the environment stays as it is: the `embedq` command reads it too.
+
+def _scratch(app: Flask) -> Path:
+    """Return a file of the test's own, in place of memory, which workers cannot share; it is removed with the app.
+
+    Raises:
+        ConfigurationError: this is not a test, and jobs must outlive the process.
+    """
+    if not app.testing:
+        raise ConfigurationError(
+            f"{_key('url')} is in memory, but jobs must outlive the process: name a file, sqlite:///jobs.db. In a test "
+            'set app.config["TESTING"] = True before init_app, and jobs are in a file of the test\'s own'
+        )
+    folder = Path(tempfile.mkdtemp(prefix="embedq-tests-"))
+    weakref.finalize(app, shutil.rmtree, folder, ignore_errors=True)
+    return folder / "jobs.db"
+
+
+def _anchored(app: Flask, url: Any) -> Any:
+    """Return the URL; a relative SQLite file is in the instance folder, wherever the process was started.
+
+    As in Flask-SQLAlchemy. A URL from the environment stays as it is: the `embedq` command reads it too.
     """
     if not url:
         if os.environ.get(f"{PREFIX}URL"):

@@ -8,29 +8,32 @@ from contextlib import contextmanager
 
 from flask import Flask
 
-from embedq import ConfigurationError, JobContext, job_process
+from embedq import ConfigurationError, JobContext
+from embedq.process import job_process
 
-# A queue, and its threads, must not keep an app alive that nobody else uses; hence the weak references.
+# Weak references: a queue, and its threads, must not keep alive an app that is no longer used.
 _apps: weakref.WeakSet[Flask] = weakref.WeakSet()
 _kept: list[Flask] = []
 
 
 class InAppContext:
-    """Middleware that runs each job in a context of this app or, in a job's own process, of its like there."""
+    """Middleware that runs each job in a context of this app or, in a job process, of the app there."""
 
     def __init__(self, app: Flask) -> None:
         self._app = weakref.ref(app)
         self._name = app.import_name
         _apps.add(app)
         if job_process.here():
-            # A factory that is called as the process's setup leaves it to nobody.
+            # The result of a factory that is called as the process's setup is not referenced elsewhere.
             _kept.append(app)
 
     @contextmanager
     def __call__(self, job: JobContext) -> Iterator[None]:
         app = self._app()
         if app is None:
-            raise RuntimeError("the Flask app of this job's queue is gone; keep it for as long as its workers run")
+            raise RuntimeError(
+                "the Flask app of this job's queue no longer exists; keep a reference to it as long as its workers run"
+            )
         with app.app_context():
             yield
 
@@ -39,7 +42,7 @@ class InAppContext:
 
 
 class LikeApp:
-    """What `InAppContext` becomes in a job's own process, which makes the app anew.
+    """What `InAppContext` is in a job process, which creates the app again.
 
     Args:
         name: the app's import name.
@@ -61,5 +64,5 @@ class LikeApp:
                 return candidates[0]
         raise ConfigurationError(
             f"{'no' if not here else 'more than one'} Flask app in this job's process: let importing the job's module "
-            'make the app, or name what makes it: EMBEDQ_PROCESS_SETUP = "shop:create_app"'
+            'create the app, or name the function that creates it: EMBEDQ_PROCESS_SETUP = "shop:create_app"'
         )

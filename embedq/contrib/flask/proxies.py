@@ -1,6 +1,6 @@
-"""Lambdas that use `current_app` and its kin can be stored: by the proxies' names, not what they stand for now.
+"""Storable proxies: lambdas that use `current_app` and similar proxies store their names, not their present values.
 
-`make_storable` registers it with `copyreg`, for the whole process. Other proxies are pickled as ever.
+`make_storable` registers it with `copyreg`, for the whole process. Other proxies are pickled as usual.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAMES = ("current_app", "g", "request", "session")
 
 
 def proxy(name: str) -> Any:
-    """Flask's proxy of that name; called where the function is loaded again."""
+    """Return Flask's proxy of that name; called where the function is loaded again."""
     return getattr(flask_globals, name)
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: jobs that wait for a human, by what went wrong."""
+"""Dead letters, grouped by error."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from embedq.job import JobState
 
 
 def show(visit: Visit) -> Response:
-    """The dead letters by error."""
-    groups = visit.shared("dead", visit.queue.monitor.dead_letters)
+    """Show the dead letters by error."""
+    groups = visit.cached("dead", visit.queue.monitor.dead_letters)
     return visit.page("dead.html", groups=groups, count=visit.counts()[JobState.DEAD])

@@ -1,74 +1,67 @@
-"""Lists of jobs: by state, and by whatever else is known of them."""
+"""Lists of jobs, filtered by state and other attributes."""
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from embedq.dashboard import filters
+from embedq.dashboard.verbs import offered
 from embedq.dashboard.visit import BadRequest, Visit
-from embedq.job import ENDED, JobState
+from embedq.job import JobState
 from embedq.storage.inspect.searching import JobPage
 
-# What goes on, what is to come, what is over.
+# Current states first, then future ones, then final ones.
 ORDER = (
     JobState.RUNNING, JobState.READY, JobState.RETRYING, JobState.SCHEDULED, JobState.AWAITING, JobState.PARKED,
     JobState.DEAD, JobState.SUCCEEDED, JobState.CANCELLED,
 )  # fmt: skip
 SIZES = (25, 50, 100, 200)
-# What can be done to jobs in these states. Of several states, what can be done in one of them.
-_WAITING = {JobState.SCHEDULED, JobState.RETRYING}
-VERBS = {
-    "retry": {JobState.DEAD, JobState.CANCELLED, JobState.PARKED},
-    "run": _WAITING,
-    "cancel": set(JobState) - ENDED,
-    "move": set(JobState) - ENDED - {JobState.RUNNING},
-    "delete": set(JobState) - {JobState.RUNNING},
-}
 
 
 def show(visit: Visit) -> Response:
-    """One page of jobs."""
+    """Show one page of jobs."""
     given = visit.request.query_params.multi_items()
     if not all(value for _, value in given):
-        # A form sends its empty fields along, too; the address is to be read, and passed on.
+        # A form also submits its empty fields; redirect to an address without them.
         return visit.go_to(visit.url("jobs") + "?" + urlencode([pair for pair in given if pair[1]]))
-    wanted = filters.read(visit.request.query_params, visit)
+    selection = filters.read(visit.request.query_params, visit)
     size = size_of(visit)
-    page = find(visit, wanted, size)
-    states = set(wanted.states or JobState)
+    page = find(visit, selection, size)
+
     return visit.page(
         "jobs.html",
         page=page,
-        wanted=wanted,
-        fields=dict(wanted.pairs),
+        selection=selection,
+        fields=dict(selection.pairs),
         size=size,
         sizes=SIZES,
         states=ORDER,
-        tab=wanted.states[0] if len(wanted.states) == 1 else None,
+        tab=selection.states[0] if len(selection.states) == 1 else None,
         counts=visit.counts(),
-        verbs=[verb for verb, possible in VERBS.items() if states & possible],
+        verbs=offered(selection.states or tuple(JobState)),
         columns=visit.site.columns,
         names=visit.queue.engine.registry.names(),
     )
 
 
-def find(visit: Visit, wanted: filters.Filters, size: int) -> JobPage:
-    """One page of the jobs that match."""
-    return visit.queue.monitor.search(cursor=visit.query.get("cursor"), limit=size, **wanted.keywords)
+def find(visit: Visit, selection: filters.QueryFilters, size: int) -> JobPage:
+    """Return one page of the matching jobs."""
+    return visit.queue.monitor.search(cursor=visit.query.get("cursor"), limit=size, **selection.keywords)
 
 
 def size_of(visit: Visit) -> int:
-    """How many to a page. BadRequest if that is no number."""
+    """Return the page size. BadRequest if it is invalid."""
     text = visit.query.get("size", "50")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= max(SIZES):
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= max(SIZES):
         raise BadRequest(f"size={text[:20]!r} must be a number from 1 to {max(SIZES)}")
     return int(text)
 
 
 def search(visit: Visit) -> Response:
-    """What was typed into the search box, as a link to what it means."""
+    """Redirect a query of the search box to the matching jobs."""
     pairs = filters.from_search_box(visit.query.get("q", ""))
     if len(pairs) == 1 and pairs[0][0] == "ids":
         return visit.go_to(visit.url("jobs", filters.job_id(pairs[0][1])))

@@ -1,4 +1,4 @@
-"""What is broken first; then what goes on."""
+"""The overview: problems first, then activity."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from embedq.dashboard.visit import BadRequest, Visit
 from embedq.job import JobState
 from embedq.storage.inspect.history import SPANS
 
-# The oldest ready job of a queue may wait so long before it is a trouble, in seconds.
+# A queue whose oldest ready job has waited this long is a problem, in seconds.
 LONG_WAIT = 60.0
 
 
 def show(visit: Visit) -> Response:
-    """The overview."""
+    """Show the overview."""
     span = span_of(visit)
     monitor = visit.queue.monitor
-    overview = visit.shared("overview", monitor.overview)
-    history = visit.shared(f"history {span}", lambda: monitor.history(span))
-    servers = visit.shared("servers", visit.queue.servers)
+    overview = visit.cached("overview", monitor.overview)
+    history = visit.cached(f"history {span}", lambda: monitor.history(span))
+    servers = visit.cached("servers", visit.queue.servers)
     waits = [wait for wait in overview.waits if wait.seconds >= LONG_WAIT]
     alive = visit.alive()
-    nobody_works = not alive and overview.counts[JobState.READY].number > 0
-    broken = (
-        nobody_works, waits, overview.failures.groups, overview.schedules, overview.dead.groups, overview.silent,
+    no_process = not alive and overview.counts[JobState.READY].number > 0
+    problems = (
+        no_process, waits, overview.failures.groups, overview.schedules, overview.dead.groups, overview.silent,
         overview.parked, overview.overdue,
     )  # fmt: skip
     return visit.page(
@@ -39,13 +39,13 @@ def show(visit: Visit) -> Response:
         servers=servers,
         alive=alive,
         idle=not any(count.number for count in overview.counts.values()),
-        calm=not any(broken),
-        nobody_works=nobody_works,
+        healthy=not any(problems),
+        no_process=no_process,
     )
 
 
 def span_of(visit: Visit) -> str:
-    """The length of a history that is asked for. BadRequest if it is none."""
+    """Return the requested length of the history. BadRequest if it is invalid."""
     span = visit.query.get("span", "hour")
     if span not in SPANS:
         raise BadRequest(f"span={span[:20]!r} must be one of: {', '.join(SPANS)}")

@@ -1,4 +1,4 @@
-"""The queues, and who works them."""
+"""The queues and the processes that run their jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from embedq.dashboard.visit import Visit
 
 
 def show(visit: Visit) -> Response:
-    """All queues."""
-    queues = visit.shared("queues", visit.queue.monitor.queues)
-    servers = {server.id: server for server in visit.shared("servers", visit.queue.servers)}
+    """Show the queues."""
+    queues = visit.cached("queues", visit.queue.monitor.queues)
+    servers = {server.id: server for server in visit.cached("servers", visit.queue.servers)}
     return visit.page("queues.html", queues=queues, servers=servers, alive=visit.alive())

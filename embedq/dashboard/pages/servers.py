@@ -1,4 +1,4 @@
-"""The processes that run jobs, and what each is at."""
+"""The processes that run jobs, and the running jobs of each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from embedq.dashboard.visit import Visit
 
 
 def show(visit: Visit) -> Response:
-    """All processes."""
-    servers = visit.shared("server details", visit.queue.monitor.servers)
+    """Show the processes."""
+    servers = visit.cached("server details", visit.queue.monitor.servers)
     return visit.page("servers.html", servers=servers, lease=visit.queue.settings.lease)

@@ -1,4 +1,4 @@
-"""Each function: how often it runs, how often it fails, how long it takes and waits."""
+"""Tasks: runs, failure rates, durations and waits of each function."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from embedq.dashboard.pages.overview import span_of
 from embedq.dashboard.visit import Visit
 from embedq.storage.inspect.durations import TaskType
 
+# Functions on one page.
+PAGE_SIZE = 200
 _ORDERS: dict[str, Callable[[TaskType], Any]] = {
     "name": lambda task: task.name,
     "runs": lambda task: -task.totals.runs,
@@ -23,17 +25,20 @@ _ORDERS: dict[str, Callable[[TaskType], Any]] = {
 
 
 def show(visit: Visit) -> Response:
-    """All functions that ran lately."""
+    """Show the functions that ran recently."""
     span = span_of(visit)
     order = visit.query.get("sort", "time")
     order = order if order in _ORDERS else "time"
-    found = visit.shared(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
-    return visit.page("tasks.html", tasks=sorted(found, key=_ORDERS[order]), span=span, order=order)
+    found = visit.cached(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
+    tasks = sorted(found, key=_ORDERS[order])
+    return visit.page(
+        "tasks.html", tasks=tasks[:PAGE_SIZE], more=max(0, len(tasks) - PAGE_SIZE), span=span, order=order
+    )
 
 
 def one(visit: Visit) -> Response:
-    """One function."""
-    name, span = str(visit.params["name"]), span_of(visit)
+    """Show one function."""
+    name, span = visit.name, span_of(visit)
     monitor = visit.queue.monitor
     return visit.page(
         "task.html",

@@ -1,11 +1,11 @@
-// What a page does by itself: it asks for news while somebody looks, and obeys the keyboard. Without it all still works.
+// Refreshes the page while it is visible, and handles keyboard shortcuts. The dashboard works without this script, too.
 "use strict";
 
 const live = document.getElementById("live");
-const remembered = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } },
-                     set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* off */ } } };
+const settings = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } },
+                   set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* off */ } } };
 
-// -- what somebody has opened or ticked stays so when the page is refreshed ----------------------------------------------
+// -- what the user has opened or ticked is kept on refresh ----------------------------------------------------------------
 
 if (window.Idiomorph) {
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
@@ -36,7 +36,7 @@ document.addEventListener("change", (event) => {
   showTicked();
 });
 
-// A job that was ticked and has left the page since is meant all the same.
+// A ticked job that has left the page since is still part of the selection.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.id !== "bulk") return;
@@ -49,25 +49,25 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// -- news ----------------------------------------------------------------------------------------------------------------
+// -- refreshing ----------------------------------------------------------------------------------------------------------
 
 const every = Number(document.body.dataset.refresh || 3) * 1000;
 const liveSwitch = document.getElementById("live-switch");
-let paused = remembered.get("embedq-paused") === "1";
+let paused = settings.get("embedq-paused") === "1";
 let busy = false;
-// The server says how long to leave it alone: a page that took long is asked for the more rarely.
+// The server sets the minimum pause (X-Embedq-Rest): slow pages are requested less often.
 let restUntil = 0;
 
 function refresh() {
   if (!live || paused || busy || performance.now() < restUntil || document.visibilityState !== "visible" || !window.htmx) return;
   if (live.contains(document.activeElement) && document.activeElement.matches("input[type=text], select, textarea")) return;
-  if (!getSelection().isCollapsed && live.contains(getSelection().anchorNode)) return;  // Somebody is copying.
+  if (!getSelection().isCollapsed && live.contains(getSelection().anchorNode)) return;  // The user is selecting text.
   htmx.trigger(live, "refresh");
 }
 
 function showState() {
   const lost = document.body.classList.contains("lost");
-  document.getElementById("live-words").textContent = paused ? "Paused" : lost ? "No answer" : "Live";
+  document.getElementById("live-words").textContent = paused ? "Paused" : lost ? "Disconnected" : "Live";
 }
 
 function showPaused() {
@@ -79,7 +79,7 @@ function showPaused() {
 
 function pause() {
   paused = !paused;
-  remembered.set("embedq-paused", paused ? "1" : "0");
+  settings.set("embedq-paused", paused ? "1" : "0");
   showPaused();
   refresh();
 }
@@ -93,23 +93,23 @@ if (live) {
   live.addEventListener("htmx:beforeRequest", () => { busy = true; });
   live.addEventListener("htmx:afterRequest", (event) => {
     busy = false;
-    const answer = event.detail.xhr;
-    document.body.classList.toggle("lost", !(answer.status >= 200 && answer.status < 400));
+    const response = event.detail.xhr;
+    document.body.classList.toggle("lost", !(response.status >= 200 && response.status < 400));
     showState();
-    restUntil = performance.now() + 1000 * Number(answer.getResponseHeader("X-Embedq-Rest") || 0);
-    const etag = answer.getResponseHeader("ETag");
+    restUntil = performance.now() + 1000 * Number(response.getResponseHeader("X-Embedq-Rest") || 0);
+    const etag = response.getResponseHeader("ETag");
     if (etag) live.dataset.etag = etag;
-    if (answer.status === 304) showTimes();
+    if (response.status === 304) showTimes();
   });
   live.addEventListener("htmx:sendError", () => { busy = false; document.body.classList.add("lost"); showState(); });
   live.addEventListener("htmx:afterSwap", () => { showTicked(); showTimes(); markAgain(); });
 }
 liveSwitch.addEventListener("click", pause);
 
-// -- times: in words as of now, and in the reader's own zone on hover ----------------------------------------------------
+// -- times: relative to now, and in the browser's time zone on hover ------------------------------------------------------
 
 const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-// The server's clock is what counts; this one may be off.
+// Relative to the browser's clock.
 function words(seconds) {
   const length = Math.round(Math.abs(seconds));
   if (length === 0) return "now";
@@ -141,16 +141,16 @@ function nextTheme() {
   const order = ["", "dark", "light"];
   const theme = order[(order.indexOf(root.dataset.theme || "") + 1) % 3];
   if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
-  remembered.set("embedq-theme", theme);
+  settings.set("embedq-theme", theme);
 }
 document.getElementById("theme-switch").addEventListener("click", nextTheme);
 
-// -- keys ----------------------------------------------------------------------------------------------------------------
+// -- keyboard shortcuts --------------------------------------------------------------------------------------------------
 
 const help = document.getElementById("help");
 document.getElementById("help-switch").addEventListener("click", () => help.showModal());
 const pages = { o: "", j: "jobs", d: "dead", r: "recurring", q: "queues", s: "servers", t: "tasks", a: "audit" };
-// The marked row by what it is about, and where it was: rows come and go above it.
+// The marked row, identified by its link, and its position: rows are added and removed above it.
 let marked = null;
 let place = -1;
 let going = 0;
@@ -160,11 +160,11 @@ function rows() { return [...document.querySelectorAll("[data-row]")]; }
 const about = (row) => row.id || row.querySelector("[data-open]")?.getAttribute("href");
 const markedRow = () => (marked === null ? undefined : rows().find((row) => about(row) === marked));
 
-function mark(wanted) {
+function mark(index) {
   const all = rows();
   for (const row of all) row.classList.remove("marked");
-  if (wanted < 0 || !all.length) return;
-  place = Math.min(wanted, all.length - 1);
+  if (index < 0 || !all.length) return;
+  place = Math.min(index, all.length - 1);
   const row = all[place];
   marked = about(row);
   row.classList.add("marked");
@@ -207,7 +207,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key in keys) { event.preventDefault(); keys[event.key](); }
 });
 
-// On a phone the pages and the states are wider than it is: the current one is in sight.
+// On phones the navigation and the tabs scroll: scroll to the current item.
 for (const bar of document.querySelectorAll(".side, .tabs")) {
   const here = bar.querySelector("[aria-current]");
   if (here) bar.scrollLeft = here.offsetLeft - bar.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;

@@ -1,4 +1,4 @@
-// Before anything is drawn, so that nothing flashes.
+// Runs before the page is drawn, so that the theme does not flash.
 try {
   const theme = localStorage.getItem("embedq-theme");
   if (theme) document.documentElement.dataset.theme = theme;

@@ -1,17 +1,22 @@
-"""One job: its row, its attempts, what it said, and the jobs before and after it."""
+"""One job: its row, its attempts, its log, and the jobs before and after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from embedq.clock import to_datetime, to_micros
 from embedq.config import FOR_EVER
+from embedq.display.units import brief
 from embedq.errors import JobNotFoundError
 from embedq.job import Attempt, Ending, Job, JobId, JobState, LogLine, Trigger
 from embedq.storage.base import Row, Transaction
+from embedq.storage.damage import member
+from embedq.storage.inspect.filters import LARGEST
 from embedq.storage.inspect.rows import job_from_row
+from embedq.storage.rows import json_ids
 
 MOST_ANCESTORS, MOST_DESCENDANTS = 20, 100
 
@@ -78,12 +83,12 @@ class Moment:
 
 
 def log_page(tx: Transaction, job_id: int, *, after: int = 0, limit: int = 200) -> LogPage:
-    """The lines behind a cursor; 0 is before the first."""
+    """Return the lines after a cursor; 0 is before the first."""
     return _log_page(tx.all("logs_after", (job_id, after, limit + 1)), after, limit)
 
 
 def last_logs(tx: Transaction, job_id: int, *, limit: int = 200) -> LogPage:
-    """The latest lines, and the cursor for those to come; `more` says that there are earlier ones."""
+    """Return the latest lines, and the cursor for later ones; `more` shows that there are earlier lines."""
     newest = tx.all("logs_latest", (job_id, limit + 1))
     found = _log_page(newest[limit - 1 :: -1], 0, limit)
     return replace(found, more=len(newest) > limit)
@@ -95,7 +100,7 @@ def _log_page(rows: Sequence[Row], after: int, limit: int) -> LogPage:
 
 
 def family(tx: Transaction, job_id: int) -> Family:
-    """Its ancestors, up to 20, and its descendants, up to 100. JobNotFoundError if it is not there."""
+    """Return its ancestors, up to 20, and its descendants, up to 100. JobNotFoundError if it is not there."""
     own = _relative(tx, job_id, 0)
     if own is None:
         raise _missing(job_id)
@@ -106,7 +111,7 @@ def family(tx: Transaction, job_id: int) -> Family:
             break
         found = _relative(tx, parent, above[0].generation - 1)
         if found is None:
-            # Pruned: nobody waits for it any more.
+            # It has been pruned.
             break
         above.insert(0, found)
     below: list[Relative] = []
@@ -120,7 +125,7 @@ def family(tx: Transaction, job_id: int) -> Family:
 
 
 def _relative(tx: Transaction, job_id: int, generation: int) -> Relative | None:
-    row = tx.one("relative", (job_id,))
+    row = tx.one("relative", (job_id,)) if is_id(job_id) else None
     return None if row is None else _as_relative(row, generation)
 
 
@@ -134,15 +139,15 @@ def _as_relative(row: Row, generation: int) -> Relative:
     return Relative(
         id=JobId(job_id),
         name=name,
-        state=JobState(state),
+        state=member(JobState, state),
         parent_id=None if parent_id is None else JobId(parent_id),
-        trigger=None if trigger is None else Trigger(trigger),
+        trigger=None if trigger is None else member(Trigger, trigger),
         generation=generation,
     )
 
 
 def timeline(tx: Transaction, job_id: int) -> list[Moment]:
-    """What has happened to a job and when, as far as it is stored, in order. JobNotFoundError if it is not there."""
+    """Return the stored events of a job in order. JobNotFoundError if it is not there."""
     found = job(tx, job_id)
     tried = attempts(tx, job_id)
     moments = [Moment(at=found.created_at, what="created")]
@@ -171,28 +176,46 @@ def timeline(tx: Transaction, job_id: int) -> list[Moment]:
         moments.append(Moment(at=found.expires_at, what="expires"))
     if found.delete_at is not None and to_micros(found.delete_at) < FOR_EVER:
         moments.append(Moment(at=found.delete_at, what="deleted"))
-    # Of two at the same moment, what was said first came first.
+    # The sort is stable: of two at the same moment, the first in the list came first.
     return sorted(moments, key=lambda moment: moment.at)
 
 
 def job(tx: Transaction, job_id: int) -> Job:
-    """One job. JobNotFoundError if it is not there."""
-    row = tx.one("job", (job_id,))
+    """Return one job. JobNotFoundError if it is not there."""
+    row = tx.one("job", (job_id,)) if is_id(job_id) else None
     if row is None:
         raise _missing(job_id)
     return job_from_row(row)
 
 
+def options(tx: Transaction, job_id: int) -> str | None:
+    """Return a job's stored options, as text. JobNotFoundError if it is not there."""
+    rows = tx.select("SELECT options FROM embedq_jobs WHERE id = ?", (job_id,))
+    if not rows:
+        raise _missing(job_id)
+    text: str | None = rows[0][0]
+    return text
+
+
+def is_id(number: int) -> bool:
+    """Return whether a database can hold the number."""
+    return -LARGEST <= number <= LARGEST
+
+
 def _missing(job_id: int) -> JobNotFoundError:
-    return JobNotFoundError(f"no job {job_id}; it may have been pruned after its retention time")
+    return JobNotFoundError(
+        f"no job {brief(job_id)}; it may have been pruned after its retention time, or was to run on a failure that "
+        "did not come"
+    )
 
 
 def attempts(tx: Transaction, job_id: int) -> list[Attempt]:
-    """Every attempt that is over, oldest first; a success is the last."""
+    """Return every finished attempt, oldest first; a success is the last. JobNotFoundError if the job is not there."""
+    last = job(tx, job_id)
     found = [
         Attempt(
             number=number,
-            ending=Ending(ending),
+            ending=member(Ending, ending),
             started_at=to_datetime(started_at),
             finished_at=to_datetime(finished_at),
             error=error,
@@ -201,16 +224,14 @@ def attempts(tx: Transaction, job_id: int) -> list[Attempt]:
         )
         for number, ending, started_at, finished_at, error, traceback, server in tx.all("attempts", (job_id,))
     ]
-    last = job(tx, job_id)
     if last.state is JobState.SUCCEEDED:
-        assert last.started_at is not None
-        assert last.finished_at is not None
         found.append(
             Attempt(
                 number=last.attempt,
                 ending=Ending.SUCCEEDED,
-                started_at=last.started_at,
-                finished_at=last.finished_at,
+                # Both are there, but in a damaged row.
+                started_at=last.started_at or last.run_at,
+                finished_at=last.finished_at or last.run_at,
                 error=None,
                 traceback=None,
                 server=last.server,
@@ -220,24 +241,50 @@ def attempts(tx: Transaction, job_id: int) -> list[Attempt]:
 
 
 def logs(tx: Transaction, job_id: int) -> list[LogLine]:
-    """What the job wrote, oldest first."""
-    return [
-        LogLine(at=to_datetime(at), attempt=attempt, message=text) for at, attempt, text in tx.all("logs", (job_id,))
-    ]
+    """Return the job's log lines, oldest first."""
+    rows = tx.all("logs", (job_id,)) if is_id(job_id) else []
+    return [LogLine(at=to_datetime(at), attempt=attempt, message=text) for at, attempt, text in rows]
 
 
 def children(tx: Transaction, job_id: int) -> list[JobId]:
-    """The jobs that continue this one."""
+    """Return the jobs that continue this one."""
     return [JobId(child) for (child,) in tx.all("children", (job_id,))]
 
 
 def outcome(tx: Transaction, job_id: int) -> tuple[JobState, str | None, str | None] | None:
-    """State, stored result and error of a job; None if it is not there."""
-    row = tx.one("outcome", (job_id,))
-    return None if row is None else (JobState(row[0]), row[1], row[2])
+    """Return state, stored result and error of a job; None if it is not there."""
+    row = tx.one("outcome", (job_id,)) if is_id(job_id) else None
+    return None if row is None else (member(JobState, row[0]), row[1], row[2])
+
+
+class StoredOutcome(NamedTuple):
+    """The state of a job, and its result.
+
+    Attributes:
+        state: as stored, which may be no known state.
+        traceback: of its last failure, if it is dead.
+    """
+
+    state: str
+    result: str | None
+    error: str | None
+    traceback: str | None
+
+
+def states(tx: Transaction, job_ids: Sequence[int]) -> dict[int, str]:
+    """Return the states of these jobs; missing jobs are left out."""
+    return dict(tx.all("job_states", (json_ids(job_ids),)))
+
+
+def outcomes(tx: Transaction, job_ids: Sequence[int]) -> dict[int, StoredOutcome]:
+    """Return the outcomes of these jobs; missing jobs are left out."""
+    return {
+        job_id: StoredOutcome(state, result, error, last_traceback(tx, job_id) if state == JobState.DEAD else None)
+        for job_id, state, result, error in tx.all("outcomes", (json_ids(job_ids),))
+    }
 
 
 def last_traceback(tx: Transaction, job_id: int) -> str | None:
-    """The traceback of the last attempt that failed."""
+    """Return the traceback of the last failed attempt."""
     row = tx.one("last_traceback", (job_id,))
     return row[0] if row else None

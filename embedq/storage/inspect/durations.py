@@ -1,4 +1,4 @@
-"""Each function: how often it runs and fails, how long it takes and waits."""
+"""Each function: how often it runs and fails, and how long its jobs take and wait."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from embedq.job import JobState
 from embedq.storage.base import Row, Transaction
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.history import Totals, totals, totals_by_task
-from embedq.storage.inspect.walks import walk_for
+from embedq.storage.inspect.orderings import ordering_for
 
 # Successes that are taken for a sample, and that are looked at for those of one function.
-SAMPLE, LOOKS = 5_000, 20_000
+SAMPLE, SCAN_LIMIT = 5_000, 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class TaskType:
     """A function as its jobs show it.
 
     Attributes:
-        totals: exact, over the span that was asked for.
+        totals: exact, over the requested span.
         failure_rate: failures per run, 0.0 to 1.0; None when it did not run.
         duration, waiting: of the newest of its jobs that succeeded; None when none is in the sample.
         sampled: how many those are.
@@ -59,8 +59,8 @@ def task_types(tx: Transaction, *, now: int, span: str = "day") -> list[TaskType
 
 def task_type(tx: Transaction, name: str, *, now: int, span: str = "day") -> TaskType:
     """One function, with a sample of its own."""
-    walk = walk_for(Search(states=(JobState.SUCCEEDED,)))
-    oldest = walk.bound(tx, behind=None, backwards=False, candidates=LOOKS)
+    ordering = ordering_for(Search(states=(JobState.SUCCEEDED,)))
+    oldest = ordering.bound(tx, behind=None, backwards=False, candidates=SCAN_LIMIT)
     rows = tx.select(
         f"SELECT {_TIMES} FROM {{ended_jobs}} AND finished_at >= ? AND name = ? ORDER BY finished_at DESC LIMIT ?",
         ("succeeded", oldest or 0, name, SAMPLE),
@@ -72,6 +72,8 @@ _TIMES = "name, run_at, started_at, finished_at"
 
 
 def _task_type(name: str, totals: Totals, sample: Sequence[Row]) -> TaskType:
+    # Only of a damaged row it is not known when it began.
+    sample = [row for row in sample if row[2] is not None]
     return TaskType(
         name=name,
         totals=totals,

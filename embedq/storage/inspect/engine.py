@@ -1,4 +1,4 @@
-"""What the engine itself asks: parked needs, due times, and whether there is work."""
+"""The queries of the engine itself: parked needs, due times, and whether there is work."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from embedq.job import JobState
 from embedq.storage.base import Transaction
-from embedq.storage.claims import APART, json_or_none
+from embedq.storage.claims import ISOLATED_EXECUTORS, json_or_none
 from embedq.storage.inspect.filters import Search, conditions
 
 
 def parked_needs(tx: Transaction) -> list[str]:
-    """What the parked jobs wait for."""
+    """Return the needs of the parked jobs."""
     return [needs for (needs,) in tx.all("parked_needs")]
 
 
 def next_due(tx: Transaction) -> int | None:
-    """When the next scheduled job is due, in microseconds; None if there is none."""
+    """Return when the next scheduled job is due, in microseconds; None if there is none."""
     row = tx.one("next_due")
     return row[0] if row else None
 
 
 def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
-    """Where the most urgent of the ready jobs runs; `queues` as for a claim."""
+    """Return the executor of the most urgent ready job; `queues` as for a claim."""
     for queue in [None] if queues is None else queues:
         asked = conditions(Search(states=(JobState.READY,), queue=queue))
         sql = f"SELECT executor FROM embedq_jobs {asked.clause()} ORDER BY priority DESC, id LIMIT 1"
@@ -33,7 +33,7 @@ def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class AvailableWork:
     """Whether a ready job is there, or a suspect, when the next is due (microseconds), and which running to cancel."""
 
     ready: bool
@@ -42,13 +42,13 @@ class Waiting:
     cancels: Sequence[tuple[int, int]]
 
 
-def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> Waiting:
-    """What a dispatcher that works `queues` (None: all) must know after somebody else has written. A few seeks."""
+def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> AvailableWork:
+    """Return what a dispatcher of `queues` (None: all) must know after another process has written. A few seeks."""
     found = tx.all("news", (server_id, json_or_none(queues)))
     suspects = {executor for kind, executor, *_ in found if kind == "suspect"}
-    return Waiting(
-        ready=bool(suspects & APART) or any(kind == "ready" for kind, *_ in found),
-        suspect=bool(suspects - APART),
+    return AvailableWork(
+        ready=bool(suspects & ISOLATED_EXECUTORS) or any(kind == "ready" for kind, *_ in found),
+        suspect=bool(suspects - ISOLATED_EXECUTORS),
         next_due=next((run_at for kind, _, run_at, _ in found if kind == "due"), None),
         cancels=[(job_id, claim) for kind, _, job_id, claim in found if kind == "cancel"],
     )

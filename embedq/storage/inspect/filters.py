@@ -1,4 +1,4 @@
-"""A search as conditions of SQL."""
+"""Searches, and their conditions in SQL."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from embedq.clock import to_datetime, to_micros
+from embedq.display.redaction import Hidden
+from embedq.display.units import brief
 from embedq.errors import ConfigurationError
 from embedq.job import ENDED, JobState
-from embedq.redaction import Hidden
 from embedq.storage.inspect.fingerprints import NO_ERROR
+
+# Beyond it no database has an id.
+LARGEST = (1 << 63) - 1
 
 # How each state is found without reading the others: the partial index's own condition.
 FOUND_BY = {
@@ -34,10 +38,12 @@ class Search:
         error: a part of the last error's text.
         error_group: the last error's `fingerprint`.
         argument: a part of the stored arguments, which are JSON text.
-        hidden: what of them is not seen, and so is no part; None if all is.
+        hidden: the part of the arguments that is hidden, and not searched; None if nothing is.
         ids: any of these; None for all.
         parent: the id of the job that they continue.
         created_from, created_to, finished_from, finished_to: aware; from this moment on, and before that one.
+    Raises:
+        ConfigurationError: a moment without a time zone, or what no database can hold.
     """
 
     states: tuple[JobState, ...] = ()
@@ -56,9 +62,22 @@ class Search:
     finished_from: datetime | None = None
     finished_to: datetime | None = None
 
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, datetime):
+                _micros(value)
+            elif isinstance(value, str):
+                _check_text(item.name, value)
+        if self.parent is not None and not -LARGEST <= self.parent <= LARGEST:
+            raise ConfigurationError(f"parent={brief(self.parent)} is not the number of a job")
+        if self.ids is not None:
+            # No job has a number that no database can hold.
+            object.__setattr__(self, "ids", tuple(one for one in self.ids if -LARGEST <= one <= LARGEST))
+
     @property
     def given(self) -> dict[str, Any]:
-        """What was given, as plain values for JSON; moments in microseconds."""
+        """The given filters, as plain values for JSON; moments in microseconds."""
         found = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -72,7 +91,7 @@ class Search:
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Search:
-        """From what `given` gave."""
+        """Return the search of which these are the `given` filters."""
         values = dict(given)
         for name in ("created_from", "created_to", "finished_from", "finished_to"):
             if name in values:
@@ -103,12 +122,10 @@ class Conditions:
 
 
 def conditions(search: Search, *, states: bool = True) -> Conditions:
-    """What a row must fulfil, but for the ids.
+    """Return the conditions that a row must meet, except for the ids.
 
     Args:
         states: False leaves the states out, because the rows come by them.
-    Raises:
-        ConfigurationError: a moment without a time zone.
     """
     where: list[str] = []
     params: list[Any] = []
@@ -141,9 +158,9 @@ def conditions(search: Search, *, states: bool = True) -> Conditions:
     if search.error_group == NO_ERROR:
         add("error IS NULL")
     elif search.error_group is not None:
-        # The fingerprint itself is compared by whoever reads the rows.
+        # The reader of the rows compares the fingerprint itself.
         add("{error_contains}", search.error_group.partition(":")[0].removesuffix("…"))
-    # What must not be seen is taken out first, by whoever reads the rows; else the time would tell of it.
+    # The reader of the rows searches in redacted arguments; a search here would reveal secrets by its duration.
     if search.argument is not None and search.hidden is None:
         # Stored as JSON, which writes some characters in another way.
         stored = json.dumps(search.argument)[1:-1]
@@ -153,6 +170,17 @@ def conditions(search: Search, *, states: bool = True) -> Conditions:
             add("({payload_contains} OR {payload_contains})", search.argument, stored)
     texts = any(text is not None for text in (search.tag, search.error, search.error_group, search.argument))
     return Conditions(tuple(where), tuple(params), texts)
+
+
+def _check_text(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{name}={brief(text)} has half of a surrogate pair in it, and no stored text has"
+        ) from None
+    if "\0" in text:
+        raise ConfigurationError(f"{name}={brief(text)} has a NUL character in it, which cannot be searched for")
 
 
 def _micros(moment: datetime) -> int:

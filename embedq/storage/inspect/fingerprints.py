@@ -1,4 +1,4 @@
-"""Errors that are the same but for a number or a name, made equal."""
+"""Fingerprints, which are equal for errors that differ only in numbers or names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_ERROR = "(no error text)"
 
 
 def fingerprint(error: str | None) -> str:
-    """The first line of an error with its numbers, quoted texts and hexadecimal ids taken out, at most 200 characters.
+    """Return the first line of an error without its numbers, quoted texts and hexadecimal ids, up to 200 characters.
 
     Errors are stored as "Type: message", so two errors of different types never get the same.
     """

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from embedq.job import ENDED, Ending, JobState
 from embedq.storage.base import Transaction
+from embedq.storage.damage import member
 
 COUNT_CAP = 10_000
 # Scheduled and retrying jobs are counted among so many of the next.
-DUE_LOOKS = 5_000
+DUE_SCAN_LIMIT = 5_000
 DUE = (JobState.SCHEDULED, JobState.RETRYING)
 
 
@@ -45,18 +46,18 @@ class Stats:
 
 
 def stats(tx: Transaction, *, now: int) -> Stats:
-    """Counts by state, waiting ages by queue and the last hour's endings."""
+    """Return counts by state, waiting ages by queue and the last hour's endings."""
     return Stats(
         counts={state: found.number for state, found in counts(tx).items()},
         oldest_ready_seconds={
             queue: max(0.0, (now - run_at) / 1e6) for queue, run_at in tx.all("oldest_ready", (COUNT_CAP,))
         },
-        last_hour={Ending(row[0]): row[1] for row in tx.all("totals", (now // 60_000_000 - 60,))},
+        last_hour={member(Ending, row[0]): int(row[1]) for row in tx.all("totals", (now // 60_000_000 - 60,))},
     )
 
 
 def count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> int:
-    """How many jobs are in a state, counted up to `cap`; of scheduled and retrying ones, among the next `DUE_LOOKS`."""
+    """Count the jobs in a state, up to `cap`; of scheduled and retrying ones, among the next `DUE_SCAN_LIMIT`."""
 
     def capped(statement: str, *params: object) -> int:
         row = tx.one(statement, (*params, cap))
@@ -73,21 +74,21 @@ def count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> int:
 
 
 def capped_count(tx: Transaction, state: JobState, cap: int = COUNT_CAP) -> Count:
-    """The same, which says when it stopped."""
+    """Count the jobs in a state, and note whether counting stopped at `cap`."""
     number = count(tx, state, cap + 1)
     return Count(number=min(number, cap), capped=number > cap)
 
 
 def due(tx: Transaction) -> tuple[dict[JobState, Counter[str]], bool]:
-    """The next `DUE_LOOKS` scheduled and retrying jobs by state and queue, and whether there are more."""
+    """The next `DUE_SCAN_LIMIT` scheduled and retrying jobs by state and queue, and whether there are more."""
     found: dict[JobState, Counter[str]] = {}
-    for state, queue, number in tx.all("due_by_queue", (DUE_LOOKS,)):
-        found.setdefault(JobState(state), Counter())[queue] = number
-    return found, sum(some.total() for some in found.values()) >= DUE_LOOKS
+    for state, queue, number in tx.all("due_by_queue", (DUE_SCAN_LIMIT,)):
+        found.setdefault(member(JobState, state), Counter())[queue] = number
+    return found, sum(some.total() for some in found.values()) >= DUE_SCAN_LIMIT
 
 
 def counts(tx: Transaction, cap: int = COUNT_CAP) -> dict[JobState, Count]:
-    """How many jobs are in each state."""
+    """Count the jobs in each state."""
     waiting, capped = due(tx)
     found = {state: capped_count(tx, state, cap) for state in JobState if state not in DUE}
     for state in DUE:

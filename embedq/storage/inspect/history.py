@@ -15,7 +15,8 @@ from embedq.clock import SECOND, to_datetime
 from embedq.errors import ConfigurationError
 from embedq.job import Ending
 from embedq.storage.base import Row, Transaction
-from embedq.storage.claims import MINUTE
+from embedq.storage.damage import member
+from embedq.storage.finishing import MINUTE
 
 # How many bars a span has, and how many minutes each covers.
 SPANS = {"hour": (60, 1), "day": (96, 15), "week": (56, 180)}
@@ -156,7 +157,7 @@ def _totals(rows: Iterable[Row]) -> Totals:
     endings: Counter[Ending] = Counter()
     times = [0, 0, 0]
     for ending, jobs, *micros in rows:
-        endings[Ending(ending)] += jobs
+        endings[member(Ending, ending)] += int(jobs)
         times = [total + more for total, more in zip(times, micros, strict=True)]
     ran, waited, cpu = (total / SECOND for total in times)
     return Totals(endings=dict(endings), ran_seconds=ran, waited_seconds=waited, cpu_seconds=cpu)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from embedq.clock import to_datetime
+from embedq.clock import FIRST_MICROS, to_datetime
 from embedq.job import JobId
 from embedq.storage.base import Transaction
+from embedq.storage.damage import json_or
 
 # Running jobs are read up to so many; the index does not know which began first.
 FETCHED = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRestarts:
+    """A thread of a process that ended unexpectedly: how often it was started again, the last time why and when."""
+
+    thread: str
+    count: int
+    reason: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +31,10 @@ class Server:
     """A process that runs jobs.
 
     Attributes:
-        queues: None for all.
+        queues: None for all; () where what is stored cannot be read.
         running: how many jobs it holds now.
         leader: whether it fires the schedules.
+        restarts: its threads that ended unexpectedly and were started again.
     """
 
     id: int
@@ -36,6 +49,7 @@ class Server:
     stopping: bool
     running: int
     leader: bool
+    restarts: tuple[ThreadRestarts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +78,10 @@ def running(tx: Transaction, server: int | None = None, *, limit: int = 500) -> 
             name=name,
             queue=queue,
             executor=executor,
-            server=held_by,
+            server=held_by or 0,
             attempt=attempt,
-            started_at=to_datetime(started_at),
-            progress=progress,
+            started_at=to_datetime(FIRST_MICROS - 1 if started_at is None else started_at),
+            progress=progress if progress is None or math.isfinite(progress) else None,
             progress_note=note,
             cancel_requested=cancel_at is not None,
             overdue=overdue_at is not None,
@@ -89,15 +103,29 @@ def servers(tx: Transaction) -> list[Server]:
             pid=pid,
             version=version,
             workers=workers,
-            queues=None if queues is None else tuple(json.loads(queues)),
+            queues=None if queues is None else tuple(map(str, json_or(queues, list, ()))),
             started_at=to_datetime(started_at),
             heartbeat_at=to_datetime(heartbeat_at),
             stopping=stopping_at is not None,
             running=running,
             leader=bool(leader),
+            restarts=_read_restarts(restarts),
         )
         for (
             server_id, uuid, hostname, pid, version, workers, queues, started_at, heartbeat_at, stopping_at, running,
-            leader,
+            leader, restarts,
         ) in tx.all("servers")
     ]  # fmt: skip
+
+
+def _read_restarts(text: str | None) -> tuple[ThreadRestarts, ...]:
+    """None where the row was damaged: it is there to help."""
+    try:
+        return tuple(
+            ThreadRestarts(
+                thread=str(name), count=int(count), reason=str(reason), at=datetime.fromtimestamp(float(at), UTC)
+            )
+            for name, (count, reason, at) in sorted(json.loads(text or "{}").items())
+        )
+    except (AttributeError, TypeError, ValueError, OverflowError, OSError):
+        return ()

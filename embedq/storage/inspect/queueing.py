@@ -1,8 +1,9 @@
-"""Each queue: what waits in it, for how long, and who works it."""
+"""Each queue: the jobs that wait in it, for how long, and the processes that work it."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from embedq.storage.base import Transaction
 from embedq.storage.claims import EXECUTORS
 from embedq.storage.inspect import glance
 from embedq.storage.inspect.glance import COUNT_CAP, Count
-from embedq.storage.inspect.history import totals_by_queue
+from embedq.storage.inspect.history import Totals, totals_by_queue
 from embedq.storage.inspect.processes import FETCHED, running, servers
 
 MOST_QUEUES = 200
@@ -43,7 +44,7 @@ class Queue:
 
 
 def queues(tx: Transaction, *, now: int) -> list[Queue]:
-    """Every queue, by name; of those with ready jobs at most `MOST_QUEUES`."""
+    """Every queue, by name. Where there are many, `MOST_QUEUES`: those with ready jobs, then those with most to do."""
     waiting = ready(tx)
     held: Counter[str] = Counter(job.queue for job in running(tx, limit=FETCHED))
     by_state, due_capped = glance.due(tx)
@@ -51,7 +52,7 @@ def queues(tx: Transaction, *, now: int) -> list[Queue]:
     hour = totals_by_queue(tx, "hour", now=now)
     workers = servers(tx)
     named = {queue for server in workers for queue in server.queues or ()}
-    names = waiting.keys() | held.keys() | due.keys() | totals_by_queue(tx, "day", now=now).keys() | named
+    names = _most_important(waiting, held.keys() | due.keys() | named, totals_by_queue(tx, "day", now=now))
     return [
         Queue(
             name=name,
@@ -65,6 +66,15 @@ def queues(tx: Transaction, *, now: int) -> list[Queue]:
         )
         for name in sorted(names)
     ]
+
+
+def _most_important(waiting: Collection[str], active: Collection[str], day: Mapping[str, Totals]) -> set[str]:
+    names = set(waiting)
+    if len(names) >= MOST_QUEUES:
+        # Of any other it is not known whether it has ready jobs.
+        return names
+    others = [*sorted(set(active) - names), *sorted(day.keys() - names - set(active), key=lambda name: -day[name].runs)]
+    return names.union(others[: MOST_QUEUES - len(names)])
 
 
 class Ready(NamedTuple):
@@ -81,8 +91,7 @@ def ready(tx: Transaction, *, counting: bool = True) -> dict[str, Ready]:
     those that have waited longest are among them. Without `counting` the numbers are left out.
     """
     found: dict[str, Ready] = {}
-    lines = [(executor, queue) for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor,))]
-    lines = lines[:MOST_QUEUES]
+    lines = [(one, queue) for one in EXECUTORS for (queue,) in tx.all("ready_queues", (one, MOST_QUEUES))][:MOST_QUEUES]
     share = max(1, len(lines))
     cap, looks = max(100, min(COUNT_CAP, COUNTED // share)), max(20, min(1000, LOOKED_AT // share))
     for executor, queue in lines:

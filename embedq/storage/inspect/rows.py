@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from datetime import datetime
 
 from embedq.clock import to_datetime
-from embedq.job import Job, JobId, JobState, Trigger
+from embedq.job import ENDED, Job, JobId, JobState, Trigger
 from embedq.storage.base import Row
+from embedq.storage.damage import is_damaged, member
+
+_MAY_BE = ("state", "trigger", "created_at", "run_at", "expires_at", "started_at", "finished_at", "delete_at")
 
 
 def job_from_row(row: Row) -> Job:
@@ -17,9 +22,9 @@ def job_from_row(row: Row) -> Job:
         created_at, run_at, expires_at, started_at, finished_at, delete_at, attempt, crashes, cancelling, overdue,
         server_id, error, result, progress, note,
     ) = row  # fmt: skip
-    return Job(
+    job = Job(
         id=JobId(job_id),
-        state=JobState(state),
+        state=member(JobState, state),
         name=name,
         arguments=payload,
         source=_source(code),
@@ -29,7 +34,7 @@ def job_from_row(row: Row) -> Job:
         tags=_tags(tags),
         idempotency_key=key,
         parent_id=None if parent_id is None else JobId(parent_id),
-        trigger=None if trigger is None else Trigger(trigger),
+        trigger=None if trigger is None else member(Trigger, trigger),
         schedule=schedule,
         created_at=to_datetime(created_at),
         run_at=to_datetime(run_at),
@@ -44,9 +49,25 @@ def job_from_row(row: Row) -> Job:
         server=server_id,
         error=error,
         result=result,
-        progress=progress,
+        progress=progress if progress is None or math.isfinite(progress) else None,
         progress_note=note,
     )
+    lost = _lost(job, tags=tags, progress=progress)
+    return replace(job, damaged=lost) if lost else job
+
+
+def _lost(job: Job, *, tags: str | None, progress: float | None) -> tuple[str, ...]:
+    """What of the row cannot be shown, by the names of the job's attributes."""
+    found = [name for name in _MAY_BE if is_damaged(getattr(job, name))]
+    if progress is not None and job.progress is None:
+        found.append("progress")
+    if tags and not job.tags and tags != "[]":
+        found.append("tags")
+    if job.state in ENDED:
+        found += [name for name in ("finished_at", "delete_at") if getattr(job, name) is None]
+    if job.state is JobState.RUNNING or job.state is JobState.SUCCEEDED:
+        found += ["started_at"] if job.started_at is None else []
+    return tuple(found)
 
 
 def _source(code: str | None) -> str | None:
@@ -60,7 +81,8 @@ def _source(code: str | None) -> str | None:
 
 def _tags(tags: str | None) -> tuple[str, ...]:
     try:
-        return tuple(str(tag) for tag in json.loads(tags)) if tags else ()
+        found = json.loads(tags) if tags else []
+        return tuple(str(tag) for tag in found) if isinstance(found, list) else ()
     except (ValueError, TypeError, RecursionError):
         return ()
 

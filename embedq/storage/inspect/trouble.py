@@ -1,4 +1,4 @@
-"""The overview: what is broken comes first. Everything here has a bound, whatever there is of it."""
+"""The overview of a queue, problems first. The cost of everything here is bounded."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from embedq.storage.inspect.glance import Count, counts
 from embedq.storage.inspect.history import latest_totals
 from embedq.storage.inspect.processes import FETCHED, Server, running, servers
 from embedq.storage.inspect.queueing import ready
-from embedq.storage.inspect.recurrences import schedules
+from embedq.storage.inspect.recurrences import LATE, ScheduleState, schedules
 from embedq.storage.inspect.searching import search
+from embedq.storage.schedules import ScheduleRow, named
 
 # Errors that are looked at, and overdue runs that are shown.
-LOOKS, MOST = 1_000, 100
+SCAN_LIMIT, MOST = 1_000, 100
 # Where each of its many counts stops.
 CAP = 5_000
 HOUR = 3600 * SECOND
-# So much later than it should have fired is late.
-LATE = 60 * SECOND
+# Schedules that are late, failing, or whose last job is dead; and dead jobs that are looked at for them.
+TROUBLES, DEAD_SCAN_LIMIT = 100, 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorGroup:
-    """Errors that are the same but for numbers and names; see `fingerprint`.
+    """Errors that differ only in numbers and names; see `fingerprint`.
 
     Attributes:
         fingerprint: for `Search.error_group`.
@@ -111,7 +112,7 @@ class Overview:
         counts: jobs by state.
         waits: by queue, the longest first.
         failed_last_hour, failed_last_day: failed attempts, exact, from the counters.
-        failures: failed attempts of the last day, also of jobs that went on to succeed.
+        failures: failed attempts of the last day, also of jobs that succeeded later.
         dead: dead letters by error, of the newest of them.
         silent: processes whose last heartbeat is older than the lease.
         overdue: runs that outlived their timeout and do not yield.
@@ -131,7 +132,7 @@ class Overview:
 
 
 def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
-    """Everything that somebody should look at.
+    """Return everything that needs attention.
 
     Args:
         lease: seconds without a heartbeat after which a process counts as silent.
@@ -159,21 +160,21 @@ def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
 
 def failures(tx: Transaction, *, now: int, seconds: float = 86_400) -> ErrorGroups:
     """Failed attempts of the last `seconds`, by error."""
-    return _grouped(tx.all("recent_failures", (now - round(seconds * SECOND), LOOKS + 1)), now)
+    return _grouped(tx.all("recent_failures", (now - round(seconds * SECOND), SCAN_LIMIT + 1)), now)
 
 
 def dead_letters(tx: Transaction, *, now: int) -> ErrorGroups:
     """The newest dead letters by error."""
     columns = "error, finished_at, id, name"
     sql = f"SELECT {columns} FROM {{ended_jobs}} ORDER BY finished_at DESC LIMIT ?"
-    return _grouped(tx.select(sql, (JobState.DEAD, LOOKS + 1)), now)
+    return _grouped(tx.select(sql, (JobState.DEAD, SCAN_LIMIT + 1)), now)
 
 
 def _grouped(rows: Sequence[Row], now: int) -> ErrorGroups:
     """Rows of (error, when, job, name), the newest first, by what they have in common."""
     groups: dict[str, list[Row]] = {}
     known: dict[str | None, str] = {}
-    for row in rows[:LOOKS]:
+    for row in rows[:SCAN_LIMIT]:
         error = row[0]
         if error not in known:
             known[error] = fingerprint(error)
@@ -192,14 +193,37 @@ def _grouped(rows: Sequence[Row], now: int) -> ErrorGroups:
         for mark, some in groups.items()
     ]
     found.sort(key=lambda group: (-group.count, -group.last_seen.timestamp()))
-    return ErrorGroups(groups=found, looked_at=min(len(rows), LOOKS), capped=len(rows) > LOOKS)
+    return ErrorGroups(groups=found, looked_at=min(len(rows), SCAN_LIMIT), capped=len(rows) > SCAN_LIMIT)
 
 
 def schedule_trouble(tx: Transaction, *, now: int) -> list[ScheduleTrouble]:
-    """Schedules that are late by more than a minute, cannot fire, or whose last job is dead; the latest first."""
-    rows = schedules(tx)
-    lasts = [row.last_job_id for row in rows if row.last_job_id is not None]
-    dead = dict(_dead_among(tx, lasts))
+    """Schedules that are late by more than a minute, cannot fire, or whose last job is dead; the latest first.
+
+    Up to `TROUBLES` of each kind; of dead jobs the newest few thousand are looked at.
+    """
+    rows = {
+        row.name: row
+        for state in (ScheduleState.LATE, ScheduleState.FAILING)
+        for row in schedules(tx, state=state, limit=TROUBLES, now=now)
+    }
+    newest = tx.select(
+        "SELECT schedule, max(id) FROM "
+        "(SELECT id, schedule FROM {ended_jobs} ORDER BY finished_at DESC LIMIT ?) AS newest "
+        "WHERE schedule IS NOT NULL GROUP BY schedule",
+        (JobState.DEAD, DEAD_SCAN_LIMIT),
+    )
+    last = {job_id: name for name, job_id in newest if name not in rows}
+    for at in range(0, len(last), 500):
+        some = list(last)[at : at + 500]
+        for row in named(tx, [last[job_id] for job_id in some]):
+            if row.last_job_id in last and len(rows) < 3 * TROUBLES:
+                rows[row.name] = row
+    return trouble_of(tx, list(rows.values()), now=now)
+
+
+def trouble_of(tx: Transaction, rows: Sequence[ScheduleRow], *, now: int) -> list[ScheduleTrouble]:
+    """Return the problems of these schedules, the latest first; schedules without any are left out."""
+    dead = dict(_dead_among(tx, [row.last_job_id for row in rows if row.last_job_id is not None]))
     found = []
     for row in rows:
         late = None if row.paused_at is not None or row.next_fire_at > now - LATE else (now - row.next_fire_at) / SECOND

@@ -1,10 +1,10 @@
-"""What a MySQL or MariaDB URL says.
+"""The parameters of a MySQL or MariaDB URL.
 
     mysql://user:password@host:3306/app?ssl_mode=VERIFY_IDENTITY&ssl_ca=/etc/ssl/ca.pem&prefix=shop_
 
 `ssl_mode` is one of the mysql client's: DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY; if it is not given
 VERIFY_CA with an `ssl_ca`, else PREFERRED. `ssl_ca`, `ssl_cert` and `ssl_key` name files. `unix_socket` and
-`connect_timeout` (seconds) are as one would think.
+`connect_timeout` (seconds) have their usual meaning.
 `prefix` stands before the names of the tables, for two apps in one database.
 """
 
@@ -26,12 +26,12 @@ _SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class MysqlAddress:
     """Where the tables are.
 
     Attributes:
         arguments: for `pymysql.connect`; hold the password.
-        label: for people; does not.
+        label: for messages; does not.
     """
 
     arguments: dict[str, Any]
@@ -41,12 +41,12 @@ class Address:
 
     @property
     def qualifier(self) -> str:
-        """What stands before `embedq_` in the full name of a table, as SQL."""
+        """The SQL before `embedq_` in the full name of a table."""
         return f"`{self.database.replace('`', '``')}`.{self.prefix}"
 
 
-def parse(url: str) -> Address:
-    """The address that a URL names.
+def parse(url: str) -> MysqlAddress:
+    """Return the address that a URL names.
 
     Raises:
         ConfigurationError: a value that cannot work.
@@ -80,7 +80,7 @@ def parse(url: str) -> Address:
     if "unix_socket" in given:
         arguments["unix_socket"] = given["unix_socket"]
     label = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{quote(database)}"
-    return Address(
+    return MysqlAddress(
         arguments=arguments,
         label=f"{label}?prefix={prefix}" if prefix else label,
         database=database,

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB as `server_database` wants them."""
+"""The driver for MySQL and MariaDB; see `storage.driver`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from weakref import WeakSet
 
 from embedq.errors import StorageError
 from embedq.storage import named_sql
-from embedq.storage.base import ForeignTransaction, Lent, Listener
-from embedq.storage.driver import Trouble
-from embedq.storage.mysql import failures, foreign, migrations
-from embedq.storage.mysql.address import Address
-from embedq.storage.mysql.adopted import adopted
-from embedq.storage.mysql.session import MysqlSession, Statement, compiled, connect, qualified, unlocked
-from embedq.storage.patience import ENDLESS, Patience
+from embedq.storage.base import ExternalConnection, ExternalTransaction, Listener
+from embedq.storage.driver import ErrorKind
+from embedq.storage.mysql import external, failures, migrations, refusal
+from embedq.storage.mysql.address import MysqlAddress
+from embedq.storage.mysql.connection import connect, prepare_connection
+from embedq.storage.mysql.dialect import dialect
+from embedq.storage.mysql.session import MysqlSession
+from embedq.storage.mysql.transaction import Statement, compiled, qualified, unlocked
+from embedq.storage.retries import UNLIMITED, Timeouts
 
 Statements = Mapping[str, tuple[Statement, ...]]
 PROGRAM = "embedq"
@@ -26,22 +28,23 @@ PROGRAM = "embedq"
 @cache
 def statements(qualifier: str) -> tuple[tuple[Statements, Statements], Mapping[str, str]]:
     """Every named statement: compiled for transactions that write, and that read; and as text."""
-    texts = {name: qualified(sql, qualifier) for name, sql in named_sql.read(Path(__file__).parent).items()}
+    named = named_sql.read(Path(__file__).parent, dialect)
+    texts = {name: qualified(sql, qualifier) for name, sql in named.items()}
     writing = {name: compiled(sql) for name, sql in texts.items()}
     return (writing, {name: compiled(unlocked(sql)) for name, sql in texts.items()}), texts
 
 
 class MysqlDriver:
-    """Opens connections, and knows what errors mean.
+    """Opens connections, and classifies errors.
 
     Args:
-        connect: opens them for it.
+        connect: the application's function that opens them, if any.
     """
 
-    def __init__(self, address: Address, *, patience: Patience, connect: Callable[[], Any] | None = None) -> None:
+    def __init__(self, address: MysqlAddress, *, timeouts: Timeouts, connect: Callable[[], Any] | None = None) -> None:
         self.url = address.label
         self.address = address
-        self._patience = patience
+        self._timeouts = timeouts
         self._connect = connect
         # Names this process's transactions; a fork is another process.
         self._writer = str(uuid.uuid4())
@@ -50,50 +53,62 @@ class MysqlDriver:
         self._foreign: WeakSet[Any] = WeakSet()
 
     @property
-    def inserts_alone(self) -> bool:
+    def pipelines_inserts(self) -> bool:
         return False
 
     def after_fork(self) -> MysqlDriver:
         for session in list(self._sessions):
             session.let_go()
-        return MysqlDriver(self.address, patience=self._patience, connect=self._connect)
+        return MysqlDriver(self.address, timeouts=self._timeouts, connect=self._connect)
 
-    def connect(self) -> MysqlSession:
-        return self._connected(self._patience)
+    def connect(self, *, limit: float | None = None) -> MysqlSession:
+        return self._connected(self._timeouts if limit is None else Timeouts.within(limit), limit)
 
-    def _connected(self, patience: Patience) -> MysqlSession:
+    def refuses(self, error: Exception | None, *, seconds: float) -> bool:
+        if self._connect is not None:
+            return refusal.shows_refusal(error)
+        return refusal.refuses(self.address, seconds=seconds)
+
+    def _connected(self, timeouts: Timeouts, limit: float | None = None) -> MysqlSession:
         (both, texts) = statements(self.address.qualifier)
-        connection = connect(self.address, PROGRAM) if self._connect is None else adopted(self._connect)
+        connection = (
+            connect(self.address, PROGRAM, limit) if self._connect is None else prepare_connection(self._connect)
+        )
         session = MysqlSession(
-            connection, self.address, patience=patience, writer=self._writer, statements=both, parts=texts
+            connection,
+            self.address,
+            timeouts=timeouts,
+            writer=self._writer if limit is None else None,
+            statements=both,
+            parts=texts,
         )
         self._sessions.add(session)
         return session
 
-    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
-        return failures.trouble(error, reading=reading)
+    def classify(self, error: Exception, *, reading: bool) -> ErrorKind:
+        return failures.classify(error, reading=reading)
 
     def explain(self, error: Exception) -> StorageError | None:
         return failures.explain(error, self.address.label)
 
     def migrate(self) -> list[str]:
-        session = self._connected(ENDLESS)
+        session = self._connected(UNLIMITED)
         try:
             return migrations.migrate(session, self.address)
         finally:
             session.close()
 
     def pending_migrations(self) -> list[str]:
-        session = self._connected(ENDLESS)
+        session = self._connected(UNLIMITED)
         try:
             return migrations.missing_versions(session, self.address)
         finally:
             session.close()
 
     def listen(self, changed: Callable[[], None], *, rest: float) -> Listener | None:
-        """Neither server tells; they are asked (`ServerWatch`)."""
+        """Return None: neither server sends notifications, so they are polled (`ServerWatch`)."""
         return None
 
-    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
+    def join_transaction(self, application: ExternalConnection, identity: str) -> ExternalTransaction:
         (writing, _), texts = statements(self.address.qualifier)
-        return foreign.borrow(lent, self.address, writing, texts, identity, self._foreign)
+        return external.join_transaction(application, self.address, writing, texts, identity, self._foreign)

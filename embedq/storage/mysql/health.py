@@ -9,19 +9,20 @@ from embedq.storage.base import Transaction
 
 _SERVER = "SELECT VERSION(), @@max_connections, @@innodb_flush_log_at_trx_commit"
 _CONNECTIONS = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
-# These two need the privilege PROCESS.
+# These two need the privilege PROCESS. The times are in the server's own zone, and the session is in UTC.
 _HISTORY = "SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME = 'trx_rseg_history_len'"
 _OPEN = """
 SELECT t.trx_mysql_thread_id, coalesce(p.USER, ''), coalesce(p.HOST, ''), coalesce(p.COMMAND, ''),
-    TIMESTAMPDIFF(SECOND, t.trx_started, NOW())
+    TIMESTAMPDIFF(SECOND, CONVERT_TZ(t.trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP())
 FROM information_schema.INNODB_TRX AS t LEFT JOIN information_schema.PROCESSLIST AS p ON p.ID = t.trx_mysql_thread_id
-WHERE t.trx_started < NOW() - INTERVAL ? SECOND AND t.trx_mysql_thread_id <> CONNECTION_ID()
+WHERE CONVERT_TZ(t.trx_started, 'SYSTEM', '+00:00') < UTC_TIMESTAMP() - INTERVAL ? SECOND
+  AND t.trx_mysql_thread_id <> CONNECTION_ID()
 ORDER BY t.trx_started LIMIT 20
 """
 
 
 class OpenTransaction(NamedTuple):
-    """A transaction that has been open for `seconds`; `command` is Sleep when its client says nothing."""
+    """A transaction that has been open for `seconds`; `command` is Sleep when its client is idle."""
 
     thread: int
     user: str
@@ -31,8 +32,8 @@ class OpenTransaction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerHealth:
-    """What the server says of itself.
+class MysqlHealth:
+    """The server's report on itself.
 
     Attributes:
         flush: innodb_flush_log_at_trx_commit; 1 survives a power cut.
@@ -46,7 +47,7 @@ class ServerHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionHealth:
-    """What a user with the privilege PROCESS may see.
+    """Values that need the privilege PROCESS.
 
     Attributes:
         history: how many changes are still to be purged.
@@ -56,15 +57,15 @@ class TransactionHealth:
     open: list[OpenTransaction]
 
 
-def examine(tx: Transaction) -> ServerHealth:
-    """Ask what every user may know."""
+def examine(tx: Transaction) -> MysqlHealth:
+    """Read what every user may read."""
     [(version, limit, flush)] = tx.select(_SERVER)
     [(_, connections)] = tx.select(_CONNECTIONS)
-    return ServerHealth(version=version, connections=int(connections), limit=int(limit), flush=int(flush))
+    return MysqlHealth(version=version, connections=int(connections), limit=int(limit), flush=int(flush))
 
 
 def transactions(tx: Transaction, *, open_seconds: int) -> TransactionHealth:
-    """Ask for transactions that have been open for longer than `open_seconds`.
+    """Read the transactions that have been open for longer than `open_seconds`.
 
     Raises:
         StorageReadOnlyError: this user lacks the privilege PROCESS.

@@ -13,12 +13,15 @@ from pathlib import Path
 import pymysql
 from pymysql.constants import ER
 
-from embedq.errors import ConfigurationError, SchemaTooNewError, StorageBusyError
-from embedq.storage.mysql.address import Address
+from embedq.errors import ConfigurationError, StorageBusyError
+from embedq.storage import schema_versions
+from embedq.storage.mysql.address import MysqlAddress
 from embedq.storage.mysql.session import MysqlSession
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
+VERSIONS = (
+    "schema_0001", "schema_0002", "schema_0003", "schema_0004", "schema_0005", "schema_0006", "schema_0007",
+)  # fmt: skip
 # However long another process needs, if it is not stuck.
 LOCK_SECONDS = 3600
 # What the tables need: SKIP LOCKED and JSON_TABLE.
@@ -26,7 +29,7 @@ OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
 COLLATIONS = {"MariaDB": "utf8mb4_nopad_bin", "MySQL": "utf8mb4_0900_bin"}
 
 
-def migrate(session: MysqlSession, address: Address) -> list[str]:
+def migrate(session: MysqlSession, address: MysqlAddress) -> list[str]:
     """Apply the versions that are missing and return their names.
 
     Raises:
@@ -35,7 +38,7 @@ def migrate(session: MysqlSession, address: Address) -> list[str]:
     """
     _check_version(session)
     if not missing_versions(session, address):
-        session.forget_the_dead()
+        session.delete_old_marks()
         return []
     lock = "embedq " + hashlib.sha256(address.qualifier.encode()).hexdigest()[:32]
     if session.execute("SELECT GET_LOCK(%s, %s)", (lock, LOCK_SECONDS)) != [(1,)]:
@@ -52,7 +55,7 @@ def migrate(session: MysqlSession, address: Address) -> list[str]:
     return missing
 
 
-def _apply(session: MysqlSession, address: Address, version: str) -> None:
+def _apply(session: MysqlSession, address: MysqlAddress, version: str) -> None:
     collation = COLLATIONS[session.product]
     session.execute(
         f"CREATE TABLE IF NOT EXISTS {address.qualifier}embedq_migrations (name VARCHAR(64) NOT NULL PRIMARY KEY, "
@@ -81,8 +84,8 @@ def _check_version(session: MysqlSession) -> None:
         raise ConfigurationError(f"embedq needs {session.product} {oldest} or later; this server is {version}")
 
 
-def missing_versions(session: MysqlSession, address: Address) -> list[str]:
-    """The versions that the database has not had yet.
+def missing_versions(session: MysqlSession, address: MysqlAddress) -> list[str]:
+    """Return the versions that have not been applied yet.
 
     Raises:
         SchemaTooNewError: it has had some that this embedq does not know.
@@ -93,10 +96,4 @@ def missing_versions(session: MysqlSession, address: Address) -> list[str]:
     )
     table = f"{address.qualifier}embedq_migrations"
     applied = {name for (name,) in session.execute(f"SELECT name FROM {table}")} if exists else set()
-    unknown = sorted(applied.difference(VERSIONS))
-    if unknown:
-        raise SchemaTooNewError(
-            f"{address.label} was migrated by a newer embedq: it has {', '.join(unknown)}, and this one knows up to "
-            f"{VERSIONS[-1]}. Nothing was changed. Upgrade embedq in this process, or give the app a prefix of its own."
-        )
-    return [version for version in VERSIONS if version not in applied]
+    return schema_versions.missing(applied, VERSIONS, label=address.label, own_place="a prefix")

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-# So many executors are asked about in one statement, `ready_queues`.
-SLOTS = 3
 
-
-def ready_queues(ask: Callable[[str, list[Any]], Sequence[Any]], executors: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of an executor, of at most `SLOTS`, and a queue that has a ready job for it.
+def ready_queues(query: Callable[[str, list[Any]], Sequence[Any]], executor: str, limit: int) -> Iterator[tuple[str]]:
+    """Return the queues that have a ready job for an executor, by name, `limit` at most.
 
     Args:
-        ask: runs a named statement, and gives its rows.
+        query: runs a named statement and returns its rows.
     """
-    latest: list[tuple[str | None, str | None]] = [(executor, None) for executor in executors]
-    while latest:
-        slots = latest + [(None, None)] * (SLOTS - len(latest))
-        found = ask("ready_queues", [value for slot in slots for value in slot])
-        latest = [(executor, queue) for executor, queue in found if queue is not None]
-        yield from latest  # type: ignore[misc]
+    latest: str | None = None
+    for _ in range(limit):
+        found = query("ready_queues", [executor, latest])
+        if not found:
+            return
+        [(latest,)] = found
+        yield from found

@@ -87,7 +87,7 @@ CREATE TABLE IF NOT EXISTS embedq_logs (
 
 CREATE TABLE IF NOT EXISTS embedq_schedules (
     name VARCHAR(255) NOT NULL PRIMARY KEY,
-    -- JSON, as schedule.py writes it.
+    -- JSON, as scheduling/schedule.py writes it.
     spec LONGTEXT NOT NULL,
     misfire LONGTEXT NOT NULL,
     task VARCHAR(400) NOT NULL,

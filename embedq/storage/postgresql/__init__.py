@@ -1,1 +1,4 @@
-"""The PostgreSQL backend: for several machines. Needs psycopg 3."""
+"""PostgreSQL, for several machines, through psycopg 3.
+
+May import what `storage` may, and none of the other databases. Start reading in `session.py`, then `driver.py`.
+"""

@@ -1,9 +1,9 @@
-"""What a PostgreSQL URL says: libpq's own parameters, and embedq's two.
+"""The parameters of a PostgreSQL URL: libpq's own, and two of embedq's.
 
     postgresql://user:password@host:5432/app?sslmode=verify-full&schema=jobs&pgbouncer=true
 
-`schema` (public if not given) is where the tables go; it is created if it is not there. `pgbouncer=true` says that a
-pooler stands between which gives out connections for a transaction at a time; it is also noticed. All else is libpq's.
+`schema` (public if not given) is where the tables go; it is created if it is not there. `pgbouncer=true` means that a
+pooler in between assigns a connection for each transaction; embedq also detects that. All else is libpq's.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ LONGEST_NAME = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class PostgresAddress:
     """Where the tables are.
 
     Attributes:
         conninfo: for libpq; holds the password.
-        label: for people; does not.
-        pooled: the URL says that connections are shared between transactions.
+        label: for messages; does not.
+        pooled: the URL declares that connections are shared between transactions.
     """
 
     conninfo: str
@@ -43,8 +43,8 @@ class Address:
         return '"' + self.schema.replace('"', '""') + '"'
 
 
-def parse(url: str) -> Address:
-    """The address that a URL names.
+def parse(url: str) -> PostgresAddress:
+    """Return the address that a URL names.
 
     Raises:
         ConfigurationError: a value that cannot work.
@@ -65,7 +65,7 @@ def parse(url: str) -> Address:
     # Not urlunsplit: it leaves out the slashes where no host is named, as for a socket.
     conninfo = f"postgresql://{parts.netloc}{parts.path}?{urlencode(rest, quote_via=quote)}"
     label = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return Address(
+    return PostgresAddress(
         conninfo=conninfo,
         label=label if schema == "public" else f"{label}?schema={quote(schema)}",
         schema=schema,

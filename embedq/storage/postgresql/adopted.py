@@ -9,7 +9,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from embedq.errors import ConfigurationError
+from embedq.errors import ConfigurationError, EmbedqError
 
 
 def adopted(connect: Callable[[], Any], settings: Mapping[str, str]) -> psycopg.Connection:
@@ -23,7 +23,7 @@ def adopted(connect: Callable[[], Any], settings: Mapping[str, str]) -> psycopg.
     """
     try:
         connection = connect()
-    except psycopg.Error:
+    except (psycopg.Error, EmbedqError):
         raise
     except Exception as error:
         # A vault that is away is waited for, like a server.
@@ -37,6 +37,9 @@ def adopted(connect: Callable[[], Any], settings: Mapping[str, str]) -> psycopg.
         connection.rollback()
     connection.autocommit = True
     connection.row_factory = tuple_row
+    # What embedq sends is UTF-8, and a pooler follows this one.
+    if connection.info.parameter_status("client_encoding") != "UTF8":
+        connection.execute("SET client_encoding TO 'UTF8'", prepare=False)
     if settings:
         connection.execute("; ".join(f"SET {name} = {value}" for name, value in settings.items()), prepare=False)
     return connection

@@ -1,8 +1,7 @@
-"""PostgreSQL as `server_database` wants it."""
+"""The driver for PostgreSQL; see `storage.driver`."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,40 +11,43 @@ from weakref import WeakSet
 import psycopg
 
 from embedq.errors import StorageError
+from embedq.observability.log import get_logger
 from embedq.storage import named_sql
-from embedq.storage.base import ForeignTransaction, Lent
-from embedq.storage.driver import Trouble
-from embedq.storage.patience import ENDLESS, Patience
-from embedq.storage.postgresql import failures, foreign, migrations
-from embedq.storage.postgresql.address import Address
+from embedq.storage.base import ExternalConnection, ExternalTransaction
+from embedq.storage.driver import ErrorKind
+from embedq.storage.postgresql import external, failures, migrations, refusal
+from embedq.storage.postgresql.address import PostgresAddress
+from embedq.storage.postgresql.dialect import dialect
 from embedq.storage.postgresql.listener import PostgresListener
 from embedq.storage.postgresql.session import PostgresSession
 from embedq.storage.postgresql.transaction import qualified, unlocked
+from embedq.storage.retries import UNLIMITED, Timeouts
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
 
 @cache
 def statements(schema: str) -> tuple[dict[str, str], dict[str, str]]:
     """Every named statement on the tables of a (quoted) schema: for transactions that write, and that read."""
-    writing = {name: qualified(sql, schema) for name, sql in named_sql.read(Path(__file__).parent).items()}
+    named = named_sql.read(Path(__file__).parent, dialect)
+    writing = {name: qualified(sql, schema) for name, sql in named.items()}
     return writing, {name: unlocked(sql) for name, sql in writing.items()}
 
 
 class PostgresDriver:
-    """Opens connections, and knows what errors mean.
+    """Opens connections, and classifies errors.
 
     Args:
-        connect: opens them for it.
+        connect: the application's function that opens them, if any.
     """
 
     def __init__(
-        self, address: Address, *, durability: str, patience: Patience, connect: Callable[[], Any] | None = None
+        self, address: PostgresAddress, *, durability: str, timeouts: Timeouts, connect: Callable[[], Any] | None = None
     ) -> None:
         self.url = address.label
         self.address = address
         self._durability = durability
-        self._patience = patience
+        self._timeouts = timeouts
         self._connect = connect
         self._pooled = address.pooled
         self._listener: PostgresListener | None = None
@@ -54,38 +56,44 @@ class PostgresDriver:
         self._foreign: WeakSet[Any] = WeakSet()
 
     @property
-    def inserts_alone(self) -> bool:
+    def pipelines_inserts(self) -> bool:
         return not self._pooled
 
     def after_fork(self) -> PostgresDriver:
         for session in list(self._sessions):
             session.let_go()
-        return PostgresDriver(self.address, durability=self._durability, patience=self._patience, connect=self._connect)
+        return PostgresDriver(self.address, durability=self._durability, timeouts=self._timeouts, connect=self._connect)
 
-    def connect(self) -> PostgresSession:
-        return self._connected(self._patience)
+    def connect(self, *, limit: float | None = None) -> PostgresSession:
+        return self._connected(self._timeouts if limit is None else Timeouts.within(limit), limit)
 
-    def _connected(self, patience: Patience) -> PostgresSession:
+    def refuses(self, error: Exception | None, *, seconds: float) -> bool:
+        if self._connect is not None:
+            return refusal.shows_refusal(error)
+        return refusal.refuses(self.address, seconds=seconds)
+
+    def _connected(self, timeouts: Timeouts, limit: float | None = None) -> PostgresSession:
         try:
-            session = self._open(patience)
+            session = self._open(timeouts, limit)
         except psycopg.OperationalError as error:
-            if self._pooled or not failures.pooler_in_between(error):
+            if self._pooled or not failures.shows_a_pooler(error):
                 raise
         else:
-            if session.obeys:
+            if session.has_settings:
                 return session
             session.close()
         self._share()
-        return self._open(patience)
+        return self._open(timeouts, limit)
 
-    def _open(self, patience: Patience) -> PostgresSession:
+    def _open(self, timeouts: Timeouts, limit: float | None) -> PostgresSession:
         session = PostgresSession(
             self.address,
             durability=self._durability,
             pooled=self._pooled,
-            patience=patience,
+            timeouts=timeouts,
             sql=statements(self.address.quoted_schema),
             connect=self._connect,
+            connect_seconds=limit,
         )
         self._sessions.add(session)
         return session
@@ -96,23 +104,23 @@ class PostgresDriver:
         if self._listener is not None:
             self._listener.end()
 
-    def trouble(self, error: Exception, *, reading: bool) -> Trouble:
-        if not self._pooled and failures.pooler_in_between(error):
+    def classify(self, error: Exception, *, reading: bool) -> ErrorKind:
+        if not self._pooled and failures.shows_a_pooler(error):
             self._share()
-        return failures.trouble(error, reading=reading)
+        return failures.classify(error, reading=reading)
 
     def explain(self, error: Exception) -> StorageError | None:
         return failures.explain(error, self.address.label, self.address.schema)
 
     def migrate(self) -> list[str]:
-        session = self._connected(ENDLESS)
+        session = self._connected(UNLIMITED)
         try:
             return migrations.migrate(session, self.address)
         finally:
             session.close()
 
     def pending_migrations(self) -> list[str]:
-        session = self._connected(ENDLESS)
+        session = self._connected(UNLIMITED)
         try:
             return migrations.missing_versions(session, self.address)
         finally:
@@ -124,9 +132,9 @@ class PostgresDriver:
         self._listener = PostgresListener(self.connect, self.address.channel, changed, self._is_own)
         return self._listener
 
-    def foreign(self, lent: Lent, identity: str) -> ForeignTransaction:
+    def join_transaction(self, application: ExternalConnection, identity: str) -> ExternalTransaction:
         writing, _ = statements(self.address.quoted_schema)
-        return foreign.borrow(lent, self.address, writing, identity, self._foreign)
+        return external.join_transaction(application, self.address, writing, identity, self._foreign)
 
     def _is_own(self, backend: int) -> bool:
         return any(session.backend == backend for session in list(self._sessions))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from embedq.storage.base import Transaction
 
-# Sessions that have a transaction open for longer than so many seconds. Who may not see others' sessions sees no
-# xact_start.
+# Sessions that have a transaction open for longer than so many seconds. A user that may not see
+# other sessions sees no xact_start.
 _SESSIONS = """
 SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(state, ''),
     extract(epoch FROM clock_timestamp() - xact_start)
@@ -38,7 +38,7 @@ ORDER BY c.relname
 """
 
 
-class Session(NamedTuple):
+class OpenSession(NamedTuple):
     """A session with a transaction that has been open for `seconds`."""
 
     pid: int
@@ -58,13 +58,13 @@ class TableHealth(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerHealth:
-    """What the server says of itself.
+class PostgresHealth:
+    """The server's report on itself.
 
     Attributes:
         connections, limit: how many are open, and how many an ordinary user may have.
         sees_others: this user may see what others' sessions do.
-        prepared: names and ages (seconds) of two-phase transactions that nobody has ended.
+        prepared: names and ages (seconds) of two-phase transactions that are still open.
     """
 
     version: str
@@ -73,15 +73,15 @@ class ServerHealth:
     connections: int
     limit: int
     sees_others: bool
-    sessions: list[Session]
+    sessions: list[OpenSession]
     prepared: list[tuple[str, float]]
     tables: list[TableHealth]
 
 
-def examine(tx: Transaction, *, open_seconds: float) -> ServerHealth:
-    """Ask the server; sessions with a transaction open for longer than `open_seconds` are listed."""
+def examine(tx: Transaction, *, open_seconds: float) -> PostgresHealth:
+    """Query the server; sessions with a transaction open for longer than `open_seconds` are listed."""
     [(version, autovacuum, fsync, limit, connections, sees)] = tx.select(_SETTINGS)
-    return ServerHealth(
+    return PostgresHealth(
         version=version,
         autovacuum=autovacuum == "on",
         fsync=fsync == "on",
@@ -89,7 +89,7 @@ def examine(tx: Transaction, *, open_seconds: float) -> ServerHealth:
         limit=limit,
         sees_others=sees,
         sessions=[
-            Session(pid, user, program, state, float(age))
+            OpenSession(pid, user, program, state, float(age))
             for pid, user, program, state, age in tx.select(_SESSIONS, (open_seconds,))
         ],
         prepared=[(gid, float(age)) for gid, age in tx.select(_PREPARED, (open_seconds,))],

@@ -1,12 +1,11 @@
-"""Being told by NOTIFY when another process has made work, instead of asking.
+"""Notifications by NOTIFY when another process has created work, instead of polling.
 
-Whoever wrote announces it after its commit; a thread here waits on a connection of its own. When that connection is
+The writing process notifies after its commit; a thread here waits on a connection of its own. When that connection is
 lost the thread connects again, with growing pauses, and reports a change: something may have been missed.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import select
@@ -15,9 +14,11 @@ from collections.abc import Callable
 
 import psycopg
 
+from embedq.observability.log import get_logger
+from embedq.process import supervision
 from embedq.storage.postgresql.session import PostgresSession
 
-logger = logging.getLogger("embedq")
+logger = get_logger()
 
 # Between two calls, so that a busy queue is not looked at for each job of it.
 REST_SECONDS = 0.004
@@ -25,13 +26,13 @@ LONGEST_PAUSE = 5.0
 
 
 class PostgresListener:
-    """Calls `changed` soon after another process has announced work.
+    """Calls `changed` soon after another process has sent a notification.
 
     Args:
         connect: opens a connection that listens to nothing yet.
         is_own: whether the backend of that number is this process's own.
     Attributes:
-        works: it listens now, so that there is no need to ask.
+        works: it listens now, so that polling is not needed.
     """
 
     def __init__(
@@ -48,8 +49,7 @@ class PostgresListener:
         self._is_own = is_own
         self._stopping = threading.Event()
         self._stop_reader, self._stop_writer = os.pipe()
-        self._thread = threading.Thread(target=self._loop, name="embedq-listener", daemon=True)
-        self._thread.start()
+        self._thread = supervision.start("embedq-listener", self._loop)
 
     def _loop(self) -> None:
         failures = 0
@@ -57,7 +57,7 @@ class PostgresListener:
             try:
                 session = self._connect()
                 if session.pooled:
-                    # There nobody is told.
+                    # A pooler delivers no notifications.
                     session.close()
                     break
                 try:
@@ -69,7 +69,7 @@ class PostgresListener:
                     session.close()
             except psycopg.Error as error:
                 failures += 1
-                logger.info("not told of changes for now, they are polled: %s", error)
+                logger.info("no notifications of changes for now; they are polled: %s", error)
             self.works = False
             if not self._stopping.is_set():
                 self._stopping.wait(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10)))
@@ -84,14 +84,14 @@ class PostgresListener:
             libpq.consume_input()
             news = False
             while (notice := libpq.notifies()) is not None:
-                # Of its own jobs a process knows; of its own requests to cancel it learns here like everybody.
+                # A process is aware of its own new jobs; its own requests to cancel arrive here as those of others do.
                 news = news or notice.extra != b"jobs" or not self._is_own(notice.be_pid)
             if news:
                 self._changed()
                 self._stopping.wait(REST_SECONDS)
 
     def end(self) -> None:
-        """Listen no more. From any thread, its own as well."""
+        """Stop listening. May be called from any thread, its own as well."""
         self.works = False
         self._stopping.set()
         os.write(self._stop_writer, b"x")

@@ -1,23 +1,26 @@
 """The schema's versions, each applied once, however many processes start together.
 
-All that are missing go in as one transaction under an advisory lock: who waits for it then finds nothing to do.
+All missing versions are applied in one transaction under an advisory lock: a process that waited for it has nothing to
+do.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from embedq.errors import SchemaTooNewError
-from embedq.storage.postgresql.address import Address
+from embedq.storage import schema_versions
+from embedq.storage.postgresql.address import PostgresAddress
 from embedq.storage.postgresql.session import PostgresSession
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
-# Says whose lock it is, among all advisory locks of the database: "embedq" in ASCII.
+VERSIONS = (
+    "schema_0001", "schema_0002", "schema_0003", "schema_0004", "schema_0005", "schema_0006", "schema_0007",
+)  # fmt: skip
+# Identifies embedq's lock among all advisory locks of the database: "embedq" in ASCII.
 LOCK = 0x656D62656471
 
 
-def migrate(session: PostgresSession, address: Address) -> list[str]:
+def migrate(session: PostgresSession, address: PostgresAddress) -> list[str]:
     """Apply the versions that are missing and return their names. SchemaTooNewError if there are unknown ones."""
     if not missing_versions(session, address):
         return []
@@ -41,8 +44,8 @@ def migrate(session: PostgresSession, address: Address) -> list[str]:
     return missing
 
 
-def missing_versions(session: PostgresSession, address: Address) -> list[str]:
-    """The versions that the database has not had yet.
+def missing_versions(session: PostgresSession, address: PostgresAddress) -> list[str]:
+    """Return the versions that have not been applied yet.
 
     Raises:
         SchemaTooNewError: it has had some that this embedq does not know.
@@ -53,10 +56,4 @@ def missing_versions(session: PostgresSession, address: Address) -> list[str]:
         "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'embedq_migrations'", (address.schema,)
     )
     applied = {name for (name,) in session.execute(f"SELECT name FROM {table}")} if exists else set()
-    unknown = sorted(applied.difference(VERSIONS))
-    if unknown:
-        raise SchemaTooNewError(
-            f"{address.label} was migrated by a newer embedq: it has {', '.join(unknown)}, and this one knows up to "
-            f"{VERSIONS[-1]}. Nothing was changed. Upgrade embedq in this process, or give the app a schema of its own."
-        )
-    return [version for version in VERSIONS if version not in applied]
+    return schema_versions.missing(applied, VERSIONS, label=address.label, own_place="a schema")

@@ -86,7 +86,7 @@ CREATE INDEX embedq_logs_job ON embedq_logs (job_id, id);
 
 CREATE TABLE embedq_schedules (
     name TEXT COLLATE "C" PRIMARY KEY,
-    -- JSON, as schedule.py writes it.
+    -- JSON, as scheduling/schedule.py writes it.
     spec TEXT NOT NULL,
     misfire TEXT NOT NULL,
     task TEXT NOT NULL,

@@ -1,4 +1,4 @@
-"""Named statements on a connection to PostgreSQL, inside a transaction that somebody opened."""
+"""Named statements on a connection to PostgreSQL, inside an open transaction."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import psycopg
 from psycopg import RawCursor
 
 from embedq.errors import EnqueueError
+from embedq.storage import named_sql
 from embedq.storage.base import Params, Row
-from embedq.storage.postgresql.address import Address
-from embedq.storage.postgresql.line import Line
+from embedq.storage.batching import batched, length_of_texts
+from embedq.storage.columns import TABLES
+from embedq.storage.postgresql.address import PostgresAddress
+from embedq.storage.postgresql.wire import Wire
+from embedq.storage.rows import KEY, NOT_STARTED, PAYLOAD
 
 # A database that was copied by a template or from a dump has the same id; its own numbers are others.
 IDENTITY = """SELECT concat_ws(' ', id, tableoid, (SELECT oid FROM pg_database WHERE datname = current_database()))
     FROM {schema}.embedq_identity"""
 
-# Statements after which others have something to do, and what to call it. Who only sees jobs that he made himself
-# need not look.
-_NEWS = {
-    "insert_alike": "jobs", "promote_due": "jobs", "wake_child": "jobs", "retry_job": "jobs", "end_job": "jobs",
-    "run_jobs_now": "jobs", "move_jobs": "jobs", "request_cancel": "cancel",
-}  # fmt: skip
-_EXACT = {"insert_plain", "insert_job", "insert_alike", "insert_schedule"}
-_INSERTS = ("insert_plain", "insert_job")
+# Properties from the headers of statements; see `named_sql`. A process need not look for jobs that it alone has seen.
+_NOTIFY = named_sql.marked("notify")
+_EXACT = named_sql.marked("exact")
+_BULK = named_sql.marked("bulk")
 # The states of a new job that concern others.
 FOR_OTHERS = ("ready", "scheduled")
 
@@ -39,13 +39,18 @@ class PostgresTransaction:
         inserted: it has new jobs.
     """
 
-    __slots__ = ("_cursor", "_line", "_prepare", "_prepared", "_qualify", "_sql", "inserted", "news")
+    __slots__ = ("_cursor", "_prepare", "_prepared", "_qualify", "_sql", "_wire", "inserted", "news")
 
     def __init__(
-        self, connection: psycopg.Connection, line: Line, address: Address, sql: Mapping[str, str], prepare: bool
+        self,
+        connection: psycopg.Connection,
+        wire: Wire,
+        address: PostgresAddress,
+        sql: Mapping[str, str],
+        prepare: bool,
     ) -> None:
         self._cursor = RawCursor(connection)
-        self._line = line
+        self._wire = wire
         self._prepared: set[str] = set()
         self._qualify = address.quoted_schema
         self._sql = sql
@@ -55,15 +60,15 @@ class PostgresTransaction:
 
     def _execute(self, statement: str, params: Params) -> RawCursor[Row]:
         values = exact_texts(params) if statement in _EXACT else texts(params)
-        if statement == "succeed_jobs" and ("\\u0000" in params[0] or "\\ud" in params[0]):
-            # The only JSON with anybody's text in it that the server reads.
+        if statement in _BULK and ("\\u0000" in params[0] or "\\ud" in params[0]):
+            # The only JSON with arbitrary text in it that the server parses.
             values[0] = _clean_json(params[0])
         return self._cursor.execute(self._sql[statement], values, prepare=self._prepare)
 
     def run(self, statement: str, params: Params = ()) -> int:
         changed = self._execute(statement, params).rowcount
-        if changed and statement in _NEWS:
-            self._note(_NEWS[statement])
+        if changed and statement in _NOTIFY:
+            self._note(_NOTIFY[statement])
         return changed
 
     def one(self, statement: str, params: Params = ()) -> Row | None:
@@ -82,7 +87,7 @@ class PostgresTransaction:
         if statement == "insert_plain" and self._prepare:
             return self._insert_plain(params)
         row = self._execute(statement, params).fetchone()
-        if statement in _INSERTS and params[0] in FOR_OTHERS:
+        if _NOTIFY.get(statement) == "new" and params[0] in FOR_OTHERS:
             self._note("jobs")
         return None if row is None else row[0]
 
@@ -90,7 +95,7 @@ class PostgresTransaction:
         """What most enqueues are, without the driver's cursor: that costs a fifth of an enqueue."""
         # None of its columns may be NULL.
         values = [value.encode() for value in exact_texts(params) if value is not None]
-        result = self._line.run_prepared(self._ready("insert_plain"), values)
+        result = self._wire.run_prepared(self._ready("insert_plain"), values)
         if params[0] in FOR_OTHERS:
             self._note("jobs")
         return int(result.get_value(0, 0) or 0)
@@ -99,18 +104,47 @@ class PostgresTransaction:
         """Prepare a named statement, once on each connection; its name there."""
         name = f"embedq_{statement}".encode()
         if statement not in self._prepared:
-            self._line.prepare(name, self._sql[statement])
+            self._wire.prepare(name, self._sql[statement])
             self._prepared.add(statement)
         return name
 
     def insert_alike(self, statement: str, shared: Params, values: Sequence[str]) -> list[int]:
         self.inserted = True
-        rows = self._execute(statement, (*shared, json.dumps(values))).fetchall()
+        ids: list[int] = []
+        for batch in batched(values, len):
+            if len(batch) == 1:
+                # No string of JSON may have more than 268 MB here; a text may.
+                [payload] = batch
+                inserted = self._execute("insert_job", (*shared[:PAYLOAD], payload, *shared[PAYLOAD:], *NOT_STARTED))
+            else:
+                inserted = self._execute(statement, (*shared, json.dumps(batch)))
+            ids += [job_id for (job_id,) in inserted.fetchall()]
         self._note("jobs")
-        return [job_id for (job_id,) in rows]
+        return ids
+
+    def insert_each(self, statement: str, rows: Sequence[Row]) -> list[int]:
+        self.inserted = True
+        ids: list[int] = []
+        for batch in batched(rows, length_of_texts):
+            ids += [job_id for (job_id,) in self._execute(statement, (json.dumps(batch),)).fetchall()]
+        self._note("jobs")
+        return ids
+
+    def insert_keyed(self, rows: Sequence[Row]) -> list[int | None]:
+        self.inserted = True
+        for row in rows:
+            refuse_nul(row)
+        ids = [job_id for (job_id,) in self._execute("next_job_ids", (len(rows),)).fetchall()]
+        keyed = sorted(zip(ids, rows, strict=True), key=lambda pair: pair[1][KEY] or "")
+        inserted: set[int] = set()
+        for batch in batched([(*row, job_id) for job_id, row in keyed], length_of_texts):
+            inserted.update(job_id for (job_id,) in self._execute("insert_keyed", (json.dumps(batch),)).fetchall())
+        self._note("jobs")
+        return [job_id if job_id in inserted else None for job_id in ids]
 
     def insert_rows(self, statement: str, rows: Sequence[Row]) -> None:
-        self._execute(statement, (json.dumps(rows),))
+        for batch in batched(rows, length_of_texts):
+            self._execute(statement, (json.dumps(batch),))
 
     def select(self, sql: str, params: Params = ()) -> list[Row]:
         numbers = iter(range(1, len(params) + 1))
@@ -123,10 +157,12 @@ class PostgresTransaction:
             self.news = news
 
 
+_TABLE = re.compile(r"(?<![\w.])embedq_(?=(?:" + "|".join(TABLES) + r")\b)")
+
+
 def qualified(sql: str, schema: str) -> str:
     """A statement with its tables' schema, so that no search_path decides."""
-    tables = "jobs|attempts|logs|schedules|occurrences|servers|leases|counters|identity|copies|actions|questions"
-    return re.sub(rf"(?<![\w.])embedq_(?=(?:{tables})\b)", lambda _: f"{schema}.embedq_", sql)
+    return _TABLE.sub(lambda _: f"{schema}.embedq_", sql)
 
 
 def unlocked(sql: str) -> str:

@@ -1,4 +1,7 @@
-"""The SQLite backend: the default, with no server."""
+"""SQLite: the default, with no server.
+
+May import what `storage` may, and none of the other databases. Start reading in `database.py`.
+"""
 
 from embedq.storage.sqlite.database import SQLiteDatabase
 

@@ -1,34 +1,35 @@
-"""Nothing is open, and nobody is in the middle of anything, when a process forks.
+"""Keeps SQLite connections closed, and threads out of them, while a process forks.
 
 SQLite remembers which locks this process holds on a file. A fork copies that memory, but the kernel does not give the
-child the locks. A child that opens the file then takes for its own what only its parent holds: it is locked out for
-ever if the parent was just writing, and what it writes is lost if the parent closes the file first and deletes the
-write-ahead log. (https://www.sqlite.org/howtocorrupt.html, "carrying an open database file across a fork")
+child the locks. A child that opens the file then believes that it holds its parent's locks: it is locked out
+permanently if the parent was just writing, and what it writes is lost if the parent closes the file first and deletes
+the write-ahead log. (https://www.sqlite.org/howtocorrupt.html, "carrying an open database file across a fork")
 
-So whoever uses a connection passes a gate. A fork shuts it, waits for those inside, and closes the connections; parent
-and child open their own when they next need one.
+So each thread passes a gate before it uses a connection. A fork shuts the gate, waits for the threads inside, and
+closes the connections; parent and child open their own when they next need one.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from weakref import WeakSet
 
-logger = logging.getLogger("embedq")
+from embedq.observability.log import get_logger
 
-# How long a fork waits for reads and writes to end. Longer ones have the disk, or another process, to thank.
+logger = get_logger()
+
+# How long a fork waits for reads and writes to end. Longer ones wait for the disk, or for another process.
 WAIT_SECONDS = 10.0
 
 
 class ForkGate:
-    """Lets threads in, except while their process forks. A thread that is inside must not enter again.
+    """Lets threads in, except while their process forks. A thread that is inside must not enter again (`doorway`).
 
     Args:
-        close_connections: called when nobody is inside.
+        close_connections: called when no thread is inside.
     """
 
     def __init__(self, close_connections: Callable[[], None]) -> None:
@@ -38,8 +39,9 @@ class ForkGate:
 
     def _reset(self) -> None:
         # Entered as itself rather than through the condition, whose own __enter__ is Python: a signal handler that
-        # raises in there would leave it locked for ever.
-        self._mutex = threading.Lock()
+        # raises in there would leave it locked permanently.
+        # Re-entrant, since a finalizer or signal handler that runs in the middle of these lines may fork.
+        self._mutex = threading.RLock()
         self._changed = threading.Condition(self._mutex)
         self._inside: set[int] = set()
         self._forks = 0
@@ -61,7 +63,7 @@ class ForkGate:
                 self._changed.notify_all()
 
     def shut(self) -> None:
-        """Keep everybody out, and close the connections once nobody is inside."""
+        """Keep threads out, and close the connections once no thread is inside."""
         deadline = time.monotonic() + WAIT_SECONDS
         with self._mutex:
             self._forks += 1
@@ -82,7 +84,7 @@ class ForkGate:
             self._changed.notify_all()
 
     def forget(self) -> None:
-        """In the child: whoever was here is not any more, and the lock may be in any state."""
+        """In the child: the threads that were inside do not exist, and the lock may be in any state."""
         self._reset()
 
 

@@ -1,24 +1,29 @@
-"""The schema's versions, applied by sqlite-utils, once, however many processes start together.
+"""The schema's versions, applied through sqlite-utils, once, however many processes start together.
 
-Run plainly by several processes at once, sqlite-utils' migrations fail; so a file lock lets one process at a time in,
-and an explicit BEGIN IMMEDIATE keeps out everybody else who writes to the file.
+They are recorded as sqlite-utils 4 records its own migrations, in `_sqlite_migrations`, so that its command line lists
+them.
+Its class for them is not used: it came with version 4.0, which does not install beside click before 8.3.1.
+
+A file lock lets one process at a time in, and an explicit BEGIN IMMEDIATE keeps out every other writer of the file.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from embedq.errors import SchemaTooNewError
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-    from sqlite_utils.migrations import Migrations
+from embedq.process.own_folder import make_own_folder
+from embedq.storage import schema_versions
 
 # In order; one SQL file each. A released one never changes.
-VERSIONS = ("schema_0001", "schema_0002", "schema_0003")
+VERSIONS = (
+    "schema_0001", "schema_0002", "schema_0003", "schema_0004", "schema_0005", "schema_0006", "schema_0007",
+    "schema_0008",
+)  # fmt: skip
 MIGRATION_SET = "embedq"
+# Where sqlite-utils keeps the record of every set of migrations.
+RECORD = "_sqlite_migrations"
 
 
 def migrate(connection: sqlite3.Connection, path: Path, folder: Path) -> list[str]:
@@ -35,16 +40,16 @@ def migrate(connection: sqlite3.Connection, path: Path, folder: Path) -> list[st
         return []
     from filelock import FileLock
 
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_own_folder(folder)
     with FileLock(folder / "migrate.lock", mode=0o600):
         missing = missing_versions(connection, path)
         if missing:
-            _apply(connection)
+            _apply(connection, missing)
     return missing
 
 
 def missing_versions(connection: sqlite3.Connection, path: Path) -> list[str]:
-    """The versions that the database has not had yet.
+    """Return the versions that have not been applied yet.
 
     Raises:
         SchemaTooNewError: it has had some that this embedq does not know.
@@ -52,41 +57,34 @@ def missing_versions(connection: sqlite3.Connection, path: Path) -> list[str]:
     exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
     query = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
     applied = {name for (name,) in connection.execute(query, (MIGRATION_SET,))} if exists else set()
-    unknown = sorted(applied.difference(VERSIONS))
-    if unknown:
-        raise SchemaTooNewError(
-            f"{path} was migrated by a newer embedq: it has {', '.join(unknown)}, and this one knows up to "
-            f"{VERSIONS[-1]}. Nothing was changed. Upgrade embedq in this process, or give this app a file of its own."
-        )
-    return [version for version in VERSIONS if version not in applied]
+    return schema_versions.missing(applied, VERSIONS, label=str(path), own_place="a file")
 
 
-def _apply(connection: sqlite3.Connection) -> None:
+def _apply(connection: sqlite3.Connection, versions: list[str]) -> None:
     from sqlite_utils import Database
 
+    # The connection stays as it is: no pragma of sqlite-utils', and none of its plugins.
+    database = Database(connection, recursive_triggers=False, execute_plugins=False)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _migrations().apply(Database(connection))
+        record = database.table(RECORD)
+        if not record.exists():
+            columns = {"id": int, "migration_set": str, "name": str, "applied_at": str}
+            # As text: sqlite-utils 3 commits what it creates, and what it inserts.
+            database.execute(database.create_table_sql(RECORD, columns, pk="id"))
+            record.create_index(["migration_set", "name"], unique=True)
+        for version in versions:
+            for statement in split((Path(__file__).parent / f"{version}.sql").read_text(encoding="utf-8")):
+                database.execute(statement)
+            database.execute(
+                f"INSERT INTO {RECORD} (migration_set, name, applied_at) VALUES (?, ?, ?)",
+                (MIGRATION_SET, version, str(datetime.now(UTC))),
+            )
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _migrations() -> Migrations:
-    from sqlite_utils.migrations import Migrations
-
-    migrations = Migrations(MIGRATION_SET)
-    for version in VERSIONS:
-        sql = (Path(__file__).parent / f"{version}.sql").read_text(encoding="utf-8")
-
-        def run(db: Database, sql: str = sql) -> None:
-            for statement in split(sql):
-                db.conn.execute(statement)
-
-        migrations(name=version)(run)
-    return migrations
 
 
 def split(sql: str) -> list[str]:

@@ -1,24 +1,25 @@
-"""Being told when somebody writes to the database, instead of asking.
+"""Notifications when another connection writes to the database, instead of polling.
 
-Every commit appends to the write-ahead log, and Linux's inotify reports it, whoever wrote: another process of the
-app, the command line, a plain sqlite3 connection. A wake-up through inotify costs nothing while nothing happens;
-asking fifty times a second costs about one percent of a core. Where there is no inotify, the dispatcher asks.
+Every commit appends to the write-ahead log, and Linux's inotify reports it, whichever program wrote: another process of
+the app, the command line, a plain sqlite3 connection. A wake-up through inotify costs nothing while nothing happens;
+polling fifty times a second costs about one percent of a core. Where there is no inotify, the dispatcher polls.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import select
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-logger = logging.getLogger("embedq")
+from embedq.observability.log import get_logger
+from embedq.process import supervision
+
+logger = get_logger()
 
 # linux/inotify.h
 _EVENT = struct.Struct("iIII")
@@ -34,9 +35,9 @@ class FileListener:
     SQLite deletes the log when the last connection to the database is closed, as a fork does, and makes another.
 
     Args:
-        follow: asks `inotify` to watch the file of that name; False when there is none.
+        follow: makes `inotify` watch the file of that name; returns False when there is none.
     Attributes:
-        works: an event has come, so that there is no need to ask.
+        works: an event has come, so that polling is not needed.
     """
 
     def __init__(self, inotify: int, follow: Callable[[], bool], changed: Callable[[], None], rest: float) -> None:
@@ -47,8 +48,7 @@ class FileListener:
         self._rest = rest
         self._stopping = False
         self._stop_reader, self._stop_writer = os.pipe()
-        self._thread = threading.Thread(target=self._listen, name="embedq-listener", daemon=True)
-        self._thread.start()
+        self._thread = supervision.start("embedq-listener", self._listen)
 
     def _listen(self) -> None:
         poll = select.poll()

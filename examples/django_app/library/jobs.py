@@ -20,7 +20,7 @@ from embedq.contrib.django.tasks import job_of
 
 REPORT = "nightly report"
 LINES_IN_A_BATCH = 20
-# A real import would ask somebody slow. Without this the bar would be full before it is seen.
+# A real import would wait for a slow service. Without this, the bar would be full before anyone sees it.
 SECONDS_A_BATCH = 0.08
 
 
@@ -28,7 +28,7 @@ SECONDS_A_BATCH = 0.08
 def import_catalogue(catalogue_id: int) -> None:
     """Take the books of a catalogue, a batch of lines at a time.
 
-    It may be cut off anywhere, by kill -9 or a power cut, and is then run again: it goes on where the last batch ended.
+    It may be interrupted anywhere, by kill -9 or a power failure, and then runs again, from the end of the last batch.
     """
     job, catalogue = embedq.current_job(), Catalogue.objects.get(pk=catalogue_id)
     lines = list(books(catalogue))

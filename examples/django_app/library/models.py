@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Reader(models.Model):
-    """Somebody who signed up.
+    """A person who signed up.
 
     Attributes:
         mail: the id of the task that mails them, as Django's `get_result` takes it.

@@ -15,18 +15,18 @@ try:
 except ImportError:  # before Django 6
     from django_tasks import task
 
-# Django says that a task which raises has failed, so it runs once unless it is told otherwise. This one is tried again
+# For Django a task that raises has failed, so it runs once unless it has a retry policy. This one is tried again
 # after about 1 s, 2 s, 4 s and so on up to ten minutes, for some three hours.
 patient = embedq.Retry(
     attempts=25,
-    wait=tenacity.wait_exponential_jitter(initial=1, max=600, jitter=0.5),
+    wait=tenacity.wait_exponential_jitter(max=600, jitter=0.5),
     retry=tenacity.retry_if_exception(may_work_later),
 )
 
 
 @task(queue_name="mail", retry=patient)
 def welcome(reader_id: int) -> None:
-    """Mail a new reader. Run again after a crash, it mails nobody twice."""
+    """Mail a new reader. Run again after a crash, it sends no second mail to anyone."""
     reader = Reader.objects.get(pk=reader_id)
     if reader.greeted_at:
         return

@@ -27,7 +27,7 @@ except ImportError:  # before Django 6
 
 
 def index(request: HttpRequest, **forms: Any) -> HttpResponse:
-    """The forms; those that were filled in wrongly say so."""
+    """The forms, with their errors."""
     found = {"signup": SignUp(), "upload": Upload(), "postbox": settings.POSTBOX, **forms}
     return render(request, "library/index.html", found, status=400 if forms else 200)
 
@@ -77,7 +77,7 @@ def switch_postbox(request: HttpRequest) -> HttpResponse:
 
 
 def activity(request: HttpRequest) -> HttpResponse:
-    """What goes on. The page asks for itself anew, by a plain `<meta>`, as long as something does."""
+    """The activity. The page reloads itself, with a plain `<meta>`, as long as there is any."""
     readers = [(reader, result_of(reader)) for reader in Reader.objects.order_by("-pk")[:6]]
     catalogues = [(catalogue, job_of(catalogue)) for catalogue in Catalogue.objects.order_by("-pk")[:6]]
     queue = embedq.default_app()
@@ -103,7 +103,7 @@ def sample(request: HttpRequest) -> HttpResponse:
 
 
 def result_of(reader: Reader) -> TaskResult | None:
-    """What has become of the mail to a reader, by Django's API. None when that is no longer kept."""
+    """The result of the mail to a reader, from Django's API. None when it is no longer kept."""
     try:
         return welcome.get_result(reader.mail)
     except TaskResultDoesNotExist:

@@ -6,7 +6,10 @@ answers with its id.
 
 from __future__ import annotations
 
+from typing import Any
+
+import embedq
 from tests.processes import jobs
 
 # What may be enqueued by a request.
-TASKS = {task.__name__: task for task in (jobs.run, jobs.work_on, jobs.work_once)}
+TASKS: dict[str, embedq.Task[[float], Any]] = {"run": jobs.run, "work_on": jobs.work_on, "work_once": jobs.work_once}

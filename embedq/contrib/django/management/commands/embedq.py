@@ -19,7 +19,7 @@ _PLAIN = ("--no-color", "--force-color", "--traceback", "--skip-checks")
 class Command(BaseCommand):
     """See embedq.contrib.django.commandline."""
 
-    help = "Look after the project's background jobs: list, show, retry, cancel, and run them."
+    help = "Manage the project's background jobs: list, show, retry, cancel, and run them."
     # A database that is not there is embedq's own to report.
     requires_system_checks: list[str] = []  # noqa: RUF012
 

@@ -1,0 +1,16 @@
+"""The number under which this process is registered with the database."""
+
+from __future__ import annotations
+
+
+class Registration:
+    """The registration of one started app, shared by its parts.
+
+    Attributes:
+        server_id: the number now. It changes when other processes have declared this one dead and it registers again.
+    """
+
+    __slots__ = ("server_id",)
+
+    def __init__(self, server_id: int) -> None:
+        self.server_id = server_id

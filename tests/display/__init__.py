@@ -1,0 +1,1 @@
+"""Stored values as text for people."""

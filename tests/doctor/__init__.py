@@ -1,0 +1,1 @@
+"""`embedq doctor`, and the look around at start."""

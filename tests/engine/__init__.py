@@ -1,0 +1,1 @@
+"""The parts of an app: stored jobs, recurring jobs, transactions, deferred enqueueing, waiting."""

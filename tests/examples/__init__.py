@@ -1,0 +1,1 @@
+"""The scripts and apps in examples/."""

@@ -1,0 +1,1 @@
+"""Monitoring, actions, copies and checks of a queue."""

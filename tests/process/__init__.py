@@ -1,0 +1,1 @@
+"""The process around embedq: its threads, and which job made it crash."""

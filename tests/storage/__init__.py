@@ -1,0 +1,1 @@
+"""What one database needs tests of its own for; what holds on all of them is in tests/conformance."""

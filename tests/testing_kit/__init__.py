@@ -1,0 +1,1 @@
+"""`embedq.testing` and its pytest plugin."""

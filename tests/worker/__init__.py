@@ -1,0 +1,1 @@
+"""Threads, event loops and processes that run jobs."""
