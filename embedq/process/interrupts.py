@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,6 +21,9 @@ from embedq.errors import JobInterrupt
 _set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exception.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _set_async_exception.restype = ctypes.c_int
+# Before Python 3.12, a thread that has not begun has the number of the thread that starts it.
+_NUMBERS_ARE_SHARED = sys.version_info < (3, 12)
+_BEGINS_WITHIN_SECONDS = 5.0
 
 # A null pointer instead of an exception cancels one that was not raised yet.
 _NOTHING = ctypes.py_object()
@@ -92,7 +96,7 @@ class Interruptible:
                 self._pending = error
             else:
                 self._sent = True
-                _set_async_exception(self._thread_id, error)
+                raise_in(self._thread_id, error)
             wake = self.wake
         if wake is not None:
             wake()
@@ -116,6 +120,29 @@ class Interruptible:
             self._shields = max(0, self._shields - 1)
         if pending is not None:
             raise pending
+
+
+def raise_in(thread_id: int, error: type[BaseException]) -> None:
+    """Raise an exception in the thread of this number, at its next bytecode.
+
+    Where numbers are shared, this waits while the thread starts another one. The exception would be raised in the new
+    thread, which would never begin, and the other would wait for that without end.
+    """
+    until = time.monotonic() + _BEGINS_WITHIN_SECONDS
+    while _NUMBERS_ARE_SHARED and starts_a_thread(thread_id) and time.monotonic() < until:
+        time.sleep(0.0005)
+    _set_async_exception(thread_id, error)
+
+
+def starts_a_thread(thread_id: int) -> bool:
+    """Return whether this thread starts another one, which has not begun."""
+    frame = sys._current_frames().get(thread_id)
+    while frame is not None:
+        if frame.f_code is threading.Thread.start.__code__:
+            started: threading.Thread = frame.f_locals["self"]
+            return started.ident is None
+        frame = frame.f_back
+    return False
 
 
 def _wake_loop_of(thread_id: int) -> None:

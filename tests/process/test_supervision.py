@@ -19,6 +19,7 @@ import embedq
 from embedq import NO_RETRY, Ending, Guard, JobState
 from embedq.cli import main
 from embedq.process import supervision
+from embedq.process.interrupts import starts_a_thread
 from embedq.worker.claim_planner import ClaimPlanner
 from embedq.worker.dispatcher import Dispatcher
 from embedq.worker.execution import Execution
@@ -76,9 +77,14 @@ def is_logging(ident: int) -> bool:
 
 
 def kill(name: str) -> None:
-    """Raise SystemExit in every thread of this name, at whatever line it is or comes to next, but for logging."""
+    """Raise SystemExit in every thread of this name, at whatever line it is or comes to next, but for logging.
+
+    And not while it starts a thread, which would get the exception instead of it.
+    """
     for thread in threading.enumerate():
-        if thread.name.startswith(name) and thread.ident is not None and not is_logging(thread.ident):
+        if not thread.name.startswith(name) or thread.ident is None:
+            continue
+        if not is_logging(thread.ident) and not starts_a_thread(thread.ident):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 
