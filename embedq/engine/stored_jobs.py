@@ -17,6 +17,7 @@ from embedq.errors import (
     JobDeadError,
     JobNotFoundError,
     ResultUnavailableError,
+    StorageError,
     WaitTimeoutError,
 )
 from embedq.job import ENDED, Attempt, Job, JobId, JobState, LogLine, Trigger
@@ -110,16 +111,23 @@ class StoredJobs:
         """Wait until a job has ended; return its state, result and error."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._engine.waiting.thread(job_id, deadline) as wait:
-            while (found := self._outcome(job_id))[0] not in ENDED:
-                refuse_to_wait()
-                wait.seen(found[0].value)
+            while True:
+                try:
+                    found = self._outcome(job_id)
+                    if found[0] in ENDED:
+                        return found
+                    refuse_to_wait()
+                    wait.seen(found[0].value)
+                except StorageError:
+                    # An outage is an error for a wait that begins in it, and for no other.
+                    if wait.state is None:
+                        raise
                 called = False
                 while not called:
                     left = WAIT_SLICE_SECONDS if deadline is None else deadline - time.monotonic()
                     if left <= 0:
                         raise _still(job_id, wait.state, timeout)
                     called = wait.wake.sleep(min(left, WAIT_SLICE_SECONDS)) or wait.alone
-        return found
 
     def result_of(self, job_id: JobId, timeout: float | timedelta | None) -> Any:
         state, result, error = self._ended(job_id, patience(timeout))

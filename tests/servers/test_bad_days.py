@@ -244,9 +244,14 @@ def test_a_wait_outlasts_an_outage_and_ends_when_its_time_is_up(url: str) -> Non
 
         job = app.enqueue(later)
 
+        def both_have_read() -> bool:
+            waits = [wait for waits in list(app.engine.waiting._waits.values()) for wait in waits]
+            return len(waits) == 2 and all(wait.state is not None for wait in waits)
+
         async def wait() -> str:
             waits = [asyncio.create_task(job.aresult(timeout=60)), asyncio.create_task(asyncio.to_thread(job.result))]
-            await asyncio.sleep(0.2)
+            # A wait that begins during an outage gets the error.
+            await asyncio.to_thread(eventually, both_have_read)
             with proxy.stalled():
                 await asyncio.sleep(0.2)
                 began = time.monotonic()
