@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 # How long a child that was sent "end" gets for its exit handlers.
 EXIT_SECONDS = 2.0
-# How long a child gets to write its stack before it is killed, and the most that is read of it.
-TRACE_SECONDS = 0.03
+# How long a child gets to write its stack before it is killed, how often that is checked, and the most that is read.
+TRACE_SECONDS = 1.0
+TRACE_STEP_SECONDS = 0.02
 MAX_TRACE = 20_000
 # -P: the current directory is not searched before embedq is found. The host's own path is sent later.
 _COMMAND = (
@@ -114,11 +115,20 @@ class JobProcess:
                 os.lseek(self._trace, 0, os.SEEK_SET)
                 with suppress(OSError):
                     os.kill(self.pid, signal.SIGURG)
-                time.sleep(TRACE_SECONDS)
+                self._wait_for_trace()
                 with suppress(OSError):
                     os.killpg(self.pid, signal.SIGKILL)
         finally:
             self._kill_lock.release()
+
+    def _wait_for_trace(self) -> None:
+        """Wait until the child has written its stack, which takes a while on a busy machine."""
+        until, written = time.monotonic() + TRACE_SECONDS, 0
+        while time.monotonic() < until:
+            time.sleep(TRACE_STEP_SECONDS)
+            before, written = written, os.fstat(self._trace).st_size
+            if written and written == before:
+                return
 
     def reap(self) -> tuple[str, str | None]:
         """Kill the child and wait for its end; return how it ended, in words, and the stack that it wrote, as text."""
