@@ -81,13 +81,12 @@ def test_an_end_that_is_refused_whatever_it_contains_leaves_the_job_dead_with_th
 def test_an_end_that_cannot_be_recorded_at_all_is_logged_and_given_up(
     app: embedq.EmbedQ, refuse: Callable[[str, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    handles = finished_together(app, *TEXTS)
-    # Only now: they have been claimed.
+    for text, job in zip(TEXTS, finished_together(app, *TEXTS), strict=True):
+        assert job.result(10) == text
     let_go.clear()
     refuse("BEFORE UPDATE ON embedq_jobs", "OLD.state = 'running' AND NEW.payload LIKE '%unending%'")
     stuck = finished_together(app, "unending", "another")
-    for text, job in zip((*TEXTS, "another"), (*handles, stuck[1]), strict=True):
-        assert job.result(10) == text
+    assert stuck[1].result(10) == "another"
     eventually(lambda: "cannot be written in any way" in caplog.text)
     assert stuck[0].state is JobState.RUNNING
     # It holds up nobody, and not the end of the process.
