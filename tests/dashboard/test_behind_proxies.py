@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,13 @@ def shop(app: EmbedQ) -> EmbedQ:
 def waitress_serves(application: Any, **options: Any) -> Iterator[int]:
     """Waitress takes off what proxies have added, unless it is told of a proxy."""
     server = waitress.server.create_server(application, host="127.0.0.1", port=0, threads=2, **options)
-    thread = threading.Thread(target=server.run, daemon=True)
+
+    def run() -> None:
+        # It may be closed while it looks at its sockets.
+        with suppress(OSError):
+            server.run()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield int(server.effective_port)

@@ -29,6 +29,7 @@ from embedq import (
     TransactionError,
 )
 from embedq.storage.base import Transaction
+from embedq.storage.postgresql.session import PostgresSession
 from embedq.storage.server_database import ServerDatabase
 from embedq.worker.pool import Reservation
 from tests.databases import KINDS, open_database
@@ -118,7 +119,7 @@ def writer_hangs(cluster: PostgreSQLCluster, app: embedq.EmbedQ) -> bool:
     """Whether the commit that hangs is of the connection on which the app writes; heartbeats have another one."""
     assert isinstance(app.database, ServerDatabase)
     writer = app.database._writer
-    pid = None if writer is None else writer.backend
+    pid = writer.backend if isinstance(writer, PostgresSession) else None
     [(hangs,)] = cluster.execute(
         f"SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = {pid or 0}"
     )
