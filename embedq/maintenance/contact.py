@@ -52,16 +52,18 @@ class Contact:
 
     Args:
         now: when the process was registered; that counts as a heartbeat.
+    Attributes:
+        valid_from: when the claims of this process were last known to be safe.
     """
 
     def __init__(self, timing: LeaseTiming, now: float) -> None:
         self.timing = timing
-        self._valid_from = now
+        self.valid_from = now
         self._refused_since: float | None = None
 
     def confirmed(self, sent: float) -> None:
         """Record that the heartbeat that was sent at `sent` is in the database."""
-        self._valid_from, self._refused_since = max(self._valid_from, sent), None
+        self.valid_from, self._refused_since = max(self.valid_from, sent), None
 
     def refused(self, tried: float) -> None:
         """Record that every address of the server refused a connection at `tried`.
@@ -71,7 +73,7 @@ class Contact:
         if self._refused_since is None:
             self._refused_since = tried
         elif tried - self._refused_since > self.timing.gap:
-            self._valid_from = max(self._valid_from, tried)
+            self.valid_from = max(self.valid_from, tried)
 
     def unanswered(self) -> None:
         """Record that there was no response, or one from which nothing follows for other processes."""
@@ -80,12 +82,12 @@ class Contact:
     @property
     def deadline(self) -> float:
         """When runs have to be interrupted."""
-        return self._valid_from + self.timing.lease - self.timing.margin
+        return self.valid_from + self.timing.lease - self.timing.margin
 
     def lost(self, now: float) -> bool:
         """Return whether no job may start here, and running jobs must end."""
         return now >= self.deadline
 
     def silent_for(self, now: float) -> float:
-        """Return the seconds since the claims of this process were last known to be safe."""
-        return now - self._valid_from
+        """Return the seconds since `valid_from`."""
+        return now - self.valid_from

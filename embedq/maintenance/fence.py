@@ -59,7 +59,8 @@ class Fence:
         self._jobs = jobs
         self._beat_now = beat_now
         self._outage = outage
-        self._checked_at: float | None = None
+        # A process may be frozen before its first check.
+        self._checked_at = contact.valid_from
         self._wait_until = 0.0
         self._stop = threading.Event()
         self._thread: supervision.Supervised | None = None
@@ -86,8 +87,8 @@ class Fence:
         """Check once."""
         timing, checked_at = self._contact.timing, self._checked_at
         self._checked_at = now
-        if checked_at is not None and now - checked_at > timing.margin / 2:
-            # This process was frozen.
+        if now - checked_at > timing.margin / 2:
+            # This process was frozen, or has just started.
             last = self._contact.deadline + timing.margin - timing.grace
             self._wait_until = now + RESPONSE_SECONDS if now > last else min(now + RESPONSE_SECONDS, last)
             self._beat_now()

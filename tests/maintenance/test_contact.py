@@ -144,6 +144,16 @@ def test_a_process_that_was_frozen_checks_first_whether_its_jobs_were_taken() ->
     assert jobs.running == 0
 
 
+def test_a_process_that_was_frozen_before_the_first_check_is_no_exception() -> None:
+    jobs, contact, asked = Jobs(running=1, waiting=0), Contact(CADENCE, 0), list[None]()
+    watching = fence(jobs, contact, asked)
+    watching.step(3600)
+    assert (len(asked), jobs.running) == (1, 1)
+    contact.confirmed(3600.1)
+    step_on(watching, 3600.25, 3610)
+    assert (len(asked), jobs.running) == (1, 1)
+
+
 def test_a_process_that_wakes_before_others_can_take_its_jobs_checks_only_while_its_runs_can_still_yield_in_time() -> (
     None
 ):

@@ -6,8 +6,6 @@ import shutil
 import signal
 import time
 
-import pytest
-
 import embedq
 from embedq import Ending, JobState
 from tests.processes.fleet import Fleet, Program
@@ -44,11 +42,6 @@ def test_a_job_whose_process_is_killed_runs_again_within_a_second_or_so(fleet: F
     assert max(delays) < 10
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="On servers, about one thawed process in eight ends its run at once instead of waiting for the database's "
-    "answer (maintenance/fence.py); the run begins anew elsewhere. A known fault, not mended yet.",
-)
 def test_a_process_that_was_stopped_for_longer_than_the_lease_keeps_its_jobs(
     fleet: Fleet, queue: embedq.EmbedQ
 ) -> None:
