@@ -41,12 +41,14 @@ from embedq.errors import (
     ParkError,
     PayloadTooLargeError,
     PythonVersionError,
+    RateLimited,
     ReentryError,
     ResultUnavailableError,
     ScheduleError,
     ScheduleNotFoundError,
     SchemaTooNewError,
     SignatureError,
+    Snooze,
     StorageBusyError,
     StorageCorruptError,
     StorageError,
@@ -57,6 +59,7 @@ from embedq.errors import (
     StorageUnavailableError,
     StorageUncertainError,
     TransactionError,
+    UniqueConflictError,
     UnknownTaskError,
     UnknownTypeError,
     UnstorableArgumentError,
@@ -65,12 +68,15 @@ from embedq.errors import (
     WaitTimeoutError,
 )
 from embedq.flow.guard import Guard
+from embedq.flow.limits import Limit, Rate, limit
+from embedq.flow.unique import Debounce, Throttle, Unique
 from embedq.job import TRANSITIONS, Attempt, Ending, Job, JobId, JobState, LogLine, Trigger
 from embedq.process import job_process
 from embedq.scheduling.misfire import Misfire, catch_up
 from embedq.scheduling.schedule import Cron, Every, every
 from embedq.serializers import PARENT_RESULT
 from embedq.storage.engines import ApplicationEngine
+from embedq.storage.holds import Hold
 from embedq.storage.inspect import Occurrence, Server, Stats
 from embedq.tasks.context import JobContext, current_job
 from embedq.tasks.handle import JobHandle
@@ -159,6 +165,12 @@ trigger_recurring = _verbs.trigger_recurring
 pause_recurring = _verbs.pause_recurring
 resume_recurring = _verbs.resume_recurring
 remove_recurring = _verbs.remove_recurring
+set_limit = _verbs.set_limit
+limits = _verbs.limits
+why_waiting = _verbs.why_waiting
+pause = _verbs.pause
+resume = _verbs.resume
+holds = _verbs.holds
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -177,6 +189,7 @@ __all__ = [
     "Call",
     "ConfigurationError",
     "Cron",
+    "Debounce",
     "Discard",
     "Draft",
     "EmbedQ",
@@ -186,6 +199,7 @@ __all__ = [
     "EnqueueMiddleware",
     "Every",
     "Guard",
+    "Hold",
     "Job",
     "JobCancelled",
     "JobCancelledError",
@@ -200,6 +214,7 @@ __all__ = [
     "JobStateError",
     "JobStopped",
     "JobTimeout",
+    "Limit",
     "LogLine",
     "Middleware",
     "Misfire",
@@ -212,6 +227,8 @@ __all__ = [
     "ParkError",
     "PayloadTooLargeError",
     "PythonVersionError",
+    "Rate",
+    "RateLimited",
     "ReentryError",
     "ResultUnavailableError",
     "Retention",
@@ -223,6 +240,7 @@ __all__ = [
     "Server",
     "Settings",
     "SignatureError",
+    "Snooze",
     "Stats",
     "StorageBusyError",
     "StorageCorruptError",
@@ -234,8 +252,11 @@ __all__ = [
     "StorageUnavailableError",
     "StorageUncertainError",
     "Task",
+    "Throttle",
     "TransactionError",
     "Trigger",
+    "Unique",
+    "UniqueConflictError",
     "UnknownTaskError",
     "UnknownTypeError",
     "UnstorableArgumentError",
@@ -256,15 +277,22 @@ __all__ = [
     "enqueue_many",
     "every",
     "hold",
+    "holds",
     "job",
+    "limit",
+    "limits",
     "on_commit",
     "options",
+    "pause",
     "pause_recurring",
     "recurring",
     "remove_recurring",
+    "resume",
     "resume_recurring",
+    "set_limit",
     "start",
     "stop",
     "transaction",
     "trigger_recurring",
+    "why_waiting",
 ]

@@ -9,7 +9,8 @@ EmbedqError
 │   ├── UnstorableArgumentError   an argument has no stored form
 │   ├── SignatureError            the arguments do not fit the function
 │   ├── PayloadTooLargeError      the arguments (or the pickled function) are too large
-│   └── UnstorableFunctionError   the function can be stored neither by name nor by value
+│   ├── UnstorableFunctionError   the function can be stored neither by name nor by value
+│   └── UniqueConflictError       another job has the same unique key
 ├── ScheduleError                 a cron expression, interval or time zone that can never work
 ├── ParkError                     a stored job that cannot run here, and is kept for a process that can
 │   ├── UnknownTaskError          no function of that name here
@@ -40,6 +41,8 @@ EmbedqError
     └── StorageUnavailableError   any other failure of the disk or the server
 
 Discard                           raised by a job: end as dead now, without a retry
+RateLimited                       raised by a job: run again later, and let no job under the limit start until then
+Snooze                            raised by a job: run again later, with no attempt counted
 JobInterrupt (BaseException)      raised inside a running job
 ├── JobTimeout                    it ran longer than its timeout
 ├── JobCancelled                  it was cancelled
@@ -47,6 +50,8 @@ JobInterrupt (BaseException)      raised inside a running job
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 
 class EmbedqError(Exception):
@@ -91,6 +96,18 @@ class PayloadTooLargeError(EnqueueError, ValueError):
 
 class UnstorableFunctionError(EnqueueError, TypeError):
     """The function can be stored neither by name nor by value."""
+
+
+class UniqueConflictError(EnqueueError):
+    """Another job has the same unique key, and `on_conflict="raise"`.
+
+    Attributes:
+        job_id: the id of that job; None if it is one of the same `enqueue_many`.
+    """
+
+    def __init__(self, message: str, *, job_id: int | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class ScheduleError(EmbedqError, ValueError):
@@ -229,6 +246,52 @@ class StorageUnavailableError(StorageError):
 
 class Discard(EmbedqError):
     """Raised by a job to end as `dead` now, regardless of its retry policy."""
+
+
+class RateLimited(EmbedqError):
+    """Raised by a job whose request was refused for now, as by HTTP status 429: it runs again, no attempt is counted.
+
+    Attributes:
+        retry_after: seconds.
+        limit: no job under this limit starts until then: one made by `embedq.limit`, or the name of one; None for the
+            first limit that the job is under. A job without limits only waits itself.
+    """
+
+    def __init__(self, retry_after: float, limit: object = None) -> None:
+        if not isinstance(retry_after, int | float) or isinstance(retry_after, bool) or not 0 <= retry_after < 1e9:
+            raise ConfigurationError(f"retry_after={retry_after!r} must be seconds, zero or more")
+        name = getattr(limit, "name", limit)
+        if name is not None and not isinstance(name, str):
+            raise ConfigurationError(f"limit={limit!r} must be a limit made by embedq.limit, or its name")
+        super().__init__(f"may run again in {retry_after:g} s")
+        self.retry_after = retry_after
+        self.limit: str | None = name
+
+    def __reduce__(self) -> tuple[type[RateLimited], tuple[float, str | None]]:
+        return RateLimited, (self.retry_after, self.limit)
+
+
+class Snooze(EmbedqError):
+    """Raised by a job to put itself off: it is scheduled again, and no attempt is counted.
+
+    Attributes:
+        seconds: until it runs again, as a number or a timedelta.
+        at_most: how often the job may do so, over all its runs; the next time it is dead. None for any number. A retry
+            by hand begins a new count.
+    """
+
+    def __init__(self, seconds: float | timedelta, at_most: int | None = 100) -> None:
+        given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given < 1e9:
+            raise ConfigurationError(f"Snooze({seconds!r}) must be given seconds or a timedelta, zero or more")
+        if at_most is not None and (not isinstance(at_most, int) or isinstance(at_most, bool) or at_most < 0):
+            raise ConfigurationError(f"at_most={at_most!r} must be a number of times, zero or more, or None")
+        super().__init__(f"is to run again in {given:g} s")
+        self.seconds = float(given)
+        self.at_most = at_most
+
+    def __reduce__(self) -> tuple[type[Snooze], tuple[float, int | None]]:
+        return Snooze, (self.seconds, self.at_most)
 
 
 class JobInterrupt(BaseException):

@@ -33,7 +33,7 @@ class JobState(StrEnum):
     """Its attempts are used up, or the error is permanent: a person has to act."""
     CANCELLED = "cancelled"
     PARKED = "parked"
-    """No process that can run it has claimed it yet; it is kept."""
+    """No process that can run it has claimed it yet, or its queue or task is paused; it is kept."""
 
     @property
     def ended(self) -> bool:
@@ -48,10 +48,11 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     # The parent ended as the continuation requires, or otherwise, or the continuation was cancelled.
     _S.AWAITING: frozenset({_S.READY, _S.SCHEDULED, _S.CANCELLED}),
     _S.SCHEDULED: frozenset({_S.READY, _S.CANCELLED}),
-    # Expired jobs are cancelled when they are to be claimed.
-    _S.READY: frozenset({_S.RUNNING, _S.CANCELLED}),
+    # Expired jobs are cancelled when they are to be claimed, and those of a paused task or queue are parked.
+    _S.READY: frozenset({_S.RUNNING, _S.CANCELLED, _S.PARKED}),
     # Back to ready: released at a stop, or its process died. Dead also by too many crashes.
-    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.RETRYING, _S.DEAD, _S.CANCELLED, _S.READY, _S.PARKED}),
+    # Scheduled: it put itself off.
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.RETRYING, _S.DEAD, _S.CANCELLED, _S.READY, _S.PARKED, _S.SCHEDULED}),
     _S.RETRYING: frozenset({_S.READY, _S.CANCELLED}),
     _S.PARKED: frozenset({_S.RUNNING, _S.READY, _S.CANCELLED}),
     # Retried by hand; a continuation of a retried job waits again.
@@ -89,6 +90,8 @@ class Ending(StrEnum):
     RELEASED = "released"
     """Its process stopped first; the attempt does not count."""
     PARKED = "parked"
+    SNOOZED = "snoozed"
+    """It put itself off; the attempt does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,7 @@ class Job:
         run_at: when it is, or was, due.
         attempt: how many runs have been started and counted (a crash or a stop does not count).
         crashes: how many times its process died while it ran.
-        error: the last error's type and message, why it was cancelled, or what it needs (parked).
+        error: the last error's type and message, why it was cancelled or put off, or what it needs.
         overdue: it ran longer than its timeout and has not ended.
         result: the stored result as JSON text; None while there is none.
         server: the process that runs it now.

@@ -17,7 +17,7 @@ APART = ["storage.sqlite", "storage.postgresql", "storage.mysql"]
 GROUND = {"__init__.py", "__main__.py", "clock.py", "config.py", "errors.py", "job.py", "py.typed", "version.py"}
 # The only packages the core may import besides the standard library. click and tabulate are the command line's; every
 # type checker brings `typing_extensions`, which nothing imports at run time.
-CORE_PACKAGES = {"cloudpickle", "croniter", "filelock", "sqlite_utils", "tenacity", "typing_extensions"}
+CORE_PACKAGES = {"cloudpickle", "filelock", "sqlite_utils", "tenacity", "typing_extensions"}
 CLI_PACKAGES = {"click", "tabulate"}
 # Web frameworks and drivers of servers, each for its own folder. Of the extras `backends` says which one is missing.
 DRIVERS = {

@@ -30,7 +30,13 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Its blocks are tests: those without a mark are one file, and each that is marked is another.
 TESTING = ROOT / "docs" / "testing.md"
-RUN = [README, ROOT / "docs" / "howto.md", ROOT / "docs" / "monitoring.md"]
+RUN = [
+    README,
+    ROOT / "docs" / "howto.md",
+    ROOT / "docs" / "monitoring.md",
+    ROOT / "docs" / "flow.md",
+    ROOT / "docs" / "schedules.md",
+]
 # Pages on what an application may use, which are run where that is installed.
 GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md",
           "starlette": ROOT / "docs" / "guest.md",

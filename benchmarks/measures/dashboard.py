@@ -32,6 +32,7 @@ from embedq.clock import SECOND
 from embedq.dashboard.site import REFRESH_SECONDS
 from embedq.job import JobState
 from embedq.storage.base import Row
+from embedq.storage.columns import JOBS
 from embedq.storage.compacting import compact_counters
 from embedq.storage.finishing import MINUTE
 
@@ -260,12 +261,4 @@ def _job(
         "needs": f"task shop:gone_{number % 4}" if state == "parked" else None,
     }  # fmt: skip
     failed = [(number, 1, 1, "failed", created + 50_000, created + 250_000, 1, error, f"Traceback …\n{error}")]
-    return tuple(values.get(column) for column in COLUMNS), failed if state in ("dead", "retrying") else []
-
-
-COLUMNS = (
-    "id", "state", "executor", "queue", "priority", "name", "payload", "code", "options", "tags", "idempotency_key",
-    "parent_id", "trigger", "schedule", "created_at", "run_at", "expires_at", "first_started_at", "started_at",
-    "finished_at", "delete_at", "attempt", "claim", "crashes", "server_id", "cancel_requested_at", "overdue_at",
-    "needs", "error", "result", "progress", "progress_note", "crashes_alone", "trials",
-)  # fmt: skip
+    return tuple(values.get(column) for column in JOBS), failed if state in ("dead", "retrying") else []

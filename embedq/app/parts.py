@@ -18,7 +18,9 @@ from embedq.tasks.registry import REGISTRY
 
 if TYPE_CHECKING:
     from embedq.operations.actions import Actions
+    from embedq.operations.limiting import Limiting
     from embedq.operations.monitor import Monitor
+    from embedq.operations.pausing import Pausing
 
 
 class AppParts:
@@ -67,3 +69,15 @@ class AppParts:
         from embedq.operations.actions import Actions
 
         return Actions(self.engine, self.stored.notify)
+
+    @cached_property
+    def limiting(self) -> Limiting:
+        from embedq.operations.limiting import Limiting
+
+        return Limiting(self.engine)
+
+    @cached_property
+    def pausing(self) -> Pausing:
+        from embedq.operations.pausing import Pausing
+
+        return Pausing(self.engine)

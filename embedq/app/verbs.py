@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from embedq.app.parts import AppParts
 from embedq.engine.transactions import Block
@@ -20,6 +20,11 @@ from embedq.tasks.options import OptionKeywords, Options
 from embedq.tasks.registration import register
 from embedq.tasks.registry import REGISTRY
 from embedq.tasks.task import Call, Enqueuer, Task
+
+if TYPE_CHECKING:
+    from embedq.flow.limits import Limit
+    from embedq.storage.holds import Hold
+    from embedq.storage.limit_use import LimitUse
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -228,7 +233,7 @@ class QueueVerbs(EnqueueVerbs):
         function: Callable[..., Any],
         /,
         *args: Any,
-        timezone: str,
+        timezone: str | tzinfo,
         misfire: str | Misfire = "once",
         grace: timedelta | None = None,
         **kwargs: Any,
@@ -283,7 +288,7 @@ class QueueVerbs(EnqueueVerbs):
             name: identifies the schedule, permanently.
             when: a cron expression, `Cron`, `every(…)` or a timedelta.
             function: a function or task, `task.options(queue=…)` for options, and its arguments; or an `embedq.call`.
-            timezone: an IANA name for a cron expression; UTC unless given.
+            timezone: an IANA name for a cron expression, or its ZoneInfo; UTC unless given.
             misfire: what happens to occurrences that were missed because no process was running: "once" (one late
                 run), "skip", "all", or an `embedq.Misfire`.
             grace: how late a run may be at all.
@@ -301,7 +306,7 @@ class QueueVerbs(EnqueueVerbs):
         when: When,
         call: Call[Any],
         *,
-        timezone: str | None,
+        timezone: str | tzinfo | None,
         misfire: str | Misfire,
         grace: timedelta | None,
     ) -> None:
@@ -323,3 +328,76 @@ class QueueVerbs(EnqueueVerbs):
     def remove_recurring(self, name: str) -> None:
         """Delete a recurring job, but not its jobs. ScheduleNotFoundError if there is none of that name."""
         self._app()._parts.recurring.remove(name)
+
+    def pause(
+        self,
+        *,
+        queue: str | None = None,
+        task: Callable[..., Any] | str | None = None,
+        process: int | str | None = None,
+        until: datetime | timedelta | None = None,
+        reason: str = "",
+        actor: str | None = None,
+    ) -> Hold:
+        """Let no job start of a queue, of a task, or at all; or none in one process. Running jobs continue.
+
+        Stored, so that it survives deployments, and holds in all processes. Jobs can be enqueued meanwhile; delayed,
+        retrying and recurring jobs wait too. What is paused already is paused by the latest call.
+
+        Args:
+            queue, task: one of them at most; neither for everything. A task is a function, or a name.
+            process: a process to make quiet: its number in `servers()`, or "host:pid". It claims nothing, finishes what
+                it runs, and is quiet for as long as it lives, or until it is resumed.
+            until: an aware datetime, or a timedelta from now, at which the pause ends by itself; None for never.
+            reason: for people, and the audit log.
+            actor: the name of a user, for the audit log; otherwise the running job, or this process.
+        Raises:
+            ConfigurationError: more than one of them, a time that has passed, or no such process.
+        """
+        return self._app()._parts.pausing.pause(
+            queue=queue, task=task, process=process, until=until, reason=reason, actor=actor
+        )
+
+    def resume(
+        self,
+        *,
+        queue: str | None = None,
+        task: Callable[..., Any] | str | None = None,
+        process: int | str | None = None,
+        actor: str | None = None,
+    ) -> bool:
+        """End the pause of a queue, a task, a process, or, without any of them, that of everything.
+
+        `resume()` ends what `pause()` began, not the pauses of single queues and tasks. Arguments as for `pause`.
+        Returns:
+            False if it was not paused.
+        """
+        return self._app()._parts.pausing.resume(queue=queue, task=task, process=process, actor=actor)
+
+    def holds(self) -> list[Hold]:
+        """Return what is paused, with the reason and the end."""
+        return self._app()._parts.pausing.all()
+
+    def set_limit(
+        self, limit: Limit | str, *, total: int | None = None, each: int | None = None, actor: str | None = None
+    ) -> None:
+        """Change a limit for all processes, now and after the next deployment: what is set here wins over the code.
+
+        Running jobs continue; with 0 no further one starts.
+
+        Args:
+            limit: made by `embedq.limit`, or a name: of a shared limit, or of a function for its own.
+            total, each: how many may run at once, in all and for each key; None lets the code's value apply (again).
+            actor: the name of a user, for the audit log; otherwise this process.
+        Raises:
+            ConfigurationError: there is no such limit, or a number cannot be.
+        """
+        self._app()._parts.limiting.set(limit, total=total, each=each, actor=actor)
+
+    def limits(self) -> list[LimitUse]:
+        """Return the limits that are stored, with their values and how many jobs run under each."""
+        return self._app()._parts.limiting.all()
+
+    def why_waiting(self, job_id: int) -> str | None:
+        """Return in words why a ready job under limits has not started; None if it lacks nothing but a worker."""
+        return self._app()._parts.limiting.why_waiting(job_id)

@@ -16,6 +16,7 @@ from embedq.cli.copy import copy
 from embedq.cli.dashboard import dashboard
 from embedq.cli.demo import demo
 from embedq.cli.doctor import doctor
+from embedq.cli.holds import holds, pause, quiet, resume
 from embedq.cli.invocation import EXIT_CODES, Commands, prepare_streams, shared_options
 from embedq.cli.jobs import cancel, list_jobs, retry
 from embedq.cli.overview import migrate, servers, stats
@@ -37,6 +38,7 @@ def main(ctx: click.Context) -> None:
       embedq jobs --state dead              jobs that failed permanently
       embedq show 42                        all details of one job
       embedq retry --all --queue mail       run dead jobs again
+      embedq pause --queue mail --for 1h    let no job of a queue start
       embedq worker --app shop.jobs:queue   run jobs in this process
       embedq doctor                         find problems, with advice
       embedq check --app shop.jobs:queue    can this build run the waiting jobs?
@@ -54,6 +56,10 @@ for command in (
     retry,
     cancel,
     schedules,
+    pause,
+    resume,
+    holds,
+    quiet,
     servers,
     stats,
     migrate,

@@ -34,7 +34,7 @@ _MEANINGS = {
     JobState.READY: "due; waiting for a free worker",
     JobState.RUNNING: "",
     JobState.RETRYING: "failed; will run again",
-    JobState.PARKED: "no process can run them",
+    JobState.PARKED: "no process can run them, or paused",
     JobState.SUCCEEDED: "",
     JobState.DEAD: "failed permanently: embedq jobs --state dead",
     JobState.CANCELLED: "",
@@ -69,6 +69,8 @@ def stats(invocation: Invocation) -> None:
     say()
     say(f"last hour  {_last_hour(found)}")
     say(f"workers    {_workers(servers)}")
+    if paused := app.holds():
+        say(f"paused     {clip(safe(', '.join(map(str, paused))), 80)}: embedq holds")
     if not servers and (found.counts[JobState.READY] or found.counts[JobState.SCHEDULED]):
         hint("no job runs until a process calls embedq.start(), or: embedq worker --app MODULE")
 
@@ -123,11 +125,13 @@ def servers(invocation: Invocation) -> None:
         say("no process runs jobs")
     else:
         now = now_of(app)
+        quiet = {hold.name for hold in app.holds()}
         rows = [
             [
                 str(server.id), clip(safe(server.hostname), 24), str(server.pid), str(server.workers),
                 str(server.running), _queues_of(server),
-                span((now - server.started_at).total_seconds()), server.version, _state(server, now),
+                span((now - server.started_at).total_seconds()), server.version,
+                _state(server, now, quiet=server.uuid in quiet),
             ]
             for server in found
         ]  # fmt: skip
@@ -135,8 +139,10 @@ def servers(invocation: Invocation) -> None:
         say(table(headers, rows, right=[0, 2, 3, 4]))
 
 
-def _state(server: Server, now: datetime) -> str:
+def _state(server: Server, now: datetime, *, quiet: bool) -> str:
     parts = [click.style("leader", fg="green")] if server.leader else []
+    if quiet:
+        parts.append(click.style("quiet", fg="yellow"))
     if server.stopping:
         parts.append(click.style("stopping", fg="yellow"))
     if (now - server.heartbeat_at).total_seconds() > SILENT_SECONDS:

@@ -27,7 +27,7 @@ from embedq.cli.invocation import (
 from embedq.cli.text import absolute, both, clip, relative, safe, span
 from embedq.display.json_values import as_json
 from embedq.engine.recurring import Schedule
-from embedq.operations.upcoming import schedule_text
+from embedq.operations.upcoming import schedule_text, schedule_words
 from embedq.scheduling.misfire import Misfire
 from embedq.scheduling.schedule import Cron, Every
 from embedq.storage.inspect import Occurrence, ScheduleState
@@ -100,6 +100,7 @@ def _document(schedule: Schedule) -> dict[str, Any]:
     return {
         "name": schedule.name,
         "cron": None if cron is None else cron.expression,
+        "in_words": schedule_words(schedule.when),
         "timezone": None if cron is None else cron.timezone,
         "every_seconds": schedule.when.interval.total_seconds() if isinstance(schedule.when, Every) else None,
         "misfire": None if schedule.misfire is None else _misfire_document(schedule.misfire),
@@ -182,7 +183,10 @@ def _upcoming(schedule: Schedule, now: datetime) -> list[datetime]:
 
 
 def _known(schedule: Schedule, now: datetime) -> list[tuple[str, str]]:
-    known = [("when", schedule_text(schedule.when)), ("queue", safe(schedule.queue or "unknown"))]
+    known = [("when", schedule_text(schedule.when))]
+    if words := schedule_words(schedule.when):
+        known.append(("in words", words))
+    known.append(("queue", safe(schedule.queue or "unknown")))
     if schedule.misfire is not None:
         known.append(("missed", _policy(schedule.misfire)))
     if schedule.last_fire_at is not None:

@@ -29,6 +29,7 @@ from embedq.config import FOR_EVER
 from embedq.display.calls import readable_call, readable_value
 from embedq.display.json_values import as_json
 from embedq.job import Attempt, Ending, Job, JobState, LogLine
+from embedq.storage.holds import Hold
 
 # The limit of the text output; --json contains everything.
 LONGEST_TEXT = 4000
@@ -79,14 +80,14 @@ def _head(job: Job) -> None:
 
 
 def _facts(job: Job, app: EmbedQ) -> None:
-    for label, text in _known(job, now_of(app)):
+    for label, text in _known(job, now_of(app), app.monitor.hold_on(job)):
         first, *rest = text.split("\n")
         say(f"  {dim(label.ljust(LABEL))}{first}")
         for line in rest:
             say(" " * (LABEL + 2) + line)
 
 
-def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
+def _known(job: Job, now: datetime, hold: Hold | None) -> Iterator[tuple[str, str]]:
     """Yield labels and texts, in chronological order."""
     if job.damaged:
         yield "damaged", f"{', '.join(job.damaged)}: the stored values cannot be shown"
@@ -129,6 +130,10 @@ def _known(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
     if job.progress is not None:
         note = f"  {safe(job.progress_note)}" if job.progress_note else ""
         yield "progress", f"{bar(job.progress, 20)} {job.progress:.0%}{note}"
+    if hold is not None:
+        end = "" if hold.until is None else f" until {both(hold.until, now)}"
+        reason = f": {safe(hold.reason)}" if hold.reason else ""
+        yield "paused", f"{safe(str(hold))}, by {safe(hold.actor)}{end}{reason}"
     if job.result is not None:
         yield "result", readable_value(job.result, limit=LONGEST_TEXT)
     if job.error is not None:

@@ -31,6 +31,8 @@ class Permission(StrEnum):
     """Enqueue registered tasks, through the JSON API."""
     SCHEDULES = "schedules"
     """Run, pause, resume and remove recurring jobs."""
+    PAUSE = "pause"
+    """Pause and resume queues, tasks, processes and everything."""
     INSPECT = "inspect"
     """See the live stack of a running job."""
 

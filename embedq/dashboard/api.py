@@ -15,7 +15,7 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
 from embedq.clock import to_micros
-from embedq.dashboard import commands, filters, health
+from embedq.dashboard import commands, filters, health, pausing
 from embedq.dashboard.access import Permission
 from embedq.dashboard.pages import recurring
 from embedq.dashboard.pages.job import id_of
@@ -28,7 +28,7 @@ from embedq.display.json_values import as_json
 from embedq.display.units import brief
 from embedq.engine.recurring import Schedule
 from embedq.job import Job
-from embedq.operations.upcoming import schedule_text
+from embedq.operations.upcoming import schedule_text, schedule_words
 
 Handler: TypeAlias = Callable[[Visit], Response]
 
@@ -127,6 +127,7 @@ def _schedule(item: Schedule) -> dict[str, Any]:
     return {
         "name": item.name,
         "when": schedule_text(item.when),
+        "in_words": schedule_words(item.when),
         "task": item.task,
         "queue": item.queue,
         "next_fire_at": item.next_fire_at,
@@ -286,6 +287,20 @@ def on_schedule(verb: str) -> Handler:
     return handle
 
 
+def holds(visit: Visit) -> Response:
+    return document({"holds": visit.holds()})
+
+
+def on_hold(verb: str) -> Handler:
+    """Return the handler that pauses or resumes."""
+
+    def handle(visit: Visit) -> Response:
+        visit.require(Permission.PAUSE)
+        return document(pausing.apply(visit, verb, body(visit)))
+
+    return handle
+
+
 def body(visit: Visit) -> dict[str, Any]:
     """Return the JSON object in the body; an empty one without a body. BadRequest for anything else."""
     if not visit.body.strip():
@@ -362,6 +377,8 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api/schedules", schedules),
     ("GET", "/api/schedules/{name:path}", one_schedule),
     *[("POST", f"/api/schedules/{{name:path}}/{verb}", on_schedule(verb)) for verb in SCHEDULE_VERBS],
+    ("GET", "/api/holds", holds),
+    *[("POST", f"/api/holds/{verb}", on_hold(verb)) for verb in pausing.VERBS],
     ("GET", "/api/audit", audit),
 ]
 ROUTES = [

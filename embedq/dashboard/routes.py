@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from embedq.dashboard import api, commands, login
+from embedq.dashboard import api, commands, login, pausing
 from embedq.dashboard.extension import Page
 from embedq.dashboard.pages import audit, custom, dead, job, jobs, overview, queues, recurring, servers, tasks
 from embedq.dashboard.visit import NotFound, Visit, WrongMethod
@@ -37,6 +37,7 @@ PAGES: list[tuple[str, str, Handler]] = [
     ("POST", "/act", commands.act),
     ("POST", "/audit/{action_id:int}/{verb}", commands.steer),
     ("POST", "/recurring/{verb}", commands.schedule),
+    ("POST", "/holds/{verb}", pausing.change),
     ("POST", "/logout", login.leave),
 ]
 

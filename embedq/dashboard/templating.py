@@ -18,7 +18,7 @@ from embedq.dashboard.visit import Visit
 from embedq.display.calls import UNREADABLE, parsed, readable_call, readable_value, safe
 from embedq.display.units import counted, duration, relative, span
 from embedq.job import Job
-from embedq.operations.upcoming import schedule_text
+from embedq.operations.upcoming import schedule_text, schedule_words
 
 CALL_IN_A_LIST = 160
 VALUE_ON_A_PAGE = 20_000
@@ -42,6 +42,7 @@ def environment() -> Environment:
         line=line,
         counted=counted,
         schedule_text=schedule_text,
+        schedule_words=schedule_words,
         safe_text=safe_text,
     )
     made.globals.update(asset=_asset, when=when, since=since, call=call, job_verbs=JOB_VERBS)

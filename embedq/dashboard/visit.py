@@ -21,6 +21,7 @@ from embedq.dashboard.columns import Column
 from embedq.dashboard.parameters import parameters
 from embedq.display.redaction import Hidden, Redaction
 from embedq.job import JobState
+from embedq.storage.holds import Hold
 from embedq.storage.inspect.glance import Count, counts
 from embedq.storage.inspect.processes import Server
 
@@ -194,6 +195,14 @@ class Visit:
     def go_to(self, url: str) -> Response:
         """Redirect to another page."""
         return RedirectResponse(url, status_code=303)
+
+    def holds(self) -> list[Hold]:
+        """Return what is paused."""
+        return list(self.held_jobs())
+
+    def held_jobs(self) -> dict[Hold, Count]:
+        """Return what is paused, with how many jobs each pause has parked."""
+        return self.cached("holds", self.queue.monitor.held_jobs)
 
     def came_from(self, *fallback: object) -> str:
         """Return the form's `next` link if it leads to the dashboard, else the fallback."""

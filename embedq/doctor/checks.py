@@ -105,6 +105,15 @@ JOBS_PARKED = _check("jobs-parked", _ERROR, "parked jobs",
 JOBS_PARKED_MORE = _check("jobs-parked", _ERROR, "parked jobs",
     "and {more} more requirements",
     "embedq jobs --state parked")
+PAUSED_LONG = _check("paused-long", _WARNING, "pauses",
+    "{what} paused for {since}, and does not end by itself{reason}",
+    "if that is intended, let it end at a time: embedq pause --until; if not: embedq resume. It was paused by {actor}")
+PAUSED = _check("paused", _NOTE, "pauses",
+    "{what} paused, by {actor}{until}{reason}",
+    "embedq holds, embedq resume")
+PAUSE_IGNORED = _check("pause-ignored", _ERROR, "pauses, the versions of processes",
+    "{hostname}, process {pid}: embedq {version} does not know pauses, and starts jobs that are paused",
+    "restart it with the version that paused them")
 JOBS_OVERDUE = _check("jobs-overdue", _WARNING, "running jobs",
     "{jobs} running past the timeout, not interruptible",
     'each holds a thread. Give the calls in them their own timeouts (sockets, locks), or run them with '

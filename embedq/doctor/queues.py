@@ -10,8 +10,9 @@ from embedq.display.units import counted, span
 from embedq.doctor import checks
 from embedq.doctor.findings import Section, Severity
 from embedq.doctor.processes import ObservedProcess, ProcessState, in_folders
+from embedq.flow.holds import Holds
 from embedq.job import Ending, JobState
-from embedq.storage import health, inspect
+from embedq.storage import health, holds, inspect
 from embedq.storage.base import Transaction
 from embedq.storage.damage import member
 from embedq.storage.health import CAP, SHOWN, Deaths, Parked, QueueBacklog
@@ -26,6 +27,7 @@ _FAILURES = (Ending.FAILED, Ending.TIMED_OUT, Ending.CRASHED)
 class JobFacts:
     """What the database contains about jobs; read in one transaction."""
 
+    paused: Holds
     ready: dict[str, QueueBacklog]
     delayed: dict[str, QueueBacklog]
     parked: list[Parked]
@@ -40,6 +42,7 @@ def read(tx: Transaction, *, now: int) -> JobFacts:
     """Read the facts, each counted up to a limit."""
     totals = {member(Ending, row[0]): int(row[1]) for row in tx.all("totals", (now // 60_000_000 - 60,))}
     return JobFacts(
+        paused=holds.snapshot(tx),
         ready=health.ready(tx),
         delayed=health.delayed(tx),
         parked=health.parked(tx),
@@ -63,7 +66,11 @@ def check(facts: JobFacts, observed: Sequence[ObservedProcess], *, max_wait: flo
         _check_without_process(section, facts, now)
     else:
         _check_unserved(section, facts, observed)
-        late = {queue: wait for queue, wait in waits.items() if wait > max_wait and _is_served(queue, observed)}
+        late = {
+            queue: wait
+            for queue, wait in waits.items()
+            if wait > max_wait and _is_served(queue, observed) and not facts.paused.of_queue(queue, now)
+        }
         for queue, wait in sorted(late.items(), key=lambda item: -item[1])[:SHOWN]:
             section.add(checks.QUEUE_LATE, queue=queue, wait=span(wait), jobs=_jobs(facts.ready[queue].jobs))
     _check_parked(section, facts.parked, observed)

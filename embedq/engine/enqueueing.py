@@ -14,6 +14,7 @@ from embedq.engine.job_builder import JobBuilder
 from embedq.engine.lifecycle import Engine
 from embedq.engine.stored_jobs import StoredJobs
 from embedq.engine.transactions import Block, TransactionBlock, current
+from embedq.flow.unique import may_have_rule
 from embedq.job import JobId, Trigger
 from embedq.observability.log import get_logger
 from embedq.process.interrupts import Shielded
@@ -96,7 +97,7 @@ class Enqueueing:
         """Return the handle, and log the first step of a job at DEBUG."""
         handle: JobHandle[Any] = JobHandle(self._stored, JobId(inserted.id), created=inserted.created)
         if logger.isEnabledFor(logging.DEBUG):
-            step = "enqueued" if handle.created else "existed already under its idempotency key"
+            step = "enqueued" if handle.created else "existed already under its key"
             logger.debug(
                 "job %s (%s) %s", handle.id, row.name, step,
                 extra={"job_id": handle.id, "job_name": row.name, "job_queue": row.queue},
@@ -123,7 +124,8 @@ class Enqueueing:
         queues = self._engine.settings.queues
         return (
             row.state == "ready"
-            and row.executor == "thread"
+            and row.executor == "thread"  # which a job in a lane has not
             and row.idempotency_key is None
+            and not may_have_rule(row.options)
             and (queues is None or row.queue in queues)
         )

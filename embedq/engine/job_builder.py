@@ -10,10 +10,14 @@ from typing import Any
 from embedq.clock import FIRST_MICROS, LAST_MICROS, SECOND
 from embedq.display.units import brief
 from embedq.engine.lifecycle import Engine
+from embedq.engine.unique_keys import unique_key
 from embedq.errors import ConfigurationError, EnqueueError, SignatureError, UnstorableArgumentError
+from embedq.flow.lanes import laned
+from embedq.flow.unique import may_have_rule
 from embedq.job import Trigger
 from embedq.serializers import dumps_call, wants_parent_result
 from embedq.storage.rows import NewJob
+from embedq.tasks.lanes import lane_columns
 from embedq.tasks.middleware import Draft
 from embedq.tasks.options import DEFAULT_QUEUE, Options, ResolvedOptions, tags_to_json
 from embedq.tasks.pickled import PackedFunction, pack
@@ -44,12 +48,14 @@ class JobBuilder:
             task = call.task
             model = models.get(task)
             if model is not None:
-                rows.append(model.with_payload(self._payload(task, call.args, call.kwargs, trigger=None)))
+                row = model.with_payload(self._payload(task, call.args, call.kwargs, trigger=None))
+                rows.append(self._in_lane(row, task, call.args, call.kwargs) if row.lane_key is not None else row)
                 continue
             row = self.row(call, now=now)
             rows.append(row)
-            # Middleware may change anything, and a function that is not registered is signed with its arguments.
-            if task.registered and not self._engine.enqueue_middleware:
+            # Middleware may change anything, and what depends on the arguments is a unique key, and the signature of a
+            # function that is not registered.
+            if task.registered and not self._engine.enqueue_middleware and not may_have_rule(row.options):
                 models[task] = row
         return rows
 
@@ -87,10 +93,13 @@ class JobBuilder:
             stored = (own if draft.timeout == options.timeout else replace(own, timeout=draft.timeout)).stored(
                 draft.meta
             )
+        if options.sameness is not None:
+            key_parts = (options.sameness.by, task, args, kwargs)
+            stored = options.sameness.rule(unique_key(*key_parts)).stored_in(stored)
         if due != now or expires_at is not None:
             _check_moments(task.name, due, expires_at)
         payload = self._payload(task, args, kwargs, trigger=trigger)
-        return NewJob(
+        row = NewJob(
             state="awaiting" if parent_id is not None else "ready" if due <= now else "scheduled",
             executor=task.executor,
             queue=queue,
@@ -108,6 +117,12 @@ class JobBuilder:
             run_at=max(due, now),
             expires_at=expires_at,
         )
+        return self._in_lane(row, task, args, kwargs) if options.laned else row
+
+    def _in_lane(self, row: NewJob, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
+        """Return the row with the lane of these arguments."""
+        columns = lane_columns(task.name, task.function, self.resolve(task).options, args, kwargs)
+        return row._replace(executor=laned(task.executor), **columns._asdict())
 
     def resolve(self, task: Task[..., Any]) -> ResolvedOptions:
         """Return the options of a task's jobs: of the enqueue, else of the decorator, else of the app."""

@@ -16,6 +16,7 @@ from embedq.clock import Clock, SystemClock, patience
 from embedq.config import Settings, idle_variables
 from embedq.engine.waiting import JobWaiter
 from embedq.errors import ConfigurationError, CopyError, NotStartedError, ReentryError, StorageMissingError
+from embedq.flow.holds import Holds
 from embedq.observability.log import get_logger
 from embedq.process import hosting, job_process, shutdown
 from embedq.process.offload import Offload
@@ -340,6 +341,12 @@ class Engine:
         runtime = self.runtime
         if runtime is not None:
             runtime.dispatcher.notify(run_at)
+
+    def hold(self, paused: Holds) -> None:
+        """Notify the dispatcher, if it is here, of what this process has just paused or resumed."""
+        runtime = self.runtime
+        if runtime is not None:
+            runtime.dispatcher.hold(paused)
 
     def _running_jobs(self) -> Collection[int]:
         runtime = self.runtime

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypeAlias
 
 from embedq.clock import SECOND, to_datetime
@@ -16,6 +16,7 @@ from embedq.engine.job_builder import JobBuilder, check_text
 from embedq.engine.lifecycle import Engine
 from embedq.engine.transactions import writing
 from embedq.errors import ConfigurationError, ScheduleError
+from embedq.flow.unique import Unique
 from embedq.job import JobId
 from embedq.maintenance import scheduler as firing
 from embedq.observability.log import get_logger
@@ -95,7 +96,7 @@ class RecurringJobs:
         when: str | Cron | Every | timedelta,
         call: Call[Any],
         *,
-        timezone: str | None,
+        timezone: str | tzinfo | None,
         misfire: str | Misfire,
         grace: timedelta | None,
     ) -> None:
@@ -106,6 +107,12 @@ class RecurringJobs:
         if call.task.effective.idempotency_key is not None:
             raise ConfigurationError(
                 f"recurring job {name!r} cannot have an idempotency_key: each occurrence is a new job"
+            )
+        sameness = call.task.effective.sameness
+        if sameness is not None and not (isinstance(sameness, Unique) and sameness.on_conflict != "raise"):
+            raise ConfigurationError(
+                f"recurring job {name!r}: {sameness!r} does not go with a schedule; use embedq.Unique with "
+                'on_conflict="keep" or "replace": an occurrence whose job is there already is that job'
             )
         schedule = parse_schedule(when, timezone=timezone, name=name)
         self.declare([Declared(name=name, schedule=schedule, misfire=parse_misfire(misfire, grace), call=call)])

@@ -71,7 +71,8 @@ class Membership:
         )
         sent = elapsed()
         try:
-            self.registration = Registration(database.write(servers.register, identity, now=clock.now()))
+            server_id = database.write(servers.register, identity, now=clock.now())
+            self.registration = Registration(server_id, identity.uuid)
         except BaseException:
             self.presence.leave()
             raise
@@ -129,7 +130,7 @@ class Membership:
     def leave(self) -> None:
         """Deregister and release the lock. Only once no job of this process can still be running."""
         try:
-            self._database.write(servers.remove, self.registration.server_id)
+            self._database.write(servers.leave, self.registration.server_id)
         except StorageError as error:
             logger.warning("could not deregister; another process will clean up: %s", error)
         self.presence.leave()

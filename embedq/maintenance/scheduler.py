@@ -22,6 +22,7 @@ from embedq.storage import schedules
 from embedq.storage.base import Database
 from embedq.storage.rows import NewJob, storable
 from embedq.storage.schedules import Fired, Passed, Planned, ScheduleRow, Turn, WaitingSchedule
+from embedq.tasks.options import with_occurrence
 
 logger = get_logger()
 
@@ -186,6 +187,8 @@ def to_template(job: NewJob, *, expires_in: int | None) -> str:
         name: getattr(job, name)
         for name in ("executor", "queue", "priority", "name", "payload", "code", "options", "tags")
     }
+    if job.lane_key is not None:
+        shared |= {name: getattr(job, name) for name in ("lane_key", "weight", "limit_1", "key_1", "limit_2", "key_2")}
     return json.dumps(shared | {"expires_in": expires_in}, separators=(",", ":"))
 
 
@@ -193,6 +196,7 @@ def from_template(template: Mapping[str, Any], *, schedule: str, run_at: int) ->
     """Return the job that a template makes at `run_at`."""
     columns = dict(template)
     expires_in = columns.pop("expires_in")
+    columns["options"] = with_occurrence(columns["options"], run_at)
     return NewJob(
         **columns,
         state="ready",

@@ -18,9 +18,11 @@ from typing import Any, Unpack
 from embedq.engine.job_builder import check_text
 from embedq.engine.lifecycle import Engine
 from embedq.errors import ConfigurationError, JobStateError, WaitTimeoutError
+from embedq.flow.holds import HoldKind
 from embedq.job import ENDED, JobState
 from embedq.operations.action_runner import BATCH, ActionRunner, process_label
 from embedq.operations.monitor import SearchKeywords, as_search
+from embedq.operations.pausing import Pausing
 from embedq.storage import actions, inspect, search_batches
 from embedq.storage.actions import Action, ActionPage, ActionState, NewAction
 from embedq.storage.base import Transaction
@@ -109,6 +111,10 @@ class Actions:
                 process=process_label(),
             )
         )  # fmt: skip
+
+    def end_hold(self, kind: HoldKind, name: str, *, actor: str) -> bool:
+        """End a pause by what `app.holds()` shows of it, also that of a process that is gone; False if it is over."""
+        return Pausing(self.engine).end(kind, name, actor=actor)
 
     def get(self, action_id: int) -> Action:
         """Return an action with its progress. ActionNotFoundError if it does not exist (any more)."""

@@ -23,10 +23,12 @@ from embedq.engine.lifecycle import Engine
 from embedq.engine.recurring import RecurringJobs, Schedule
 from embedq.engine.stored_jobs import as_state
 from embedq.errors import ConfigurationError, WaitTimeoutError
-from embedq.job import Attempt, Job, JobId, JobState
+from embedq.flow.unique import rule_of
+from embedq.job import ENDED, Attempt, Job, JobId, JobState
 from embedq.operations.upcoming import Calendar, calendar_of
-from embedq.storage import inspect, location_requests
+from embedq.storage import holds, inspect, location_requests
 from embedq.storage.base import Transaction
+from embedq.storage.holds import Hold
 from embedq.storage.inspect.details import Family, LogPage, Moment, family, last_logs, log_page, timeline
 from embedq.storage.inspect.durations import TaskType, task_type, task_types
 from embedq.storage.inspect.filters import Search
@@ -43,6 +45,7 @@ from embedq.storage.inspect.trouble import (
     dead_letters,
     failures,
     overview,
+    parked_for_holds,
     trouble_of,
 )
 from embedq.storage.location_requests import LocationReply
@@ -86,12 +89,14 @@ class JobDetails:
 
     Attributes:
         meta: values that enqueue middleware and the job have stored; JSON values by name.
+        unique_key: of a unique, debounced or throttled job; None for others.
         moments: its timeline, in order.
         family: the jobs before and after it.
     """
 
     job: Job
     meta: dict[str, Any]
+    unique_key: str | None
     attempts: list[Attempt]
     moments: list[Moment]
     family: Family
@@ -170,9 +175,12 @@ class Monitor:
         """Return one job. JobNotFoundError if it does not exist."""
 
         def everything(tx: Transaction) -> JobDetails:
+            options = inspect.options(tx, job_id)
+            rule = rule_of(options)
             return JobDetails(
                 job=inspect.job(tx, job_id),
-                meta=meta_of(inspect.options(tx, job_id)),
+                meta=meta_of(options),
+                unique_key=None if rule is None else rule.key,
                 attempts=inspect.attempts(tx, job_id),
                 moments=timeline(tx, job_id),
                 family=family(tx, job_id),
@@ -236,6 +244,20 @@ class Monitor:
         ConfigurationError for another span.
         """
         return self.engine.database.read(history, span, now=self._now(), name=name, queue=queue)
+
+    def holds(self) -> list[Hold]:
+        """Return what is paused; as `app.holds`."""
+        return self.engine.database.read(holds.in_force, now=self._now())
+
+    def hold_on(self, job: Job) -> Hold | None:
+        """Return the pause that keeps a waiting job from being claimed; None if there is none."""
+        if job.state in ENDED or job.state is JobState.RUNNING:
+            return None
+        return next((hold for hold in self.holds() if hold.covers(job.queue, job.name)), None)
+
+    def held_jobs(self) -> dict[Hold, Count]:
+        """Return what is paused, with how many jobs each pause has parked so far; others of them may still be ready."""
+        return self.engine.database.read(parked_for_holds, now=self._now())
 
     def queues(self) -> list[Queue]:
         """Return the queues, by name."""

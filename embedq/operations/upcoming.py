@@ -27,6 +27,11 @@ def schedule_text(when: Cron | Every | None) -> str:
     return "cannot be read here"
 
 
+def schedule_words(when: Cron | Every | None) -> str | None:
+    """Describe a cron expression in words, `at 04:00 every day`. None for what `schedule_text` has in words already."""
+    return when.describe() if isinstance(when, Cron) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpcomingRun:
     """A future occurrence of a schedule.

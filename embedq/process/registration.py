@@ -8,9 +8,11 @@ class Registration:
 
     Attributes:
         server_id: the number now. It changes when other processes have declared this one dead and it registers again.
+        uuid: the name that stays.
     """
 
-    __slots__ = ("server_id",)
+    __slots__ = ("server_id", "uuid")
 
-    def __init__(self, server_id: int) -> None:
+    def __init__(self, server_id: int, uuid: str = "") -> None:
         self.server_id = server_id
+        self.uuid = uuid

@@ -1,25 +1,22 @@
 """Cron expressions, apart from any time zone.
 
-croniter reads the text (names, ranges, steps, `L`, `#`, `W`, hashed `H`); the search for the next matching reading of
-a clock is embedq's own, because croniter's takes 30 to 160 µs a step, and embedq's works alike in both directions.
+`embedq.scheduling.cron_fields` reads the fields; here are the search for the next matching reading of a clock, and the
+one before, and the rule for the two day fields: where both are restricted either is enough, and a field that begins
+with `*` (also `*/2`) is not restricted in this sense, so that both must match. That is how Debian's cron has it.
 A reading is an integer, a *wall*: the seconds from 1970-01-01T00:00 to what the clock on the wall shows.
 
-The surprise: some expressions that croniter accepts are refused here, because it reads them as something else:
-`9-9` as the whole field, `*/90` minutes as every hour, a reversed range with a step with values missing, `R` as another
-random time in every process, and a day of month beside `fri#2`, `L5` or `15W` as if the other field were missing.
+The surprise: two expressions are equal when they mean the same (`00 2 * * *` and `0 2 * * *`, `1-5` and `mon-fri`). A
+fixed time and an interval that match the same readings are not: they differ in nights when clocks change.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 from embedq.errors import ScheduleError
+from embedq.scheduling.cron_fields import FIELDS, NUMBERED_WEEKDAY, FieldError, MonthDay, NthWeekday, Values, read_field
 
 DAY_SECONDS = 86_400
 HORIZON_YEARS = 50
@@ -35,40 +32,35 @@ _NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_HELP = "write five fields (minute, hour, day of month, month, day of week), six with seconds first, or @daily and such"
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
-    name: str
-    size: int
-    takes: str
-    names: tuple[str, ...] = ()
+class Days:
+    """Days of the month: numbers, and those that are other numbers in other months."""
 
-    def number(self, text: str) -> int | None:
-        """Return the value of a plain item, None for anything else; names count from the field's first value."""
-        if text.isdecimal():
-            return int(text)
-        return self.names.index(text.lower()) if text.lower() in self.names else None
+    numbers: frozenset[int]
+    moving: frozenset[MonthDay]
+
+    def match(self, when: date) -> bool:
+        return when.day in self.numbers or any(_falls_on(moving, when) for moving in self.moving)
 
 
-# In the order in which they are written.
-_FIELDS = (
-    _Field("second", 60, "0-59"),
-    _Field("minute", 60, "0-59"),
-    _Field("hour", 24, "0-23"),
-    _Field("day of month", 31, "1-31, L (the last day) or 15W (the weekday nearest to the 15th)"),
-    _Field("month", 12, "1-12 or jan-dec", _MONTHS),
-    _Field(
-        "day of week",
-        7,
-        "0-7 (0 and 7 are Sunday) or sun-sat, fri#2 (the second Friday) or L5 (the last Friday)",
-        _WEEKDAYS,
-    ),
-)
-_HELP = "write five fields (minute, hour, day of month, month, day of week), six with seconds first, or @daily and such"
-_HASHED_STEP = re.compile(r"h/\d+", re.IGNORECASE)
+@dataclass(frozen=True, slots=True)
+class Weekdays:
+    """Days of the week, 0 is Sunday: in every week, and in one week of the month."""
+
+    numbers: frozenset[int]
+    nth: frozenset[NthWeekday]
+
+    def match(self, when: date) -> bool:
+        weekday = when.isoweekday() % 7
+        if weekday in self.numbers:
+            return True
+        return bool(self.nth) and (
+            NthWeekday(weekday, (when.day + 6) // 7) in self.nth
+            or (NthWeekday(weekday, -1) in self.nth and when.day + 7 > _days_in_month(when))
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,22 +72,20 @@ class CronExpression:
         follows_elapsed_time: the minute or the hour is a wildcard or an interval (see `embedq.scheduling.schedule`).
         hashed: some field is an `H` form, so the times depend on the hash id.
         minutes: minutes of the day, ascending.
-        days: days of the month, None for any; `last_day` adds the last one, `nearest_to` is the day before a `W`.
-        weekdays: 0 is Sunday; None for any.
-        nth_weekdays: for a weekday, which ones of the month (1 to 5, or "l" for the last); empty without `#` and `L`.
+        days: None for any day of the month.
+        weekdays: None for any.
+        either: a day matches by its number or by its weekday; otherwise it must by both.
     """
 
-    text: str
+    text: str = field(compare=False)
     follows_elapsed_time: bool
-    hashed: bool
+    hashed: bool = field(compare=False)
     minutes: tuple[int, ...]
     seconds: tuple[int, ...]
     months: frozenset[int]
-    days: frozenset[int] | None
-    last_day: bool
-    nearest_to: int | None
-    weekdays: frozenset[int] | None
-    nth_weekdays: Mapping[int, Collection[int | str]]
+    days: Days | None
+    weekdays: Weekdays | None
+    either: bool
 
     def following(self, wall: int) -> int:
         """Return the first matching reading after `wall`.
@@ -156,142 +146,84 @@ class CronExpression:
         return _days_in_month(when) - when.day + 1 if step > 0 else when.day
 
     def _matches(self, day: int) -> bool:
-        any_day = self.days is None and not self.last_day and self.nearest_to is None
-        any_weekday = self.weekdays is None and not self.nth_weekdays
-        if any_day and any_weekday and len(self.months) == 12:
+        days, weekdays = self.days, self.weekdays
+        if days is None and weekdays is None and len(self.months) == 12:
             return True
         when = date.fromordinal(day + _EPOCH_ORDINAL)
         if when.month not in self.months:
             return False
-        if any_day or any_weekday:
-            return (any_day or self._matches_day(when)) and (any_weekday or self._matches_weekday(when))
-        # As in Vixie cron: when both are given, either is enough.
-        return self._matches_day(when) or self._matches_weekday(when)
-
-    def _matches_day(self, when: date) -> bool:
-        if self.nearest_to is not None:
-            return when.day == _nearest_weekday(when, self.nearest_to)
-        return when.day in (self.days or ()) or (self.last_day and when.day == _days_in_month(when))
-
-    def _matches_weekday(self, when: date) -> bool:
-        weekday = when.isoweekday() % 7
-        if not self.nth_weekdays:
-            return weekday in (self.weekdays or ())
-        nth = self.nth_weekdays.get(weekday, ())
-        return (when.day + 6) // 7 in nth or ("l" in nth and when.day + 7 > _days_in_month(when))
+        if self.either and days is not None and weekdays is not None:
+            return days.match(when) or weekdays.match(when)
+        return (days is None or days.match(when)) and (weekdays is None or weekdays.match(when))
 
 
 def parse_expression(text: str, hash_id: str | None) -> CronExpression:
     """Read an expression; `hash_id` is what `H` fields are hashed from.
 
     Raises:
-        ScheduleError: it is not one, it can never match, or it has `H` fields and there is no `hash_id`.
+        ScheduleError: it is not one, or it has `H` fields and there is no `hash_id`. The message has how to write it.
     """
-    fields = _split(text)
-    hashed = any(field[0] in "hH" for field in fields)
-    if hashed and not hash_id:
-        raise ScheduleError(
-            f"{text!r} has H fields, which spread schedules by their names, and it has no name; "
-            "give the expression as text to a named schedule, or pass hash_id"
-        )
-    for field, part in zip(_FIELDS, fields, strict=True):
-        _refuse_what_is_not_meant(text, field, part)
-    expanded, nth_weekdays = _expand(text, fields, hash_id)
-    minutes, hours, days, months, weekdays, seconds = expanded
-    _refuse_a_field_without_effect(text, days, weekdays, nth_weekdays, nearest="w" in fields[3].lower())
+    try:
+        return _read(text, hash_id)
+    except FieldError as error:
+        # Imported here because only a wrong expression needs it.
+        from embedq.scheduling.cron_advice import advice
+
+        def reads(other: str) -> bool:
+            try:
+                _read(other, hash_id or "a name")
+            except FieldError:
+                return False
+            return True
+
+        raise ScheduleError(f"{text!r}: {advice(text, reads) or error}") from None
+
+
+def _read(text: str, hash_id: str | None) -> CronExpression:
+    parts = _split(text)
+    values = [read_field(of, part, hash_id) for of, part in zip(FIELDS, parts, strict=True)]
+    second, minute, hour, day, month, weekday = values
+    if "?" in (parts[3], parts[5]) and len(text.split()) > 5 and NUMBERED_WEEKDAY.search(parts[5]):
+        raise FieldError("beside a ? a weekday's number has two meanings; write its name (mon)")
+    days, weekdays, either = _day_rule(day, weekday)
     return CronExpression(
         text=text,
-        follows_elapsed_time=_is_interval(fields[1]) or _is_interval(fields[2]),
-        hashed=hashed,
-        minutes=tuple(h * 60 + m for h in _numbers(hours, range(24)) for m in _numbers(minutes, range(60))),
-        seconds=tuple(_numbers(seconds, range(60))),
-        months=frozenset(_numbers(months, range(1, 13))),
-        days=None if "*" in days else frozenset(day for day in days if isinstance(day, int)),
-        last_day="l" in days,
-        nearest_to=int(days[0]) if "w" in fields[3].lower() else None,
-        weekdays=None if "*" in weekdays else frozenset(_numbers(weekdays, range(7))),
-        nth_weekdays=nth_weekdays,
+        follows_elapsed_time=minute.interval or hour.interval,
+        hashed=any(value.hashed for value in values),
+        minutes=tuple(h * 60 + m for h in sorted(hour.numbers) for m in sorted(minute.numbers)),
+        seconds=tuple(sorted(second.numbers)),
+        months=month.numbers,
+        days=days,
+        weekdays=weekdays,
+        either=either,
     )
 
 
 def _split(text: str) -> list[str]:
     """Return the six fields, seconds first; a missing seconds field is 0."""
-    if text.startswith("@"):
-        known = _NICKNAMES.get(text.lower())
-        if known is None:
-            raise ScheduleError(f"{text!r} is not a known nickname; use one of {', '.join(_NICKNAMES)}")
-        text = known
-    fields = text.split()
-    if len(fields) == 7:
-        raise ScheduleError(f"{text!r} has seven fields, and a year field is not supported; leave the last one out")
-    if len(fields) not in (5, 6):
-        raise ScheduleError(f"{text!r} has {len(fields)} fields; {_HELP}")
-    return fields if len(fields) == 6 else ["0", *fields]
+    parts = _NICKNAMES.get(text.lower(), text).split()
+    if text.startswith("@") and len(parts) < 5:
+        raise FieldError(f"not a known nickname; use one of {', '.join(_NICKNAMES)}")
+    # Seconds first and a year last, as Quartz has it.
+    if len(parts) == 7 and parts.pop() not in ("*", "?"):
+        raise FieldError(
+            "a year field other than * is not supported: a schedule has no end; leave it out, "
+            "and remove the recurring job when it is over"
+        )
+    if len(parts) not in (5, 6):
+        raise FieldError(f"it has {len(parts)} fields; {_HELP}")
+    return parts if len(parts) == 6 else ["0", *parts]
 
 
-def _refuse_what_is_not_meant(text: str, field: _Field, part: str) -> None:
-    if part[0] in "rR":
-        raise ScheduleError(f"{text!r}: R picks another time in every process; use H, which is the same in all of them")
-    for item in part.split(","):
-        span, _, step = item.partition("/")
-        low, _, high = span.partition("-")
-        start, end = field.number(low), field.number(high)
-        if start is not None and start == end:
-            raise ScheduleError(f"{text!r}: the range {span} is a single {field.name}; write {low}")
-        if step and start is not None and end is not None and start > end:
-            raise ScheduleError(f"{text!r}: {item} runs backwards with a step; list the values of the {field.name}")
-        if step.isdecimal() and int(step) > field.size:
-            raise ScheduleError(
-                f"{text!r}: the step of {item} is longer than the {field.name} field, which starts again after "
-                f"{field.size}; for an interval of any length use every(...)"
-            )
-
-
-def _expand(text: str, fields: Sequence[str], hash_id: str | None) -> tuple[Any, Mapping[int, Collection[int | str]]]:
-    """Return what croniter reads: the values of each field (seconds last), `*` or `l`; the `#` and `L` weekdays."""
-    # Imported here because it takes 77 ms, and only cron schedules need it. It has no types.
-    croniter: Any = importlib.import_module("croniter")
-    key = (hash_id or "").encode()
-
-    def expand(parts: Sequence[str]) -> Any:
-        return croniter.croniter.expand(" ".join(parts), hash_id=key, second_at_beginning=True)
-
-    try:
-        expanded: tuple[Any, Mapping[int, Collection[int | str]]] = expand(fields)
-        return expanded
-    except croniter.CroniterUnsupportedSyntaxError:
-        raise _mixed_weekdays(text) from None
-    except croniter.CroniterError:
-        pass
-    for at, (field, part) in enumerate(zip(_FIELDS, fields, strict=True)):
-        try:
-            expand([part if position == at else "*" for position in range(len(_FIELDS))])
-        except croniter.CroniterError:
-            raise ScheduleError(f"{text!r}: {part!r} is wrong for the {field.name}: it takes {field.takes}") from None
-    raise ScheduleError(f"{text!r} is not a cron expression; {_HELP}")
-
-
-def _refuse_a_field_without_effect(
-    text: str, days: Sequence[Any], weekdays: Sequence[Any], nth_weekdays: Mapping[int, Any], *, nearest: bool
-) -> None:
-    if nth_weekdays and len(nth_weekdays) < 7 and set(weekdays) != set(nth_weekdays):
-        raise _mixed_weekdays(text)
-    if "*" not in days and nth_weekdays:
-        raise ScheduleError(f"{text!r} has a day of month beside a weekday with # or L; use two schedules")
-    if "*" not in weekdays and nearest:
-        raise ScheduleError(f"{text!r} has a weekday beside a day of month with W; use two schedules")
-
-
-def _mixed_weekdays(text: str) -> ScheduleError:
-    return ScheduleError(f"{text!r} mixes plain weekdays with # or L ones; use two schedules")
-
-
-def _is_interval(part: str) -> bool:
-    return any(item.startswith("*") for item in part.split(",")) or _HASHED_STEP.fullmatch(part) is not None
-
-
-def _numbers(values: Sequence[Any], everything: range) -> Sequence[int]:
-    return everything if "*" in values else sorted(values)
+def _day_rule(day: Values, weekday: Values) -> tuple[Days | None, Weekdays | None, bool]:
+    """Return both day fields, None for one that any day matches, and whether either is enough."""
+    any_day, any_weekday = len(day.numbers) == 31, len(weekday.numbers) == 7
+    either = not day.star and not weekday.star
+    if either and (any_day or any_weekday):
+        return None, None, False
+    days = None if any_day else Days(day.numbers, day.month_days)
+    weekdays = None if any_weekday else Weekdays(weekday.numbers, weekday.nth_weekdays)
+    return days, weekdays, either and days is not None and weekdays is not None
 
 
 def _days_in_month(when: date) -> int:
@@ -301,10 +233,16 @@ def _days_in_month(when: date) -> int:
     return 30 if when.month in (4, 6, 9, 11) else 31
 
 
-def _nearest_weekday(when: date, day: int) -> int:
-    """Return the day of `when`'s month, Monday to Friday, nearest to `day`, without leaving the month."""
+def _falls_on(moving: MonthDay, when: date) -> bool:
     last = _days_in_month(when)
-    day = min(day, last)
+    day = last - moving.day if moving.from_end else min(moving.day, last)
+    if day < 1:
+        return False
+    return when.day == (_nearest_weekday(when, day, last) if moving.weekday else day)
+
+
+def _nearest_weekday(when: date, day: int, last: int) -> int:
+    """Return the day of `when`'s month, Monday to Friday, nearest to `day`, without leaving the month."""
     weekday = when.replace(day=day).isoweekday()
     if weekday == 6:
         return day - 1 if day > 1 else day + 2

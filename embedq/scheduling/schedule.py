@@ -6,7 +6,7 @@
 Both are values: immutable, hashable, equal when they mean the same, and stored as text by `schedule_to_text`. Instants
 are integers inside (`next_micros`), aware datetimes in the schedule's zone outside (`next`).
 
-The rule for the nights when clocks change is that of Debian's cron and of Cronos, Hangfire's parser:
+The rule for the nights when clocks change is that of Debian's cron:
 
 - *Fixed time*: neither the minute nor the hour field is a wildcard or an interval (`*`, `*/n`, or the hashed `H/n`).
   Ranges (`9-17`), lists and `0/15` are fixed. Each reading of the clock fires once: a time that is shown twice, when
@@ -25,19 +25,19 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 from embedq.clock import EPOCH, SECOND, SystemClock, to_datetime, to_micros
 from embedq.errors import ScheduleError
 from embedq.scheduling.cron import HORIZON_YEARS, CronExpression, parse_expression
+from embedq.scheduling.cron_words import describe
+from embedq.scheduling.wall_clock import WallClock, wall_clock, zone_name
 
 SHORTEST = timedelta(seconds=0.1)
 LONGEST = timedelta(days=36_525)
 
-_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 _HORIZON_SECONDS = HORIZON_YEARS * 366 * 86_400
 # Whether a schedule can ever fire is checked from this moment on, so that the result does not depend on the time.
 _CHECKED_FROM = to_micros(datetime(2024, 1, 1, tzinfo=UTC))
@@ -80,6 +80,10 @@ class _Recurring(ABC):
         """
         return self.at(self.next_micros(_micros_or_now(after)))
 
+    def previous(self, before: datetime | None = None) -> datetime:
+        """Return the last occurrence strictly before `before` (None: now); otherwise as `next`."""
+        return self.at(self.previous_micros(_micros_or_now(before)))
+
     def upcoming(self, n: int, after: datetime | None = None) -> list[datetime]:
         """Return the first `n` occurrences strictly after `after`; otherwise as `next`."""
         micros = _micros_or_now(after)
@@ -90,44 +94,53 @@ class _Recurring(ABC):
         return occurrences
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Cron(_Recurring):
     """A cron expression in a time zone.
 
     Five fields (minute, hour, day of month, month, day of week), six with seconds first, or `@hourly`, `@daily`,
-    `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`. Names of months and days; `L` for the last day of the
-    month, `L5` for its last Friday, `fri#2` for the second one, `15W` for the weekday nearest to the 15th. When both
-    day fields are restricted either is enough, as in Vixie cron. `H` stands for a value hashed from `hash_id`, so that
+    `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`. Names of months and days, whole or their beginning; `L`
+    for the last day of the month, `L-3`, `LW` for its last weekday, `15W` for the weekday nearest to the 15th, `friL`
+    for its last Friday, `fri#2` for the second one. When both day fields are restricted either is enough, as in
+    Debian's cron; a field that begins with `*` is not restricted. `H` stands for a value hashed from `hash_id`, so that
     many schedules are spread out; embedq passes the schedule's name.
+
+    Two are equal when they mean the same: `00 2 * * *` is `0 2 * * *`.
 
     Args:
         expression: how often; what the clock shows in `timezone`. See the module for nights when clocks change.
-        timezone: an IANA name.
+        timezone: an IANA name, or the ZoneInfo of one; kept as the name.
         hash_id: what `H` is hashed from. Dropped where there is no `H`, as it changes nothing.
     Raises:
         ScheduleError: the expression is wrong or can never match, the zone is unknown, or an `H` lacks its `hash_id`.
     """
 
-    expression: str
-    timezone: str = field(default="UTC", kw_only=True)
-    hash_id: str | None = field(default=None, kw_only=True)
-    _rule: CronExpression = field(init=False, compare=False)
-    _clock: _WallClock = field(init=False, compare=False)
+    expression: str = field(compare=False)
+    timezone: str
+    hash_id: str | None = field(compare=False)
+    _rule: CronExpression = field(init=False)
+    _clock: WallClock = field(init=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.expression, str):
-            raise ScheduleError(f"a cron expression is text, for example '0 9 * * 1-5', not {self.expression!r}")
-        expression = " ".join(self.expression.split())
-        rule = parse_expression(expression, self.hash_id)
+    def __init__(self, expression: str, *, timezone: str | tzinfo = "UTC", hash_id: str | None = None) -> None:
+        if not isinstance(expression, str):
+            raise ScheduleError(f"a cron expression is text, for example '0 9 * * 1-5', not {expression!r}")
+        expression = " ".join(expression.split())
+        rule = parse_expression(expression, hash_id)
+        timezone = zone_name(timezone)
         object.__setattr__(self, "expression", expression)
-        object.__setattr__(self, "hash_id", self.hash_id if rule.hashed else None)
+        object.__setattr__(self, "timezone", timezone)
+        object.__setattr__(self, "hash_id", hash_id if rule.hashed else None)
         object.__setattr__(self, "_rule", rule)
-        object.__setattr__(self, "_clock", _wall_clock(self.timezone))
+        object.__setattr__(self, "_clock", wall_clock(timezone))
         self.next_micros(_CHECKED_FROM)
 
     def __repr__(self) -> str:
         hashed = f", hash_id={self.hash_id!r}" if self.hash_id is not None else ""
         return f"Cron({self.expression!r}, timezone={self.timezone!r}{hashed})"
+
+    def describe(self) -> str:
+        """Return when it fires, in words, without the time zone: `at 09:00, Monday to Friday`."""
+        return describe(self._rule)
 
     def next_micros(self, after: int) -> int:
         # Occurrences are whole seconds, so an instant between two of them is as good as the earlier one.
@@ -207,73 +220,16 @@ class Cron(_Recurring):
         raise rule.exhausted()
 
 
-@dataclass(frozen=True, slots=True)
-class _WallClock:
-    """The clock of a time zone. Instants are seconds since the epoch; for walls see `embedq.scheduling.cron`."""
-
-    zone: ZoneInfo
-
-    def offset_at(self, instant: int) -> int:
-        """Return the seconds that the clock is ahead of UTC at an instant."""
-        return _seconds((EPOCH + timedelta(seconds=instant)).astimezone(self.zone).utcoffset())
-
-    def offsets_of(self, wall: int) -> tuple[int, int]:
-        """Return the offsets before and after the change that makes a reading occur twice (first > second) or never.
-
-        An ordinary reading has the same offset twice.
-        """
-        moment = (_NAIVE_EPOCH + timedelta(seconds=wall)).replace(tzinfo=self.zone)
-        return _seconds(moment.utcoffset()), _seconds(moment.replace(fold=1).utcoffset())
-
-    def shift_at(self, wall: int) -> int:
-        """Return the instant of the change that makes `wall` happen twice or never."""
-        before, since = self.offsets_of(wall)
-        low, high = sorted((wall - before, wall - since))
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.offset_at(middle) == before:
-                low = middle
-            else:
-                high = middle
-        return high
-
-    def first_reach(self, wall: int) -> int:
-        """Return the first instant at which the clock shows `wall` or, where that is skipped, a later time."""
-        before, since = self.offsets_of(wall)
-        return wall - before if before >= since else self.shift_at(wall)
-
-    def latest_shown(self, instant: int) -> int:
-        """Return the latest reading up to an instant: in the second pass of an hour, the end of the first pass."""
-        wall = instant + self.offset_at(instant)
-        before, since = self.offsets_of(wall)
-        if before > since and wall == instant + since:
-            return self.shift_at(wall) + before - 1
-        return wall
-
-
-def _wall_clock(timezone: str) -> _WallClock:
-    try:
-        return _WallClock(ZoneInfo(timezone))
-    # Besides ZoneInfoNotFoundError, a KeyError: ValueError for "../x", IsADirectoryError for "Europe".
-    except (KeyError, ValueError, OSError, TypeError):
-        raise ScheduleError(
-            f"no time zone named {timezone!r}; use an IANA name such as 'Europe/Berlin' "
-            "(where the system has no time zone database, pip install tzdata)"
-        ) from None
-
-
-def _seconds(offset: timedelta | None) -> int:
-    return 0 if offset is None else offset.days * 86_400 + offset.seconds
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Every(_Recurring):
-    """An interval, made by `every`. It fires at the multiples of the interval since the epoch, UTC.
+    """An interval, made by `every`. It fires at the multiples of the interval since the epoch, UTC, plus an offset.
 
-    So all processes, and all restarts, agree on the times; a change of clocks does not affect them.
+    So all processes, and all restarts, agree on the times; a change of clocks does not affect them. The offset is less
+    than the interval, so that anchors with the same times make equal schedules.
     """
 
     interval: timedelta
+    offset: timedelta = field(default=timedelta(0), kw_only=True)
 
     def __post_init__(self) -> None:
         if not SHORTEST <= self.interval <= LONGEST:
@@ -281,18 +237,20 @@ class Every(_Recurring):
                 f"an interval is from 0.1 seconds to 100 years, not {self.interval.total_seconds():g} s; "
                 "for one run at a certain time, delay a job instead"
             )
+        object.__setattr__(self, "offset", self.offset % self.interval)
 
     def __repr__(self) -> str:
-        return f"every(seconds={str(self.interval.total_seconds()).removesuffix('.0')})"
+        anchor = f", anchor=datetime.fromisoformat('{(EPOCH + self.offset).isoformat()}')" if self.offset else ""
+        return f"every(seconds={str(self.interval.total_seconds()).removesuffix('.0')}{anchor})"
 
     def next_micros(self, after: int) -> int:
-        return (after // self._step + 1) * self._step
+        return ((after - self._shift) // self._step + 1) * self._step + self._shift
 
     def previous_micros(self, before: int) -> int:
-        return (before - 1) // self._step * self._step
+        return (before - 1 - self._shift) // self._step * self._step + self._shift
 
     def count(self, first: int, last: int, *, limit: int) -> tuple[int, bool]:
-        return max(0, last // self._step - (first - 1) // self._step), False
+        return max(0, (last - self._shift) // self._step - (first - 1 - self._shift) // self._step), False
 
     def at(self, micros: int) -> datetime:
         return to_datetime(micros)
@@ -301,27 +259,48 @@ class Every(_Recurring):
     def _step(self) -> int:
         return self.interval // timedelta(microseconds=1)
 
+    @property
+    def _shift(self) -> int:
+        return self.offset // timedelta(microseconds=1)
 
-def every(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> Every:
-    """Return a schedule that fires at the multiples of an interval since the epoch, UTC.
 
-    `every(hours=6)` is 00:00, 06:00, 12:00 and 18:00 UTC. For times of the day in a time zone, use a `Cron`.
+def every(
+    *,
+    weeks: float = 0,
+    days: float = 0,
+    hours: float = 0,
+    minutes: float = 0,
+    seconds: float = 0,
+    anchor: datetime | None = None,
+) -> Every:
+    """Return a schedule that fires at the multiples of an interval since the epoch, UTC, or since an anchor.
 
+    `every(hours=6)` is 00:00, 06:00, 12:00 and 18:00 UTC; `every(weeks=1)` is Thursday 00:00 UTC, as the epoch was a
+    Thursday. For times of the day in a time zone, use a `Cron`.
+
+    Args:
+        anchor: an aware datetime that is one of the times; the others are whole intervals of elapsed time away from it,
+            before it as well as after it. It is not a start.
     Raises:
-        ScheduleError: the interval is shorter than 0.1 s or longer than 100 years.
+        ScheduleError: the interval is shorter than 0.1 s or longer than 100 years, or the anchor is not aware.
     """
+    if anchor is not None and (not isinstance(anchor, datetime) or anchor.utcoffset() is None):
+        raise ScheduleError(f"an anchor is a datetime with a time zone, not {anchor!r}; add tzinfo=")
     try:
-        return Every(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
+        interval = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return Every(interval, offset=timedelta(0) if anchor is None else anchor - EPOCH)
     except (OverflowError, TypeError, ValueError) as error:
         if isinstance(error, ScheduleError):
             raise
-        raise ScheduleError(f"not an interval: {error}; give days, hours, minutes or seconds as numbers") from None
+        raise ScheduleError(
+            f"not an interval: {error}; give weeks, days, hours, minutes or seconds as numbers"
+        ) from None
 
 
 Schedule: TypeAlias = Cron | Every
 
 
-def parse_schedule(value: str | Cron | Every | timedelta, *, timezone: str | None, name: str) -> Schedule:
+def parse_schedule(value: str | Cron | Every | timedelta, *, timezone: str | tzinfo | None, name: str) -> Schedule:
     """Return the schedule that a user gave, in any form.
 
     Args:
@@ -344,9 +323,12 @@ def parse_schedule(value: str | Cron | Every | timedelta, *, timezone: str | Non
 
 
 def schedule_to_text(schedule: Schedule) -> str:
-    """Return the schedule as JSON, the same text for equal schedules."""
+    """Return the schedule as JSON. The text of a cron expression is kept, so equal ones may be stored differently."""
     if isinstance(schedule, Every):
-        return _json({"every_micros": schedule._step})
+        if not schedule.offset:
+            return _json({"every_micros": schedule._step})
+        # Other keys: an earlier version would read `every_micros` alone, and fire at the wrong times.
+        return _json({"anchored_micros": schedule._step, "offset_micros": schedule._shift})
     stored = {"cron": schedule.expression, "timezone": schedule.timezone}
     return _json(stored if schedule.hash_id is None else {**stored, "hash_id": schedule.hash_id})
 
@@ -362,6 +344,9 @@ def schedule_from_text(text: str) -> Schedule:
         stored = json.loads(text)
         if "every_micros" in stored:
             return Every(timedelta(microseconds=stored["every_micros"]))
+        if "anchored_micros" in stored:
+            step, offset = stored["anchored_micros"], stored["offset_micros"]
+            return Every(timedelta(microseconds=step), offset=timedelta(microseconds=offset))
         return Cron(stored["cron"], timezone=stored["timezone"], hash_id=stored.get("hash_id"))
     except ScheduleError:
         raise

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from embedq.config import Retention
 from embedq.job import JobState
-from embedq.storage import jobs
+from embedq.storage import jobs, unique
 from embedq.storage.base import Transaction
 from embedq.storage.damage import member
 from embedq.storage.rows import json_ids
@@ -75,6 +75,7 @@ def delete(
             break
         for statement in ("delete_jobs", "delete_attempts", "delete_logs"):
             tx.run(statement, (json_ids(free),))
+        unique.forget(tx, free)
         deleted += len(free)
         # What was a child is gone now, and its parent may follow.
         going &= held.keys()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from embedq.config import Retention
 from embedq.errors import StorageUnavailableError
+from embedq.flow.holds import NO_HOLDS, HoldRow, Holds
+from embedq.flow.lanes import EXECUTORS, LANE_EXECUTORS, is_laned, laned
 from embedq.job import JobState
-from embedq.storage import continuations
+from embedq.storage import continuations, holds
 from embedq.storage.base import Transaction
+from embedq.storage.lanes import LaneClaim, LaneNews, LaneRequest, wake_parked
 from embedq.storage.rows import ClaimedJob, json_ids
 
 # How many due jobs one transaction moves to ready: enough for every claim, short enough to let others write.
@@ -27,9 +30,10 @@ QUEUES_AT_ONCE = 50
 # Its jobs are in an index of their own; see the schema.
 DEFAULT_QUEUE = "default"
 # Where a job may run; each has its own capacity, and its own part of the index of ready jobs.
-EXECUTORS = ("thread", "async", "process")
+# (`EXECUTORS`, and `LANE_EXECUTORS` for jobs in lanes.)
+ALL_EXECUTORS = (*EXECUTORS, *LANE_EXECUTORS)
 # Those where a job that kills its process cannot crash other jobs, so that a suspect is like any other.
-ISOLATED_EXECUTORS = frozenset({"process"})
+ISOLATED_EXECUTORS = frozenset({"process", laned("process")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +42,13 @@ class Request:
 
     Attributes:
         server_id: the claiming process.
-        limits: how many jobs for each executor.
+        limits: how many jobs for each executor; for that of a lane, 0 to learn whether there are any.
         queues: in the order of their urgency, every job of one before any of the next; None for all, by priority.
         known_needs: what parked jobs wait for and this process has.
         suspect: claim one suspect, the most suspicious one, and no other job. (Jobs with processes of their
             own are claimed with the others.)
         blank: without what may be large, or damaged: arguments, code, options, tags.
+        lanes: what is known of lanes.
     """
 
     server_id: int
@@ -52,6 +57,7 @@ class Request:
     known_needs: tuple[str, ...] = ()
     suspect: bool = False
     blank: bool = False
+    lanes: LaneRequest = field(default_factory=LaneRequest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +69,18 @@ class Claim:
         full: the executors for which more may be waiting: their limits were reached, or none were requested for them
         and
             jobs became due.
-        next_due: when the next scheduled job is due, in microseconds; None if there is none.
+        next_due: when the next scheduled job is due, or a pause ends, in microseconds; None if there is neither.
         suspect_waits: a suspect is ready in these queues.
+        holds: what is paused.
+        lanes: what it learned of lanes.
     """
 
     jobs: list[ClaimedJob]
     full: frozenset[str]
     next_due: int | None
     suspect_waits: bool
+    holds: Holds = NO_HOLDS
+    lanes: LaneNews = field(default_factory=LaneNews)
 
 
 def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) -> Claim:
@@ -79,40 +89,62 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     Raises:
         StorageUnavailableError: the server is not registered (any more).
     """
-    seen, promoted = _survey(tx, request), 0
+    if request.known_needs and any(is_laned(executor) for executor in request.limits):
+        wake_parked(tx, request.known_needs)
+    seen, promoted = _survey(tx, request, now), 0
+    released = holds.release(tx, seen.holds, now=now) if seen.holds else None
     if seen.next_due is not None and seen.next_due <= now:
         promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
-        seen = _survey(tx, request)
+    if promoted or released:
+        seen = _survey(tx, request, now)
+    if seen.holds.everything(now):
+        return Claim(jobs=[], full=frozenset(), next_due=seen.next_moment(now), suspect_waits=False, holds=seen.holds)
     jobs: list[ClaimedJob] = []
-    full = set(EXECUTORS) if promoted == PROMOTE_LIMIT else set()
+    full = set(ALL_EXECUTORS) if promoted == PROMOTE_LIMIT or (released and released.more) else set()
     if promoted:
-        full.update(executor for executor in EXECUTORS if request.suspect or request.limits.get(executor, 0) <= 0)
+        full.update(executor for executor in ALL_EXECUTORS if request.suspect or request.limits.get(executor, 0) <= 0)
     if request.suspect and seen.suspects:
         executors = [executor for executor in request.limits if executor in seen.suspects]
         params = (json.dumps(executors), json_or_none(request.queues), 1, int(not request.blank))
         jobs += _batch(tx, "suspect_jobs", params)
     for executor, limit in request.limits.items():
-        if limit > 0 and not request.suspect:
+        if limit > 0 and not request.suspect and not is_laned(executor):
             budget = _Budget(limit, blank=request.blank)
             jobs += _candidates(tx, request, seen, executor, budget)
             if budget.more:
                 full.add(executor)
+    lanes = _lanes(tx, request, seen, now)
+    denied = False
+    if lanes is not None:
+        if request.suspect:
+            chosen = lanes.allowed(jobs)
+            jobs, denied = chosen, len(chosen) < len(jobs)
+        else:
+            jobs = lanes.share(jobs, seen.lanes)
     expired = [job for job in jobs if _expired(job, now)]
     if expired:
         _expire(tx, expired, now, retention)
         jobs = [job for job in jobs if job not in expired]
+    if seen.holds:
+        # After continuations of what expired, which are locked: rows of holds come after all rows of jobs.
+        jobs, met = holds.park(tx, jobs, seen.holds, across=request.queues is None, now=now)
+        full.update(met)
     if jobs and not tx.run("claim_jobs", (request.server_id, now, json_ids([job.id for job in jobs]))):
         raise StorageUnavailableError(
             "other processes have declared this process dead; it claims again once it has registered again"
         )
+    news = LaneNews() if lanes is None else lanes.finish()
+    full |= news.more
     if expired or request.suspect:
         # A continuation of what expired may be due some time, and the suspect may have been the last.
-        seen = _survey(tx, request)
+        seen = _survey(tx, request, now)
     return Claim(
         jobs=jobs,
         full=frozenset(full),
-        next_due=seen.next_due,
-        suspect_waits=bool(seen.suspects - ISOLATED_EXECUTORS),
+        next_due=seen.next_moment(now, released.look_at if released else None),
+        suspect_waits=bool(seen.suspects - ISOLATED_EXECUTORS) and not denied,
+        holds=seen.holds,
+        lanes=news,
     )
 
 
@@ -121,20 +153,35 @@ class _Survey:
     """The jobs that can be claimed, by executor: which of the examined queues have a ready job.
 
     Attributes:
-        queues: of the first `QUEUES_AT_ONCE` named ones; for a claim from all queues, the default one.
+        queues: of the first `QUEUES_AT_ONCE` named ones; for a claim from all queues, the default one. Without those
+            that are paused.
         across: the executors with a ready job in any queue; for a claim from all queues, in any but the default one.
         next_due: when the next scheduled job is due, in microseconds; None if there is none.
+        holds: what is paused.
     """
 
     queues: Mapping[str, frozenset[str]]
     across: frozenset[str]
     suspects: frozenset[str]
     next_due: int | None
+    holds: Holds
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The executors of lanes that have a ready job."""
+        found = {executor for executor, queues in self.queues.items() if queues} | self.across
+        return frozenset(executor for executor in found if is_laned(executor))
+
+    def next_moment(self, now: int, other: int | None = None) -> int | None:
+        """Return when the next job is due, or a pause ends, or the other moment; None if there is none of them."""
+        moments = (self.next_due, self.holds.next_end(now), other)
+        return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _survey(tx: Transaction, request: Request) -> _Survey:
-    executors = [executor for executor, limit in request.limits.items() if limit > 0]
+def _survey(tx: Transaction, request: Request, now: int) -> _Survey:
+    executors = [executor for executor, limit in request.limits.items() if limit > 0 or is_laned(executor)]
     queues, across, suspects, next_due = defaultdict(set), set(), set(), None
+    held: list[HoldRow] = []
     named = json_or_none(request.queues)
     first = json_or_none(None if request.queues is None else request.queues[:QUEUES_AT_ONCE])
     for kind, executor, queue, due_at in tx.all("survey", (json.dumps(executors), first, named)):
@@ -144,14 +191,29 @@ def _survey(tx: Transaction, request: Request) -> _Survey:
             across.add(executor)
         elif kind == "suspect":
             suspects.add(executor)
+        elif kind == "hold":
+            held.append(HoldRow(executor, queue, due_at))
         else:
             next_due = due_at
+    paused = Holds(held) if held else NO_HOLDS
+    left_out = paused.queues(now)
     return _Survey(
-        queues={executor: frozenset(found) for executor, found in queues.items()},
+        queues={executor: frozenset(found - left_out) for executor, found in queues.items()},
         across=frozenset(across),
         suspects=frozenset(suspects),
         next_due=next_due,
+        holds=paused,
     )
+
+
+def _lanes(tx: Transaction, request: Request, seen: _Survey, now: int) -> LaneClaim | None:
+    """Return the part of the claim that takes jobs from lanes; None where no lane has a job."""
+    if not (seen.lanes or any(is_laned(executor) for executor in seen.suspects)):
+        return None
+    return LaneClaim(
+        tx, request.lanes, limits=request.limits, queues=request.queues, held=frozenset(seen.holds.queues(now)),
+        legible=int(not request.blank), now=now,
+    )  # fmt: skip
 
 
 class _Budget:

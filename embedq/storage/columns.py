@@ -19,7 +19,8 @@ JOBS: Columns = {
     "created_at": int, "run_at": int, "expires_at": int, "first_started_at": int, "started_at": int,
     "finished_at": int, "delete_at": int, "attempt": int, "claim": int, "crashes": int, "server_id": int,
     "cancel_requested_at": int, "overdue_at": int, "needs": str, "error": str, "result": str, "progress": float,
-    "progress_note": str, "crashes_alone": int, "trials": int,
+    "progress_note": str, "crashes_alone": int, "trials": int, "lane_key": str, "weight": int, "limit_1": str,
+    "key_1": str, "limit_2": str, "key_2": str, "snoozes": int,
 }  # fmt: skip
 
 # The tables that are copied, in that order; each begins with the columns of its primary key.
@@ -48,9 +49,15 @@ COPIED: Mapping[str, Columns] = {
         "minute": int, "name": str, "queue": str, "ending": str, "backend": int, "jobs": int, "ran_us": int,
         "waited_us": int, "cpu_us": int,
     },
+    "limits": {
+        "name": str, "total": int, "per_key": int, "rates": str, "set_total": int, "set_per_key": int,
+        "updated_at": int,
+    },
+    "unique_keys": {"unique_key": str, "job_id": int, "until": int},
+    "holds": {"kind": str, "name": str, "until": int, "reason": str, "actor": str, "since": int},
 }  # fmt: skip
 # What belongs to the processes and to the database itself is not copied.
-TABLES = (*COPIED, "servers", "leases", "identity", "copies", "questions")
+TABLES = (*COPIED, "permits", "servers", "leases", "identity", "copies", "questions")
 
 
 def _of(table: str, names: Iterable[str]) -> Columns:

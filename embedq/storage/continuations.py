@@ -16,7 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from embedq.config import Retention
+from embedq.flow.unique import may_have_rule
 from embedq.job import ENDED, JobState, Trigger
+from embedq.storage import unique
 from embedq.storage.base import Transaction
 from embedq.storage.damage import is_damaged, member
 from embedq.storage.rows import json_ids
@@ -120,7 +122,7 @@ def _fires(stored: str | None, state: JobState) -> bool:
     return not is_damaged(trigger) and trigger.fires_on(state)
 
 
-def revive(tx: Transaction, parents: Sequence[int]) -> bool:
+def revive(tx: Transaction, parents: Sequence[int], *, now: int) -> bool:
     """Let the children wait again that were cancelled because these jobs failed: they get another chance.
 
     Returns:
@@ -136,10 +138,22 @@ def revive(tx: Transaction, parents: Sequence[int]) -> bool:
         if len(found) > left:
             break
         left -= len(found)
-        parents = [child.id for child in found if child.cancelled_with_its_parent]
-        if parents:
-            tx.run("revive_jobs", (json_ids(parents),))
+        parents = _revive(tx, found, now=now)
     return _leave(tx, parents, reviving=True)
+
+
+def _revive(tx: Transaction, children: Sequence[ChildJob], *, now: int) -> list[int]:
+    """Let those of these children wait again that were cancelled with their parent; return their ids.
+
+    One whose unique key another job has stays cancelled.
+    """
+    found = [child for child in children if child.cancelled_with_its_parent]
+    keyed = {child.id: child.options for child in found if may_have_rule(child.options)}
+    refused = unique.retake(tx, keyed, now=now) if keyed else {}
+    revived = [child.id for child in found if child.id not in refused]
+    if revived:
+        tx.run("revive_jobs", (json_ids(revived),))
+    return revived
 
 
 def _leave(tx: Transaction, parents: Sequence[int], *, reviving: bool) -> bool:
@@ -172,10 +186,9 @@ def settle(tx: Transaction, *, now: int, retention: Retention) -> Advanced:
             continue
         window = [ChildJob._make(row) for row in tx.all("children_after", (parent_id, after_id, left))]
         if reviving:
-            revived = [child.id for child in window if child.cancelled_with_its_parent]
+            revived = _revive(tx, window, now=now)
             if revived:
-                tx.run("revive_jobs", (json_ids(revived),))
-                revive(tx, revived)
+                revive(tx, revived, now=now)
         else:
             waiting = [child for child in window if child.state == JobState.AWAITING]
             due, cancelled = decide(tx, waiting, {parent_id: state}, now=now, retention=retention)

@@ -35,10 +35,13 @@ class Table:
 
 
 # How many columns a key has, if more than one, and which columns are exact.
-_KEYS = {"attempts": 2, "occurrences": 2, "counters": 5}
+_KEYS = {"attempts": 2, "occurrences": 2, "counters": 5, "holds": 2}
 _EXACT = {
     "jobs": ("queue", "name", "tags", "idempotency_key", "schedule", "needs"),
     "schedules": ("name", "task"),
+    "limits": ("name",),
+    "holds": ("name",),
+    "unique_keys": ("unique_key",),
 }
 
 
@@ -70,6 +73,9 @@ _REST = {
     "actions": f"SELECT count(*), max(id), max(updated_at), {_sums('run')} FROM embedq_actions",
     "counters": f"SELECT count(*), sum(jobs) FROM (SELECT {_sums('jobs')} AS jobs FROM embedq_counters "
     "GROUP BY minute, name, queue, ending) AS counted",
+    "limits": f"SELECT count(*), max(updated_at), {_sums('set_total', 'set_per_key')} FROM embedq_limits",
+    "holds": "SELECT count(*), max(since), max(until) FROM embedq_holds",
+    "unique_keys": f"SELECT count(*), {_sums('job_id')}, max(until) FROM embedq_unique_keys",
 }
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from embedq.clock import SECOND
 from embedq.config import Retention
 from embedq.job import Ending, JobState
-from embedq.storage import continuations
+from embedq.storage import continuations, permits, snoozes, unique
 from embedq.storage.base import Transaction
 from embedq.storage.batching import batched
 from embedq.storage.claims import Request, claim
@@ -92,6 +92,7 @@ def finish(
     succeeded = [outcome for outcome in outcomes if outcome.state is JobState.SUCCEEDED]
     refused = _succeed(tx, succeeded) if succeeded else []
     if len(succeeded) < len(outcomes):
+        _supersede(tx, outcomes, now=now, retention=retention)
         for outcome in outcomes:
             if outcome.state is not JobState.SUCCEEDED and not _end(tx, outcome, retention):
                 refused.append(outcome)
@@ -102,19 +103,46 @@ def finish(
     return Finished(refused=refused, ended=list(ended), woken=woken, unsettled=unsettled)
 
 
+def _supersede(tx: Transaction, outcomes: Iterable[Outcome], *, now: int, retention: Retention) -> None:
+    """End those that were to run again, and whose unique key a newer job has that has not ended."""
+    returning = {out.job_id: out for out in outcomes if out.unique is not None and not out.state.ended}
+    if not returning:
+        return
+    tx.all("lock_jobs", (json_ids(sorted(returning)),))
+    refused = unique.retake(tx, {job_id: out.unique for job_id, out in returning.items()}, now=now)
+    for job_id, holder in refused.items():
+        out = returning[job_id]
+        out.state = JobState.CANCELLED
+        out.delete_at = retention.for_job(out.unique).delete_at(JobState.CANCELLED, out.finished_at)
+        out.error = f"superseded by job {holder}, which has the same unique key" + (
+            f"; {out.error}" if out.error else ""
+        )
+        out.retry_at = out.needs = None
+
+
 def _succeed(tx: Transaction, outcomes: list[Outcome]) -> list[Outcome]:
-    found = 0
-    # Most return nothing, and need not be measured.
-    for batch in batched(outcomes, _words) if [out for out in outcomes if out.result] else (outcomes,):
-        rows = [
-            (out.job_id, out.claim, out.started_at, out.finished_at, out.delete_at, out.result, out.error)
-            for out in batch
-        ]
-        found += tx.run("succeed_jobs", (json.dumps(rows, separators=(",", ":")),))
+    found, kept = 0, _kept(outcomes[0])
+    # One statement for all, so that it locks them in the order of their ids.
+    if all(out.result is None and out.error is None and _kept(out) == kept for out in outcomes):
+        plain = [(out.job_id, out.claim, out.started_at, out.finished_at) for out in outcomes]
+        found = tx.run("succeed_plain", (json.dumps(plain, separators=(",", ":")), kept))
+    else:
+        # Most return nothing, and need not be measured.
+        for batch in batched(outcomes, _words) if [out for out in outcomes if out.result] else (outcomes,):
+            rows = [
+                (out.job_id, out.claim, out.started_at, out.finished_at, out.delete_at, out.result, out.error)
+                for out in batch
+            ]
+            found += tx.run("succeed_jobs", (json.dumps(rows, separators=(",", ":")),))
     if found == len(outcomes):
         return []
     accepted = set(tx.all("succeeded_claims", (json_ids([out.job_id for out in outcomes]),)))
     return [out for out in outcomes if (out.job_id, out.claim) not in accepted]
+
+
+def _kept(outcome: Outcome) -> int:
+    assert outcome.delete_at is not None, "it has ended"
+    return outcome.delete_at - outcome.finished_at
 
 
 def _words(outcome: Outcome) -> int:
@@ -128,6 +156,8 @@ def _end(tx: Transaction, outcome: Outcome, retention: Retention) -> bool:
         outcome.state = JobState.CANCELLED
         outcome.delete_at = retention.for_job(cancelled[0]).delete_at(JobState.CANCELLED, outcome.finished_at)
         outcome.needs = None
+    elif outcome.ending is Ending.SNOOZED:
+        snoozes.put_off(tx, outcome, retention)
     ended = outcome.state.ended
     changed = tx.run(
         "end_job",
@@ -148,9 +178,21 @@ def _end(tx: Transaction, outcome: Outcome, retention: Retention) -> bool:
     )
     if not changed:
         return False
+    if outcome.closes is not None:
+        _close(tx, outcome)
     if outcome.ending is not Ending.RELEASED:
         record_attempt(tx, outcome)
     return True
+
+
+def _close(tx: Transaction, outcome: Outcome) -> None:
+    """Let nothing start until then under the limit that the job named, or its first one."""
+    limit = outcome.closes
+    if not limit:
+        rows = tx.all("limits_of_jobs", (json_ids([outcome.job_id]),))
+        limit = rows[0][1] if rows else None
+    if limit and outcome.retry_at is not None:
+        permits.close(tx, limit, until=outcome.retry_at, now=outcome.finished_at)
 
 
 def record_attempt(tx: Transaction, outcome: Outcome) -> None:

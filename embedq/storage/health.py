@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
+from embedq.flow.holds import is_hold
 from embedq.job import JobState
 from embedq.storage import inspect
 from embedq.storage.base import Transaction
-from embedq.storage.claims import EXECUTORS
+from embedq.storage.claims import ALL_EXECUTORS
 from embedq.storage.schedules import ScheduleRow
 
 CAP = inspect.COUNT_CAP
@@ -33,6 +34,7 @@ class Parked(NamedTuple):
     needs: str
     jobs: int
     example: int
+    oldest: int
 
 
 class RegisteredProcess(NamedTuple):
@@ -70,7 +72,7 @@ def processes(tx: Transaction) -> list[RegisteredProcess]:
 def ready(tx: Transaction) -> dict[str, QueueBacklog]:
     """The queues whose jobs are due, of which each has its own line; `MOST_QUEUES` at most."""
     found: defaultdict[str, list[QueueBacklog]] = defaultdict(list)
-    for executor in EXECUTORS:
+    for executor in ALL_EXECUTORS:
         for (queue,) in tx.all("ready_queues", (executor, MOST_QUEUES)):
             jobs, oldest = tx.all("queue_front", (executor, queue, CAP))[0]
             if jobs:
@@ -88,7 +90,8 @@ def delayed(tx: Transaction) -> dict[str, QueueBacklog]:
 
 def parked(tx: Transaction, *, most: int = CAP) -> list[Parked]:
     """What parked jobs wait for, most jobs first; of so many needs at most."""
-    found = [Parked(needs, *tx.all("parked_for", (needs, CAP))[0]) for (needs,) in tx.all("parked_needs")[:most]]
+    needed = [needs for (needs,) in tx.all("parked_needs") if not is_hold(needs)]
+    found = [Parked(needs, *tx.all("parked_for", (needs, CAP))[0]) for needs in needed[:most]]
     return sorted((one for one in found if one.jobs), key=lambda one: (-one.jobs, one.needs))
 
 

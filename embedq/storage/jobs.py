@@ -11,8 +11,9 @@ from typing import NamedTuple
 from embedq.config import Retention
 from embedq.display.units import brief
 from embedq.errors import JobNotFoundError, JobStateError, StorageBusyError
+from embedq.flow.unique import may_have_rule
 from embedq.job import ENDED, JobState
-from embedq.storage import continuations
+from embedq.storage import continuations, unique
 from embedq.storage.base import Transaction
 from embedq.storage.continuations import ChildJob
 from embedq.storage.damage import member
@@ -30,7 +31,7 @@ KEY_TRIES = 10
 
 
 class Inserted(NamedTuple):
-    """The result of an insert. `created` is False when its idempotency key belongs to an earlier job."""
+    """The result of an insert. `created` is False when its idempotency or unique key belongs to an earlier job."""
 
     id: int
     created: bool
@@ -46,7 +47,12 @@ def insert(tx: Transaction, job: NewJob, *, claimed_by: Callable[[], int | None]
     Raises:
         StorageBusyError: the job that has its idempotency key cannot be seen in this transaction.
     """
-    server_id = None if claimed_by is None else claimed_by()
+    if may_have_rule(job.options):
+        return insert_many(tx, [job])[0]
+    return _insert_one(tx, job, None if claimed_by is None else claimed_by())
+
+
+def _insert_one(tx: Transaction, job: NewJob, server_id: int | None) -> Inserted:
     for _ in range(KEY_TRIES):
         job_id = _insert(tx, job, server_id)
         if job_id is not None:
@@ -65,12 +71,26 @@ def _insert(tx: Transaction, job: NewJob, server_id: int | None) -> int | None:
     if server_id is not None:
         started = (JobState.RUNNING, *job[1:], 1, 1, job.created_at, job.created_at, server_id)
         return tx.insert("insert_job", started)
-    if job[CODE:CREATED_AT] == NOTHING_RARE and job.expires_at is None:
+    if job[CODE:CREATED_AT] == NOTHING_RARE and job.expires_at is None and job.lane_key is None:
         return tx.insert("insert_plain", (*job[:CODE], job.created_at, job.run_at))
     return tx.insert("insert_job", (*job, *NOT_STARTED))
 
 
 def insert_many(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
+    """Insert all, in order; those whose unique key another job has are that one.
+
+    Raises:
+        UniqueConflictError: the rule of one of them refuses it.
+    """
+    if not any(job.options is not None and may_have_rule(job.options) for job in jobs):
+        return _insert_rows(tx, jobs)
+    plan = unique.plan(tx, jobs)
+    ids = [inserted.id for inserted in _insert_rows(tx, plan.rows)]
+    plan.record(tx, ids)
+    return [Inserted(place.job_id if place.row is None else ids[place.row], place.created) for place in plan.places]
+
+
+def _insert_rows(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
     """Insert all, in order. Runs of jobs that differ only in their payload, as most are, go in together."""
     if sum(job.idempotency_key is not None for job in jobs) > 1:
         return _insert_keyed(tx, jobs)
@@ -78,7 +98,7 @@ def insert_many(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
     for shared, group in groupby(jobs, key=_all_but_payload):
         alike = list(group)
         if len(alike) == 1:
-            inserted.append(insert(tx, alike[0]))
+            inserted.append(_insert_one(tx, alike[0], None))
             continue
         for at in range(0, len(alike), CHUNK):
             ids = tx.insert_alike("insert_alike", shared, [job.payload for job in alike[at : at + CHUNK]])
@@ -104,7 +124,7 @@ def _insert_keyed(tx: Transaction, jobs: Sequence[NewJob]) -> list[Inserted]:
             inserted[number] = Inserted(earlier[job.idempotency_key], False)
         else:
             # The job that had the key has just been pruned, or came after what the transaction sees.
-            inserted[number] = insert(tx, job)
+            inserted[number] = _insert_one(tx, job, None)
     return [inserted[number] for number in range(len(jobs))]
 
 
@@ -193,6 +213,12 @@ def retry(tx: Transaction, job_id: int, *, now: int) -> None:
         JobStateError: it is running, ready, waits for its parent, or succeeded.
     """
     row = _state(tx, job_id)
+    if may_have_rule(row[3]) and row[0] in RETRIED:
+        refused = unique.retake(tx, {job_id: row[3]}, now=now)
+        if refused:
+            raise JobStateError(
+                f"job {job_id} cannot be retried: job {refused[job_id]}, which has not ended, has the same unique key"
+            )
     if not tx.run("retry_jobs", (now, json_ids([job_id]))):
         why = {
             "succeeded": "it succeeded; enqueue a new job if it must run again",
@@ -201,16 +227,20 @@ def retry(tx: Transaction, job_id: int, *, now: int) -> None:
             "running": "it is running",
         }.get(row[0], f"its row is damaged: there is no state {brief(row[0])}")
         raise JobStateError(f"job {job_id} cannot be retried: {why}")
-    continuations.revive(tx, [job_id])
+    continuations.revive(tx, [job_id], now=now)
 
 
 def retry_many(tx: Transaction, job_ids: Sequence[int], *, now: int) -> int:
-    """Retry those of these jobs that can be; return how many."""
+    """Retry those of these jobs that can be; return how many. One whose unique key another job has cannot."""
     found = tx.all("jobs_to_change", (json_ids(job_ids),))
     retried = [job_id for job_id, state, _ in found if state in RETRIED]
+    keyed = {job_id: options for job_id, state, options in found if state in RETRIED and may_have_rule(options)}
+    if keyed:
+        refused = unique.retake(tx, keyed, now=now)
+        retried = [job_id for job_id in retried if job_id not in refused]
     if retried:
         tx.run("retry_jobs", (now, json_ids(retried)))
-        continuations.revive(tx, retried)
+        continuations.revive(tx, retried, now=now)
     return len(retried)
 
 

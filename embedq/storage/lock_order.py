@@ -1,8 +1,9 @@
 """Which writes of a group share a transaction on a server, and in what order, so that no two processes deadlock.
 
-Every transaction takes what others lock too in one order: first rows of jobs, by their ids, and then idempotency keys,
-by the keys. Writes that come together know nothing of each other. So inserts that lock a parent, or take a key, are
-brought into that order; what locks other rows has a transaction of its own; and what locks nothing goes with any.
+Every transaction takes what others lock too in one order: first rows of jobs, by their ids, then unique keys, by the
+keys, and then idempotency keys, likewise. Writes that come together know nothing of each other. So inserts that lock a
+parent, or take an idempotency key, are brought into that order; what locks other rows has a transaction of its own; and
+what locks nothing goes with any.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
+from embedq.flow.unique import may_have_rule
 from embedq.storage import jobs
 from embedq.storage.rows import NewJob
 
@@ -39,14 +41,23 @@ class TransactionPart(NamedTuple):
     parents: tuple[int, ...] = ()
 
 
+def is_bare(function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Return whether this write is the insert of one job in one statement, which no other job's key can stop."""
+    return function is jobs.insert and args[0].idempotency_key is None and not may_have_rule(args[0].options)
+
+
 def place_of(function: Callable[..., Any], args: tuple[Any, ...]) -> Place:
     """The place of `function(transaction, *args)` among others."""
     if function is jobs.insert or function is jobs.insert_continuation:
         job: NewJob = args[0]
+        if may_have_rule(job.options):
+            return Lone.WITH_NONE
         if job.idempotency_key is None and job.parent_id is None:
             return Lone.WITH_ANY
         return InOrder(job.idempotency_key or "", job.parent_id or 0)
-    if function is jobs.insert_all and not any(job.idempotency_key or job.parent_id for job in args[0]):
+    if function is jobs.insert_all and not any(
+        job.idempotency_key or job.parent_id or may_have_rule(job.options) for job in args[0]
+    ):
         return Lone.WITH_ANY
     return Lone.WITH_NONE
 

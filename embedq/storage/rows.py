@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from embedq.config import Retention
+from embedq.flow.lanes import is_laned
+from embedq.flow.unique import may_have_rule
 from embedq.job import ENDED, Ending, JobState
 
 
@@ -29,6 +31,12 @@ class NewJob(NamedTuple):
     created_at: int
     run_at: int
     expires_at: int | None
+    lane_key: str | None = None
+    weight: int | None = None
+    limit_1: str | None = None
+    key_1: str | None = None
+    limit_2: str | None = None
+    key_2: str | None = None
 
     def with_payload(self, payload: str) -> NewJob:
         """The same job with other arguments."""
@@ -116,7 +124,7 @@ class Outcome:
     Attributes:
         state: the job's next state; READY gives it back to the queue.
         delete_at: set when `state` is an end.
-        retry_at: set when it is RETRYING.
+        retry_at: set when it is RETRYING, or SCHEDULED because it put itself off.
         needs: set when it is PARKED.
         gives_back: 1 when the attempt is not counted (released, crashed, parked).
         crashed: 1 when its process died.
@@ -124,6 +132,10 @@ class Outcome:
         cpu_us: processor time of the run, in microseconds; 0 when it is not known.
         note: why the job is retried or dead, for the log.
         logged: it has been logged already.
+        laned: it stood in a lane, so that others may start now that it has ended.
+        snoozes: how often the job may put itself off; None for any number.
+        closes: the limit under which nothing starts until `retry_at`; "" for the job's first one.
+        unique: the stored options of a job with a unique key.
     """
 
     job_id: int
@@ -149,6 +161,10 @@ class Outcome:
     cpu_us: int = 0
     note: str | None = None
     logged: bool = False
+    laned: bool = False
+    snoozes: int | None = None
+    closes: str | None = None
+    unique: str | None = None
 
     @classmethod
     def of(
@@ -184,4 +200,6 @@ class Outcome:
             delete_at=retention.delete_at(state, finished_at) if state in ENDED else None,
             needs=None if needs is None else storable(needs),
             gives_back=gives_back,
+            laned=is_laned(job.executor),
+            unique=job.options if may_have_rule(job.options) else None,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from embedq.errors import ScheduleNotFoundError
+from embedq.flow.unique import may_have_rule
 from embedq.storage import jobs
 from embedq.storage.base import Row, Transaction
 from embedq.storage.rows import NewJob
@@ -259,7 +260,11 @@ def _fire_together(tx: Transaction, turns: Sequence[Planned], *, now: int) -> li
     """The turns of schedules none of whose occurrences has a line, in a few statements."""
     if not turns:
         return []
-    ids = tx.insert_each("insert_each", new) if (new := [job for one in turns for job in one.jobs]) else []
+    new = [job for one in turns for job in one.jobs]
+    if any(may_have_rule(job.options) for job in new):
+        ids = [inserted.id for inserted in jobs.insert_many(tx, new)]
+    else:
+        ids = tx.insert_each("insert_each", new) if new else []
     numbers = iter(ids)
     lines: list[tuple[object, ...]] = []
     ends: list[tuple[object, ...]] = []

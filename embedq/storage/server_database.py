@@ -110,7 +110,7 @@ class ServerDatabase:
     def write(self, function: Callable[Concatenate[Transaction, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         result: T = self._commits.write(
             lambda: function(self._transaction, *args, **kwargs),  # type: ignore[arg-type]
-            bare=function is jobs.insert and args[0].idempotency_key is None,  # type: ignore[attr-defined]
+            bare=lock_order.is_bare(function, args),
             place=lock_order.place_of(function, args),
         )
         return result

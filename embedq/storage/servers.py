@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from embedq.clock import SECOND
 from embedq.config import Retention
+from embedq.flow.unique import may_have_rule
 from embedq.job import Ending, JobState
 from embedq.process.poison import is_poison
-from embedq.storage import continuations, finishing
+from embedq.storage import finishing, jobs
 from embedq.storage.base import Transaction
 from embedq.storage.claims import ISOLATED_EXECUTORS
-from embedq.storage.rows import Outcome, json_ids
+from embedq.storage.rows import Outcome
 
 # A process looks several times a second whether it has been given up on.
 ORPHAN_GRACE = 10 * SECOND
@@ -190,8 +191,8 @@ def forgive(tx: Transaction, taken: Collection[tuple[int, int]], *, said: str, n
             continue
         forgiven += 1
         tx.run("forgive_crash", (job_id,))
-        if tx.one("dead_of_claim", (job_id, claim)) is not None and tx.run("retry_jobs", (now, json_ids([job_id]))):
-            continuations.revive(tx, [job_id])
+        if tx.one("dead_of_claim", (job_id, claim)) is not None:
+            jobs.retry_many(tx, [job_id], now=now)
     return forgiven
 
 
@@ -237,6 +238,7 @@ def _take_back(
                 gives_back=int(not state.ended),
                 crashed=int(crashed),
                 crashed_alone=int(alone),
+                unique=options if may_have_rule(options) else None,
             )
         )
     return outcomes
@@ -252,6 +254,12 @@ def remove(tx: Transaction, server_id: int) -> None:
     """Forget a process, and free what it led."""
     tx.run("drop_leases", (server_id,))
     tx.run("delete_server", (server_id,))
+
+
+def leave(tx: Transaction, server_id: int) -> None:
+    """Forget a process that ends in good order, and that it was quiet."""
+    tx.run("delete_process_hold", (server_id,))
+    remove(tx, server_id)
 
 
 class Lease(NamedTuple):

@@ -9,12 +9,17 @@ from typing import NamedTuple
 
 from embedq.clock import SECOND
 from embedq.job import ENDED
+from embedq.storage import holds, permits, unique
 from embedq.storage.base import Transaction
 from embedq.storage.finishing import MINUTE
 from embedq.storage.rows import json_ids
 
 # How long totals and the ledger of occurrences are kept.
 HISTORY = 30 * 24 * 3600 * SECOND
+
+
+# So many unique keys go at once.
+UNIQUE_KEYS = 10_000
 
 
 # How far pruning has come among the jobs of each state that ended: up to which time of deletion, and which id.
@@ -63,10 +68,14 @@ def settled(cursor: PruneCursor, *, now: int) -> PruneCursor:
 def prune_history(tx: Transaction, *, now: int, audit: timedelta | None = None, limit: int = 1000) -> int:
     """Delete old occurrences and old lines of the audit log (up to `limit` each), and old totals; how many rows.
 
+    Also the pauses of processes that are gone, and unique keys that no job has any more.
+
     Args:
         audit: how long the audit log is kept; None: without a limit.
     """
-    found = tx.run("delete_occurrences", (now - HISTORY, limit))
+    found = tx.run("delete_occurrences", (now - HISTORY, limit)) + holds.forget_processes(tx, now=now)
+    found += permits.prune(tx, now=now, limit=limit)
+    found += unique.prune(tx, now=now, limit=UNIQUE_KEYS)
     if audit is not None:
         found += tx.run("delete_actions", (now - audit // timedelta(microseconds=1), limit))
     return found + tx.run("delete_counters", ((now - HISTORY) // MINUTE,))

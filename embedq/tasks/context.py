@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import Context, ContextVar
+from datetime import datetime
 from typing import Any, Self, TypeVar, overload
 
 from embedq.errors import NoJobError
@@ -73,13 +74,16 @@ class JobContext:
             must refuse writes of a run that lost its claim.
         attempt: 1 on the first run.
         name, queue, tags: as it was enqueued.
+        scheduled_for: the time of the occurrence that a recurring job's run is for, aware, in UTC; the same on every
+            attempt, however late it runs. For a run by hand, when that was requested. None for other jobs, and for
+            those that an earlier version enqueued.
         meta: values that enqueue middleware, earlier runs and this one have set; JSON values by name. See
             `JobMeta`.
     """
 
     __slots__ = (
         "_cancelled", "_load_parent", "_meta", "_row", "_save_log", "_save_meta", "_save_progress", "attempt", "claim",
-        "id", "interrupted", "name", "queue", "saw_stop", "stopping", "tags",
+        "id", "interrupted", "name", "queue", "saw_stop", "scheduled_for", "stopping", "tags",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +96,7 @@ class JobContext:
         queue: str,
         tags: tuple[str, ...],
         meta: Mapping[str, Any],
+        scheduled_for: datetime | None = None,
         save_log: Callable[[JobContext, str], None],
         save_progress: Callable[[JobContext, float, str | None], None],
         row: Any = None,
@@ -104,6 +109,7 @@ class JobContext:
         self.name = name
         self.queue = queue
         self.tags = tags
+        self.scheduled_for = scheduled_for
         self._meta = meta
         self.stopping = False
         # Set by the engine when it interrupts the run, for any reason.

@@ -13,6 +13,8 @@ from embedq.clock import to_seconds
 from embedq.config import Retention, refuse_unknown
 from embedq.display.units import brief
 from embedq.errors import ConfigurationError
+from embedq.flow.limits import Key, Limit, Rate
+from embedq.flow.unique import Debounce, Throttle, Unique
 from embedq.tasks.retry import Retry
 from embedq.tasks.retry_json import retry_from_json, retry_to_json
 
@@ -38,6 +40,15 @@ class OptionKeywords(TypedDict, total=False):
     retention: Retention
     executor: Executor
     on_lost_contact: LostContact
+    concurrency: Limit
+    limits: Iterable[Limit]
+    rate: Rate | Iterable[Rate]
+    fair_by: Key
+    lane: str
+    weight: int
+    unique: Unique
+    debounce: Debounce
+    throttle: Throttle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,15 @@ class Options:
         on_lost_contact: what happens to a run when its process may have lost the database's server, so that other
             processes take its jobs: "stop" interrupts it, and the job runs again; "keep" lets it continue, possibly
             at the same time as its next run; "stop" unless set.
+        concurrency: how many of its jobs run at once; see `Limit`.
+        limits: limits that it shares with other functions, made by `embedq.limit`.
+        rate: how many of its jobs start in a while; see `Rate`.
+        fair_by: jobs take turns by this: the name of a parameter, or a function of the bound arguments (a dict).
+        lane: the same, for one enqueue, as a text.
+        weight: how many jobs in a row the lane may start in its turn; 1 unless set.
+        unique: which calls are the same job; see `Unique`. One of this, `debounce`, `throttle` and `idempotency_key`.
+        debounce: one run for many calls, once they pause; see `Debounce`.
+        throttle: at most one run in each period; see `Throttle`.
     """
 
     queue: str | None = None
@@ -71,6 +91,25 @@ class Options:
     retention: Retention | None = None
     executor: Executor | None = None
     on_lost_contact: LostContact | None = None
+    concurrency: Limit | None = None
+    limits: tuple[Limit, ...] | None = None
+    rate: tuple[Rate, ...] | None = None
+    fair_by: Key | None = None
+    lane: str | None = None
+    weight: int | None = None
+    unique: Unique | None = None
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+
+    @property
+    def laned(self) -> bool:
+        """Whether such jobs stand in lanes: under a limit or a rate, or with fair turns."""
+        return any(one is not None for one in (self.concurrency, self.limits, self.rate, self.fair_by, self.lane))
+
+    @property
+    def sameness(self) -> Unique | Debounce | Throttle | None:
+        """What defines which calls are the same, if anything does."""
+        return self.unique or self.debounce or self.throttle
 
     def __setstate__(self, state: list[Any]) -> None:
         # The values in order, as dataclasses pickle them; a function that was stored by an earlier version has fewer.
@@ -105,9 +144,24 @@ class Options:
         for name, kinds in (("executor", get_args(Executor)), ("on_lost_contact", get_args(LostContact))):
             if name in values and values[name] not in kinds:
                 raise ConfigurationError(f"{name}={brief(values[name])} must be one of {', '.join(kinds)}")
+        _parse_flow(values)
+        for name, flow in _FLOW.items():
+            if not isinstance(values.get(name), flow | None):
+                raise ConfigurationError(f"{name}={brief(values[name])} must be an embedq.{flow.__name__}")
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
-        return cls(**values)
+        options = cls(**values)
+        options.check_sameness()
+        return options
+
+    def check_sameness(self) -> None:
+        """Raise ConfigurationError if several options define which calls are the same."""
+        given = [name for name in (*_FLOW, "idempotency_key") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigurationError(
+                f"{' and '.join(given)} each define which calls are the same job; give one of them (an enqueue's "
+                "options add to those of the decorator)"
+            )
 
     def over(self, base: Options) -> Options:
         """Return these options where set, and those of `base` elsewhere."""
@@ -140,7 +194,10 @@ class Options:
         return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
 
 
+_FLOW: Mapping[str, Any] = {"unique": Unique, "debounce": Debounce, "throttle": Throttle}
 NO_OPTIONS = Options()
+# Those that every process must know, so that they cannot be of one enqueue.
+OF_FUNCTIONS = ("concurrency", "limits", "rate", "fair_by")
 DEFAULT_QUEUE = "default"
 
 
@@ -182,6 +239,7 @@ class ResolvedOptions:
                     timeout=app_defaults.timeout if effective.timeout is None else None,
                 )
             )
+        options.check_sameness()
         if options.retention is not None and stored.retention is None:
             # Also needed where no code of the app runs, such as when the command line cancels a waiting job.
             stored = replace(stored, retention=options.retention)
@@ -236,11 +294,12 @@ def defaults_to_plain(defaults: Options) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOptions:
-    """The options that `Options.stored` wrote, as the worker reads them."""
+    """The options that `Options.stored` wrote, as the worker reads them, and what `with_occurrence` added."""
 
     timeout: float | None = None
     retry: Retry | None = None
     on_lost_contact: LostContact | None = None
+    scheduled_for: int | None = None
     meta: Mapping[str, Any]
 
     @classmethod
@@ -258,6 +317,7 @@ class StoredOptions:
             timeout=values.get("timeout"),
             retry=None if retry is None else retry_from_json(retry),
             on_lost_contact=values.get("on_lost_contact"),
+            scheduled_for=values.get("scheduled_for"),
             meta=values.get("meta", {}),
         )
 
@@ -272,6 +332,15 @@ def meta_of(text: str | None) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def with_occurrence(text: str | None, at: int) -> str:
+    """Return stored options with the time of the occurrence that the job is for, in microseconds.
+
+    It is kept here because a job's `run_at` moves with each retry, and so that other jobs have no column for it. An
+    earlier version ignores it.
+    """
+    return json.dumps({**json.loads(text or "{}"), "scheduled_for": at}, separators=(",", ":"))
 
 
 def with_meta(text: str | None, meta: Mapping[str, Any]) -> str:
@@ -290,6 +359,34 @@ def _duration(name: str, value: Any) -> float:
     raise ConfigurationError(
         f"{name}={brief(value)} must be seconds or a timedelta, zero or more and below {LONGEST_SECONDS:g}"
     )
+
+
+def _parse_flow(values: dict[str, Any]) -> None:
+    """Check the options of limits and lanes, and make tuples of their lists."""
+    if not isinstance(values.get("concurrency", Limit(1)), Limit):
+        raise ConfigurationError(
+            f"concurrency={brief(values['concurrency'])} must be an embedq.Limit, such as embedq.Limit(5)"
+        )
+    for name, kind in (("limits", Limit), ("rate", Rate)):
+        if name in values:
+            given = values[name]
+            some = (given,) if isinstance(given, kind) else tuple(given) if isinstance(given, Iterable) else (None,)
+            if not all(isinstance(one, kind) for one in some):
+                raise ConfigurationError(f"{name}={brief(given)} must be a list of embedq.{kind.__name__}")
+            values[name] = some or None
+    if any(one.name is None for one in values.get("limits") or ()):
+        raise ConfigurationError(
+            "limits=[…] takes shared limits, made by embedq.limit(name, …); a function's own is concurrency="
+        )
+    if "fair_by" in values and not (
+        callable(values["fair_by"]) or (isinstance(values["fair_by"], str) and values["fair_by"])
+    ):
+        raise ConfigurationError(f"fair_by={brief(values['fair_by'])} must be the name of a parameter, or a function")
+    if "lane" in values and not (isinstance(values["lane"], str) and 0 < len(values["lane"]) <= 200):
+        raise ConfigurationError(f"lane={brief(values['lane'])} must be a string of 1 to 200 characters")
+    weight = values.get("weight", 1)
+    if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= 1000:
+        raise ConfigurationError(f"weight={brief(weight)} must be a whole number from 1 to 1000")
 
 
 def _tags(value: Any) -> tuple[str, ...]:

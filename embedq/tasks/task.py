@@ -20,7 +20,8 @@ from embedq.errors import ConfigurationError
 from embedq.tasks.arguments import argument_check
 from embedq.tasks.functions import display_name, is_async, module_name
 from embedq.tasks.handle import JobHandle
-from embedq.tasks.options import NO_OPTIONS, Executor, OptionKeywords, Options, ResolvedOptions
+from embedq.tasks.lanes import limits_of
+from embedq.tasks.options import NO_OPTIONS, OF_FUNCTIONS, Executor, OptionKeywords, Options, ResolvedOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,6 +85,8 @@ class Task(Generic[P, R_co]):
         self.executor = self._executor()
         self.check = argument_check(function)
         self._enqueuer = enqueuer
+        if registered:
+            limits_of(name, self.effective)
 
     # `self` is positional-only, here and below: the function may have a parameter of that name.
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -108,7 +111,13 @@ class Task(Generic[P, R_co]):
 
     def options(self, **given: Unpack[OptionKeywords]) -> Task[P, R_co]:
         """Return this task with other options, for one enqueue or many: `send.options(queue="low").enqueue(1)`."""
-        return self.with_options(Options.parse(**given))
+        options = Options.parse(**given)
+        if any(getattr(options, name) is not None for name in OF_FUNCTIONS):
+            raise ConfigurationError(
+                f"{' and '.join(OF_FUNCTIONS)} belong to @embedq.job(…), so that every process knows them; for one "
+                "enqueue there are lane= and weight="
+            )
+        return self.with_options(options)
 
     def with_options(self, options: Options) -> Task[P, R_co]:
         """As `options`, from parsed ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ class AppUnderTest:
         function: Callable[..., Any] | str | None = None,
         /,
         *args: Any,
-        timezone: str | None = None,
+        timezone: str | tzinfo | None = None,
         misfire: str | Misfire | None = None,
         **kwargs: Any,
     ) -> None:

@@ -18,15 +18,16 @@ from types import TracebackType
 
 from embedq.clock import SECOND, to_datetime
 from embedq.errors import JobInterrupt
+from embedq.flow.lanes import unlaned
 from embedq.job import JobState
 from embedq.maintenance import scheduler
 from embedq.maintenance.membership import rescue
 from embedq.process import faults
 from embedq.process.interrupts import Shielded, interruptible
 from embedq.process.registration import Registration
-from embedq.storage import claims, inspect, schedules, servers, upkeep
+from embedq.storage import claims, holds, inspect, schedules, servers, upkeep
 from embedq.storage.base import Transaction
-from embedq.storage.claims import EXECUTORS, ISOLATED_EXECUTORS, Request
+from embedq.storage.claims import ALL_EXECUTORS, ISOLATED_EXECUTORS, Request
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.storage.servers import Identity, ServerRow
 from embedq.tasks.context import JobContext
@@ -145,7 +146,7 @@ class Runner:
         claim(Request(server_id=server_id, limits={}, queues=None))
         queues = self._queues(tx) if queue is None else (queue,)
         first = inspect.next_executor(tx, queues)
-        for executor in sorted(EXECUTORS, key=lambda executor: executor != first):
+        for executor in sorted(ALL_EXECUTORS, key=lambda executor: executor != first):
             more = True
             while more:
                 request = Request(server_id=server_id, limits={executor: 1}, queues=queues, known_needs=needs)
@@ -155,7 +156,7 @@ class Runner:
                 # An expired one was cancelled instead: try the next.
                 more = executor in claimed.full
         # Jobs that ran during two crashes run alone, which is last here.
-        apart = {executor: 1 for executor in EXECUTORS if executor not in ISOLATED_EXECUTORS}
+        apart = {executor: 1 for executor in ALL_EXECUTORS if executor not in ISOLATED_EXECUTORS}
         suspects = claim(Request(server_id=server_id, limits=apart, queues=queues, suspect=True))
         return next(iter(suspects.jobs), None)
 
@@ -164,7 +165,7 @@ class Runner:
         own = self._engine.settings.queues
         if own is None:
             return None
-        waiting = {queue for executor in EXECUTORS for (queue,) in tx.all("ready_queues", (executor, MOST_QUEUES))}
+        waiting = {queue for executor in ALL_EXECUTORS for (queue,) in tx.all("ready_queues", (executor, MOST_QUEUES))}
         return (*own, *sorted(waiting.difference(own)))
 
     def crash_next(self, queue: str | None) -> EnqueuedJob:
@@ -223,7 +224,7 @@ class Runner:
         # In contexts as in production: the job does not see what the test or a request has set there.
         # Shielded: the timeout of the job that enqueued this one, inline, does not apply to this one.
         with Shielded():
-            if job.executor == "async":
+            if unlaned(job.executor) == "async":
                 return self._loop.run(execution, job)
             with interruptible() as thread:
                 return execution.run(job, thread)
@@ -266,9 +267,10 @@ class Runner:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def next_moment(self) -> int | None:
-        """When next a job or an occurrence of a recurring job is due, or a process is given up, in microseconds."""
+        """When next a job or an occurrence is due, a pause ends, or a process is given up, in microseconds."""
         database = self._engine.database
         due = [database.read(inspect.next_due), database.read(schedules.next_fire)]
+        due.append(database.read(holds.snapshot).next_end(self._engine.clock.now()))
         due += [gone_at for _, gone_at in self._leases()]
         return min((moment for moment in due if moment is not None), default=None)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Any
 
 from embedq.scheduling.misfire import Misfire, misfire_from_text, parse_misfire
 from embedq.scheduling.schedule import Cron, Every, parse_schedule, schedule_from_text
+from embedq.scheduling.wall_clock import zone_name
 from embedq.serializers import loads_call
 from embedq.storage.schedules import ScheduleRow
 from embedq.tasks.registry import Registry
@@ -29,7 +30,7 @@ def differences(
     registry: Registry,
     *,
     when: str | Cron | Every | timedelta | None,
-    timezone: str | None,
+    timezone: str | tzinfo | None,
     misfire: str | Misfire | None,
     function: Callable[..., Any] | str | None,
     args: Sequence[Any],
@@ -48,7 +49,7 @@ def differences(
             asked = replace(asked, timezone=own.timezone)
         if asked != own:
             told.append(f"it is due by {own}, not by {asked}")
-    elif timezone is not None and getattr(own, "timezone", None) != timezone:
+    elif timezone is not None and getattr(own, "timezone", None) != zone_name(timezone):
         told.append(f"it is due by {own}, not in {timezone}")
     if misfire is not None and (policy := misfire_from_text(row.misfire)) != parse_misfire(misfire):
         told.append(f"its misfire policy is {policy}")

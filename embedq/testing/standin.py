@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -190,7 +190,7 @@ class RecurringUnderTest(RecurringJobs):
         when: str | Cron | Every | timedelta,
         call: Call[Any],
         *,
-        timezone: str | None,
+        timezone: str | tzinfo | None,
         misfire: str | Misfire,
         grace: timedelta | None,
     ) -> None:

@@ -19,11 +19,12 @@ import time
 from functools import partial
 
 from embedq.errors import StorageError, StorageUncertainError
+from embedq.flow.holds import Holds, is_hold
 from embedq.observability.log import get_logger
 from embedq.process import supervision
 from embedq.process.supervision import Supervised
 from embedq.process.wakeup import WakeUp
-from embedq.storage import inspect, servers
+from embedq.storage import holds, inspect, servers
 from embedq.storage.finishing import Finished
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.worker.change_poller import ChangePoller
@@ -176,6 +177,22 @@ class Dispatcher:
         self._planner.expect_jobs()
         self._wake.call()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether this process claims nothing, because it is paused itself."""
+        return self._planner.holds.quiet
+
+    def barred(self, queue: str, task: str) -> bool:
+        """Return whether such a job may not start here, as far as this process has read."""
+        return self._planner.holds.bars(queue, task)
+
+    def hold(self, paused: Holds) -> None:
+        """Take what this process has just paused or resumed; jobs that have not begun go back."""
+        self._planner.holds.replace(paused)
+        self._turns.give_back()
+        self._planner.expect_jobs()
+        self._wake.call()
+
     def report(self, outcome: Outcome) -> None:
         """Take an outcome from a worker."""
         self.outcomes.reported.append(outcome)
@@ -317,11 +334,16 @@ class Dispatcher:
         if changes is None and not self._has_polled:
             changes = self._poller.watch
         if changes is not None:
+            self._planner.holds.reading()
             waiting = changes.read(inspect.waiting, self._parts.registration.server_id, self._settings.queues)
+            if self._planner.holds.read(waiting.holds):
+                # What has not begun may be paused by now.
+                self._turns.give_back()
+                self._planner.expect_jobs()
             self._has_polled = True
             if waiting.ready:
-                self._planner.expect_jobs()
-            if waiting.ready or waiting.cancels:
+                self._planner.expect_news()
+            if (waiting.ready and not self._planner.all_held) or waiting.cancels:
                 changes.found_work()
             self._quarantine.waiting = waiting.suspect
             self._planner.next_due = math.inf if waiting.next_due is None else waiting.next_due
@@ -337,8 +359,17 @@ class Dispatcher:
         supervision.restart_ended()
         self._store_restarts()
         needs = self._planner.needs
-        needs.check(self._poller.watch.read(inspect.parked_needs), self._parts.resolver.has)
+        parked = self._poller.watch.read(inspect.parked_needs)
+        needs.check(parked, self._parts.resolver.has)
+        self._miss_no_hold(parked)
         if needs.known:
+            self._planner.expect_jobs()
+
+    def _miss_no_hold(self, parked: list[str]) -> None:
+        """Let jobs continue that were parked for a hold whose row is gone."""
+        orphaned = [need for need in parked if is_hold(need) and not self._planner.holds.knows(need)]
+        if orphaned:
+            self._database.write(holds.restore, orphaned, now=self._parts.clock.now())
             self._planner.expect_jobs()
 
     def _store_restarts(self) -> None:

@@ -19,7 +19,7 @@ from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol
 
-from embedq.clock import Clock
+from embedq.clock import Clock, to_datetime
 from embedq.config import Settings
 from embedq.errors import JobCancelled, JobInterrupt, JobStopped, JobTimeout
 from embedq.job import Ending, JobId
@@ -238,6 +238,7 @@ class Execution:
             queue=job.queue,
             tags=tuple(json.loads(job.tags)) if job.tags else (),
             meta=options.meta,
+            scheduled_for=None if options.scheduled_for is None else to_datetime(options.scheduled_for),
             save_log=self.notes.log,
             save_progress=self.notes.progress,
             row=job,

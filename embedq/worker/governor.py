@@ -29,7 +29,7 @@ CALM_WINDOWS = 3
 CALM = 0.5
 
 
-class Throttle:
+class ThreadThrottle:
     """Decides from what was measured. It uses neither threads nor clocks.
 
     Args:
@@ -124,7 +124,7 @@ class Governor:
         self._guard = guard
         self._running = running
         self._apply = apply
-        self._throttle = Throttle(guard, most)
+        self._throttle = ThreadThrottle(guard, most)
         self._wake = WakeUp()
         self._sleeping = False
         self._stopping = False

@@ -1,7 +1,7 @@
 """The direct hand-over: a job that is enqueued while a worker is idle starts without a turn of the dispatcher.
 
 The job is inserted as running already, and given to the worker that was reserved for it: one transaction before it
-starts instead of two. Only while no job waits, so that none overtakes another.
+starts instead of two. Only while no job waits, so that none overtakes another; and not if the job is paused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DirectHandOver:
             # once, however often the insert is tried.
             nonlocal reserved
             if reserved is None:
-                reserved = self.reserve(reservation)
+                reserved = not self._planner.holds.bars(job.queue, job.name) and self.reserve(reservation)
             return self._parts.registration.server_id if reserved else None
 
         try:
@@ -66,7 +66,7 @@ class DirectHandOver:
     def reserve(self, reservation: Reservation) -> bool:
         """Reserve an idle worker for a job that is about to be inserted as running; False to queue the job."""
         planner = self._planner
-        ready = planner.claiming and "thread" not in planner.expected and not planner.quarantine.closed
+        ready = planner.claims and planner.nothing_waits("thread") and not planner.quarantine.closed
         ready = ready and not self._ledger.uncertain and self._parts.may_run()
         if not (ready and self._pool.reserve(reservation)):
             return False

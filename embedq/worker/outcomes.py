@@ -6,9 +6,10 @@ from typing import Any
 
 from embedq.clock import SECOND, Clock
 from embedq.config import Settings
-from embedq.errors import ParkError, PayloadTooLargeError, UnstorableArgumentError
+from embedq.errors import ParkError, PayloadTooLargeError, RateLimited, Snooze, UnstorableArgumentError
 from embedq.job import Ending, JobState
 from embedq.observability.log import get_logger
+from embedq.process import faults
 from embedq.process.registration import Registration
 from embedq.serializers import dumps_value
 from embedq.storage.rows import ClaimedJob, Outcome, storable
@@ -91,6 +92,10 @@ class OutcomeBuilder:
         ending: Ending = Ending.FAILED,
     ) -> Outcome:
         """Return the outcome of a job that raised `error`: retried or dead, as its policy decides."""
+        if faults.is_a(error, RateLimited) and isinstance(error, RateLimited):
+            return self._rate_limited(job, started, error)
+        if faults.is_a(error, Snooze) and isinstance(error, Snooze) and ending is Ending.FAILED:
+            return self._snoozed(job, started, error)
         now = self._clock.now()
         first = job.first_started_at or started
         decision = decide(
@@ -108,6 +113,21 @@ class OutcomeBuilder:
         outcome.note = decision.reason
         if self._logs_failures:
             log_failure(outcome, error)
+        return outcome
+
+    def _rate_limited(self, job: ClaimedJob, started: int, error: RateLimited) -> Outcome:
+        """Return the outcome of a job that raised RateLimited."""
+        outcome = self._outcome(job, JobState.RETRYING, Ending.RELEASED, started, error=headline(error), gives_back=1)
+        outcome.retry_at = outcome.finished_at + round(error.retry_after * SECOND)
+        outcome.closes = error.limit or ""
+        logger.info("job %s (%s) runs again in %g s: it was refused for now", job.id, job.name, error.retry_after)
+        return outcome
+
+    def _snoozed(self, job: ClaimedJob, started: int, error: Snooze) -> Outcome:
+        """Return the outcome of a job that put itself off. Its count is checked when this is recorded."""
+        outcome = self._outcome(job, JobState.SCHEDULED, Ending.SNOOZED, started, error=headline(error), gives_back=1)
+        outcome.retry_at = outcome.finished_at + round(error.seconds * SECOND)
+        outcome.snoozes = error.at_most
         return outcome
 
     def lost(self, job: ClaimedJob, error: BaseException) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from embedq.flow.lanes import laned, unlaned
 from embedq.process import supervision
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.worker.async_runner import AsyncRunner
@@ -73,7 +74,7 @@ class Runners:
     def submit(self, claimed: Sequence[ClaimedJob]) -> None:
         """Run these jobs, most urgent first."""
         for executor, runner in (("thread", self.threads), ("async", self._tasks), ("process", self._processes)):
-            jobs = [job for job in claimed if job.executor == executor]
+            jobs = [job for job in claimed if unlaned(job.executor) == executor]
             if jobs:
                 runner.submit(jobs)
         self.jobs_came()
@@ -100,14 +101,18 @@ class Runners:
         """Return how many more jobs each executor may have.
 
         Args:
-            prefetch: how many jobs the threads may have beyond one for each idle thread.
+            prefetch: how many jobs the threads may have beyond one for each idle thread. Those of lanes are never taken
+                ahead.
             low_water: with more than this in the buffer, the threads get none.
         """
         waiting = len(self.threads.buffer)
         threads = self.threads.idle + prefetch - waiting if waiting <= low_water else 0
+        room = {"process": self._processes.room, laned("process"): self._processes.room}
         if self.threads.limit == 0:
-            return {"process": self._processes.room}
-        return {"thread": max(0, threads), "async": max(0, self._tasks.room), "process": self._processes.room}
+            return room
+        tasks = max(0, self._tasks.room)
+        idle = max(0, self.threads.idle - waiting)
+        return {"thread": max(0, threads), "async": tasks, laned("thread"): idle, laned("async"): tasks, **room}
 
     @property
     def has_processes(self) -> bool:

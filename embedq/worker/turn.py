@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from embedq.config import Settings
+from embedq.flow.lanes import is_laned
 from embedq.job import JobState
 from embedq.observability.log import get_logger
-from embedq.storage import claims, continuations, finishing
+from embedq.storage import claims, continuations, finishing, permits
 from embedq.storage.base import Transaction
 from embedq.storage.claims import Claim, Request
 from embedq.storage.finishing import Finished
@@ -52,10 +53,20 @@ def turn(
     notes.write(tx)
     finished = finishing.finish(tx, outcomes, now=now, retention=settings.retention, locked=locked)
     if request is None:
+        _tell_lanes(tx, outcomes, ())
         return None, finished
     if claim_starts is not None:
         claim_starts(request)
-    return claims.claim(tx, request, now=now, retention=settings.retention), finished
+    claim = claims.claim(tx, request, now=now, retention=settings.retention)
+    _tell_lanes(tx, outcomes, claim.jobs)
+    return claim, finished
+
+
+def _tell_lanes(tx: Transaction, outcomes: Sequence[Outcome], claimed: Sequence[ClaimedJob]) -> None:
+    """Wake other processes if more permits came back than are used here."""
+    freed = sum(outcome.laned for outcome in outcomes)
+    if freed > sum(is_laned(job.executor) for job in claimed):
+        permits.announce(tx)
 
 
 class TurnRunner:
@@ -95,8 +106,10 @@ class TurnRunner:
 
     def take(self) -> None:
         """Write and claim what there is to write and claim."""
-        if (not self._planner.claiming or self._quarantine.calming) and self._pool.buffer:
+        if (not self._planner.claims or self._quarantine.calming) and self._pool.buffer:
             self.give_back()
+        if self._outcomes:
+            self._planner.permits_return()
         request = self._planner.request()
         if request is None and time.monotonic() < self.ended_at + LINGER_SECONDS:
             return
@@ -133,6 +146,10 @@ class TurnRunner:
             self._planner.expect_jobs()
         self.unsettled = self.unsettled or finished.unsettled
         if claim is not None:
+            undeclared = self._planner.lanes.undeclared(claim.lanes)
+            if claim.lanes.missing or undeclared:
+                now_us = self._parts.clock.now()
+                self._database.write(permits.prepare, claim.lanes.missing, undeclared, now=now_us)
             self._planner.claimed(claim)
             self._start(claim.jobs)
 

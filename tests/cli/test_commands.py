@@ -31,8 +31,8 @@ JOB_KEYS = {
     "damaged",
 }  # fmt: skip
 SCHEDULE_KEYS = {
-    "name", "cron", "timezone", "every_seconds", "misfire", "task", "queue", "paused", "next_fire_at", "last_fire_at",
-    "last_job_id", "error",
+    "name", "cron", "in_words", "timezone", "every_seconds", "misfire", "task", "queue", "paused", "next_fire_at",
+    "last_fire_at", "last_job_id", "error",
 }  # fmt: skip
 READING = [
     ["jobs"], ["show", "1"], ["retry", "1"], ["retry", "--all", "--yes"], ["cancel", "1"], ["cancel", "--all", "--yes"],
@@ -514,6 +514,7 @@ def test_schedules_are_listed(recurring: EmbedQ) -> None:
     nightly, pulse = document["schedules"]
     assert (nightly["cron"], nightly["timezone"], nightly["every_seconds"]) == ("30 2 * * *", "Europe/Berlin", None)
     assert nightly["misfire"] == {"policy": "skip", "max": None, "grace_seconds": None}
+    assert (nightly["in_words"], pulse["in_words"]) == ("at 02:30 every day", None)
     assert (pulse["cron"], pulse["every_seconds"]) == (None, 30.0)
 
 
@@ -526,6 +527,7 @@ def test_a_schedule_is_shown_with_its_next_times_and_its_ledger(recurring: Embed
     job = recurring.trigger_recurring("nightly")
     out = on(recurring, "schedules", "show", "nightly").out
     assert out.count(" 02:30:00 CE") == 5
+    assert "at 02:30 every day" in out
     assert "triggered" in out
     assert f"job {job.id}" in out
     document = on(recurring, "schedules", "show", "nightly", "--json").json

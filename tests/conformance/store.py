@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from embedq import Attempt, Ending, Job, JobId, JobState, LogLine, Retention
 from embedq.clock import SECOND
+from embedq.flow.unique import may_have_rule
 from embedq.storage import claims, continuations, finishing, inspect, jobs, schedules, servers, upkeep
 from embedq.storage.base import Database
 from embedq.storage.claims import Request
@@ -123,6 +124,7 @@ class Store:
             finished_at=self.now,
             server_id=given.pop("server_id", 1),
             delete_at=RETENTION.for_job(job.options).delete_at(state, self.now) if state.ended else None,
+            unique=job.options if may_have_rule(job.options) else None,
             **given,
         )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 
 from embedq import Ending, JobState
 from embedq.clock import to_datetime
 from embedq.storage import finishing, inspect, jobs
+from embedq.storage.rows import Outcome
 from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
@@ -22,6 +25,29 @@ def test_a_success_keeps_its_result_and_when_it_may_be_deleted(store: Store, clo
     assert (job.state, job.result, job.error, job.server) == (JobState.SUCCEEDED, '{"a":[1]}', None, 1)
     assert (job.started_at, job.finished_at) == (to_datetime(started), to_datetime(clock.now()))
     assert job.delete_at == to_datetime(clock.now()) + timedelta(hours=1)
+
+
+def test_successes_are_recorded_alike_alone_and_beside_others(store: Store, clock: FakeClock) -> None:
+    """Those that return nothing and are kept equally long have a statement of their own."""
+    plain, beside = store.insert_many([store.draft() for _ in range(3)]), store.insert_many([store.draft()] * 2)
+    own = store.insert(options=json.dumps({"retention": {"succeeded": 60}}))
+    claimed = {job.id: job for job in store.claim()}
+    started = clock.now()
+    clock.advance(seconds=2)
+
+    def outcomes(ids: Sequence[int], **given: str) -> list[Outcome]:
+        return [store.succeeded(claimed[job_id], started_at=started, **given) for job_id in ids]
+
+    assert store.finish(*outcomes(plain)).ended == plain
+    assert store.finish(*outcomes([own]), *outcomes(beside[:1]), *outcomes(beside[1:], result="1")).refused == []
+    kept = {job_id: store.job(job_id) for job_id in (*plain, *beside, own)}
+    assert {(job.state, job.error, job.server) for job in kept.values()} == {(JobState.SUCCEEDED, None, 1)}
+    assert {(job.started_at, job.finished_at) for job in kept.values()} == {
+        (to_datetime(started), to_datetime(clock.now()))
+    }
+    assert [job.result for job in kept.values()] == [None, None, None, None, "1", None]
+    ends = [job.delete_at for job in kept.values() if job.delete_at is not None]
+    assert [end - to_datetime(clock.now()) for end in ends] == [timedelta(hours=1)] * 5 + [timedelta(minutes=1)]
 
 
 def test_a_batch_of_different_endings_is_recorded_each_in_its_own_way(store: Store, clock: FakeClock) -> None:
@@ -101,12 +127,13 @@ def test_an_outcome_of_a_job_that_is_gone_is_refused(store: Store, clock: FakeCl
 
 def test_a_success_that_is_recorded_twice_is_recorded_once(store: Store) -> None:
     """A commit whose answer was lost is tried again (G9); the second time it finds itself."""
-    store.insert()
-    [claimed] = store.claim()
-    outcome = store.succeeded(claimed, result="7")
-    store.finish(outcome)
-    assert store.finish(outcome).refused == []
-    assert store.job(claimed.id).result == "7"
+    for result in ("7", None):
+        job_id = store.insert()
+        [claimed] = store.claim()
+        outcome = store.succeeded(claimed, result=result)
+        store.finish(outcome)
+        assert store.finish(outcome).refused == []
+        assert store.job(job_id).result == result
 
 
 def test_the_history_of_attempts_is_kept_with_its_errors_and_tracebacks(store: Store, clock: FakeClock) -> None:

@@ -91,11 +91,12 @@ def test_the_oldest_wait_of_each_queue_is_seen_behind_many_that_are_more_urgent(
 
 
 def test_parked_jobs_are_counted_by_what_they_need(store: Store) -> None:
+    ids = []
     for need in ("task a", "task b", "task b"):
-        job = store.insert()
-        store.run_one(job, lambda job: store.parked(job, need))  # noqa: B023
+        ids.append(store.insert())
+        store.run_one(ids[-1], lambda job: store.parked(job, need))  # noqa: B023
     assert [(need.needs, need.count.number, need.example) for need in look(store).parked] == [
-        ("task b", 2, 2), ("task a", 1, 1),
+        ("task b", 2, ids[1]), ("task a", 1, ids[0]),
     ]  # fmt: skip
 
 

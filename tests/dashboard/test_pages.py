@@ -219,7 +219,7 @@ def test_the_page_of_a_job_has_its_meta_without_the_secrets_in_it(app: EmbedQ) -
 
 def test_recurring_jobs_show_when_they_run_there_and_in_utc(visitor: Visitor) -> None:
     text = words(visitor.get("/recurring/of/nightly%20report").text)
-    assert "0 4 * * * Europe/Berlin" in text
+    assert "0 4 * * * Europe/Berlin at 04:00 every day" in text
     assert re.search(r"04:00 CES?T 0[23]:00", text)
     assert "charge again" in words(visitor.get("/recurring").text)
     ledger = words(visitor.get("/recurring/of/charge%20again").text)

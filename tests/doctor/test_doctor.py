@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,34 @@ def test_where_nothing_is_wrong_a_few_lines_report_it(app: EmbedQ) -> None:
     app.recurring("nightly", "0 2 * * *", nothing)
     app.start().enqueue(nothing).wait(10)
     text = in_words(app.settings.url)
-    assert len(text.splitlines()) == 9, text
+    assert len(text.splitlines()) == 10, text
     assert "✓ Processes       1 process alive, 10 threads, 0 jobs running" in text
     assert "✓ Recurring jobs  1 schedule, none late" in text
     assert text.endswith("\nno problems found\n")
     said = doctor(app.settings.url)
     assert (said.code, said.findings) == (0, [])
-    assert list(said.checked) == ["Database", "Processes", "Clock", "Jobs", "Recurring jobs"]
+    assert list(said.checked) == ["Database", "Processes", "Clock", "Jobs", "Pauses", "Recurring jobs"]
+
+
+def test_pauses_are_a_note_until_they_are_old_and_have_no_end(app: EmbedQ) -> None:
+    app.pause(queue="mail", reason="migration", actor="ada")
+    app.pause(task=nothing, until=timedelta(hours=1), actor="ada")
+    assert [code for code in doctor(app.settings.url).codes if "paused" in code] == ["paused"] * 2
+    yesterday = app.clock.now() - 25 * 3600 * 1_000_000
+    app.database.write(lambda tx: tx.select("UPDATE embedq_holds SET since = ?", (yesterday,)))
+    said = doctor(app.settings.url)
+    long = said.about("paused-long")
+    assert long["problem"] == "queue mail paused for 1 d, and does not end by itself: migration"
+    assert "It was paused by ada" in long["advice"]
+    assert f"task {nothing.__module__}:nothing" in said.about("paused")["problem"]
+
+
+def test_a_process_that_does_not_know_pauses_is_named_while_something_is_paused(app: EmbedQ) -> None:
+    app.start()
+    app.database.write(lambda tx: tx.select("UPDATE embedq_servers SET knows_holds = NULL"))
+    assert "pause-ignored" not in doctor(app.settings.url).codes
+    app.pause(queue="mail")
+    assert str(os.getpid()) in doctor(app.settings.url).about("pause-ignored")["problem"]
 
 
 def test_a_queue_without_workers_is_a_note_until_a_job_is_due(app: EmbedQ) -> None:

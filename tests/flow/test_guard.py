@@ -16,7 +16,7 @@ import pytest
 import embedq
 from embedq import ConfigurationError, EmbedQ, Guard, JobState
 from embedq.config import Settings
-from embedq.worker.governor import CALM_WINDOWS, Processor, Throttle
+from embedq.worker.governor import CALM_WINDOWS, Processor, ThreadThrottle
 from tests.support import eventually
 
 MOST = 10
@@ -64,12 +64,12 @@ async def note(number: int) -> None:
 # -- what it decides -------------------------------------------------------------------------------------------------
 
 
-def step(throttle: Throttle, delay: float, **given: Any) -> int:
+def step(throttle: ThreadThrottle, delay: float, **given: Any) -> int:
     return throttle.step(**{"delay": delay, "requests": True, "slow": False, "running": MOST, "now": 0.0, **given})
 
 
 def test_jobs_are_held_back_by_halves_and_let_go_one_by_one() -> None:
-    throttle = Throttle(Guard(), MOST)
+    throttle = ThreadThrottle(Guard(), MOST)
     assert [step(throttle, WAITS, running=throttle.limit) for _ in range(4)] == [5, 2, 1, 0]
     assert not throttle.open
 
@@ -81,28 +81,28 @@ def test_jobs_are_held_back_by_halves_and_let_go_one_by_one() -> None:
 
 
 def test_what_is_neither_long_nor_short_changes_nothing() -> None:
-    throttle = Throttle(Guard(delay=0.002), MOST)
+    throttle = ThreadThrottle(Guard(delay=0.002), MOST)
     step(throttle, WAITS)
     assert {step(throttle, 0.0015) for _ in range(20)} == {5}
 
 
 def test_as_few_as_run_are_halved_not_as_many_as_might() -> None:
-    assert step(Throttle(Guard(), MOST), WAITS, running=2) == 1
+    assert step(ThreadThrottle(Guard(), MOST), WAITS, running=2) == 1
 
 
 def test_where_no_job_runs_jobs_are_not_what_is_in_the_way() -> None:
-    assert step(Throttle(Guard(), MOST), WAITS, running=0) == MOST
+    assert step(ThreadThrottle(Guard(), MOST), WAITS, running=0) == MOST
 
 
 def test_without_requests_one_job_may_always_run() -> None:
-    throttle = Throttle(Guard(), MOST)
+    throttle = ThreadThrottle(Guard(), MOST)
     assert [step(throttle, WAITS, requests=False) for _ in range(6)][-1] == 1
     assert step(throttle, WAITS, requests=True, running=1) == 0
     assert step(throttle, WAITS, requests=False, running=1) == 1
 
 
 def test_however_long_requests_suffer_a_job_starts_now_and_then() -> None:
-    throttle = Throttle(Guard(one_job_every=2.0), 1)
+    throttle = ThreadThrottle(Guard(one_job_every=2.0), 1)
     assert step(throttle, WAITS, running=1, now=10.0) == 0
     assert step(throttle, WAITS, running=0, now=11.9) == 0
     assert step(throttle, WAITS, running=0, now=12.0) == 1
@@ -114,7 +114,7 @@ def test_however_long_requests_suffer_a_job_starts_now_and_then() -> None:
 
 
 def test_slow_requests_hold_jobs_back_even_where_threads_do_not_wait() -> None:
-    assert step(Throttle(Guard(latency=0.5), MOST), CALM, slow=True) == 5
+    assert step(ThreadThrottle(Guard(latency=0.5), MOST), CALM, slow=True) == 5
 
 
 def test_what_a_thread_waits_for_a_processor_is_known_or_taken_for_nothing() -> None:

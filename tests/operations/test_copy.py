@@ -18,8 +18,11 @@ import pytest
 from embedq import EmbedQ, JobState
 from embedq.cli import main
 from embedq.errors import CopyError
+from embedq.flow.holds import HoldKind
+from embedq.flow.limits import Limit, Rate
+from embedq.flow.unique import Unique
 from embedq.operations.copy import DatabaseCopy
-from embedq.storage import actions, copying, inspect, jobs, schedules, servers
+from embedq.storage import actions, copying, holds, inspect, jobs, permits, schedules, servers
 from embedq.storage.actions import NewAction
 from embedq.storage.columns import COPIED
 from embedq.storage.schedules import Planned, Turn
@@ -169,6 +172,10 @@ def furnish(store: Store) -> None:
     store.db.write(lambda tx: tx.run("revive_later", (f"[{waiting}]",)))
     wanted = NewAction(actor="ada", verb="retry", subject="dead", process="box:1", details={}, search={"ids": [dead]})
     store.db.write(actions.begin, wanted, now=store.now)
+    store.db.write(holds.put, HoldKind.QUEUE, "paused", until=None, reason="😀", actor="ada", now=store.now)
+    store.db.write(permits.declare, {"openai": Limit(5, rate=Rate(60, per=60)).values()}, now=store.now)
+    store.db.write(permits.set_values, "openai", total=3, each=None, now=store.now)
+    store.insert(options=Unique("unfinished").rule("tests:job [1]").stored_in(None))
 
 
 # -- everything --------------------------------------------------------------------------------------------------------

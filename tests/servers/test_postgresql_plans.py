@@ -21,9 +21,9 @@ from tests.databases import KINDS, Home
 pytestmark = pytest.mark.skipif("postgresql" not in KINDS, reason="no PostgreSQL here")
 
 BY_ID = (
-    "claim_jobs", "succeed_jobs", "end_job", "wake_children", "cancel_children", "revive_jobs", "cancel_jobs",
-    "request_cancels", "retry_jobs", "jobs_to_change", "job_state", "cancel_requested", "mark_overdue", "save_progress",
-    "expired_jobs",
+    "claim_jobs", "succeed_jobs", "succeed_plain", "end_job", "wake_children", "cancel_children", "revive_jobs",
+    "cancel_jobs", "request_cancels", "retry_jobs", "jobs_to_change", "job_state", "cancel_requested", "mark_overdue",
+    "save_progress", "expired_jobs",
 )  # fmt: skip
 
 # Those that read the line of all queues, and another that may look as cheap.

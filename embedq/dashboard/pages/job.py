@@ -26,11 +26,19 @@ def show(visit: Visit) -> Response:
         arguments=arguments(visit, job),
         result=result(visit, job),
         meta=meta(visit, details.meta),
+        unique_key=_unique_key(visit, details.unique_key),
         logs=visit.queue.monitor.logs(job.id),
         servers=servers,
         verbs=offered([job.state]),
         columns=visit.site.columns,
+        hold=visit.queue.monitor.hold_on(job),
     )
+
+
+def _unique_key(visit: Visit, key: str | None) -> str | None:
+    """Return a unique key without secrets: the arguments in it are named as in the payload."""
+    name, named, values = (key or "").partition(" {")
+    return f"{name} {visit.site.redaction.value('{' + values)}" if named else key
 
 
 def logs(visit: Visit) -> Response:

@@ -41,6 +41,8 @@ def show(visit: Visit) -> Response:
         idle=not any(count.number for count in overview.counts.values()),
         healthy=not any(problems),
         no_process=no_process,
+        holds=visit.holds(),
+        processes={server.uuid: f"{server.hostname}:{server.pid}" for server in servers},
     )
 
 

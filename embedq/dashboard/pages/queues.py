@@ -11,4 +11,4 @@ def show(visit: Visit) -> Response:
     """Show the queues."""
     queues = visit.cached("queues", visit.queue.monitor.queues)
     servers = {server.id: server for server in visit.cached("servers", visit.queue.servers)}
-    return visit.page("queues.html", queues=queues, servers=servers, alive=visit.alive())
+    return visit.page("queues.html", queues=queues, servers=servers, alive=visit.alive(), holds=visit.holds())

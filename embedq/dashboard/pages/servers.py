@@ -10,4 +10,4 @@ from embedq.dashboard.visit import Visit
 def show(visit: Visit) -> Response:
     """Show the processes."""
     servers = visit.cached("server details", visit.queue.monitor.servers)
-    return visit.page("servers.html", servers=servers, lease=visit.queue.settings.lease)
+    return visit.page("servers.html", servers=servers, lease=visit.queue.settings.lease, holds=visit.holds())

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from embedq.dashboard.charts import chart
 from embedq.dashboard.pages.overview import span_of
 from embedq.dashboard.visit import Visit
+from embedq.flow.holds import HoldKind
 from embedq.storage.inspect.durations import TaskType
 
 # Functions on one page.
@@ -32,7 +33,12 @@ def show(visit: Visit) -> Response:
     found = visit.cached(f"tasks {span}", lambda: visit.queue.monitor.task_types(span))
     tasks = sorted(found, key=_ORDERS[order])
     return visit.page(
-        "tasks.html", tasks=tasks[:PAGE_SIZE], more=max(0, len(tasks) - PAGE_SIZE), span=span, order=order
+        "tasks.html",
+        tasks=tasks[:PAGE_SIZE],
+        more=max(0, len(tasks) - PAGE_SIZE),
+        span=span,
+        order=order,
+        holds=visit.holds(),
     )
 
 
@@ -46,4 +52,5 @@ def one(visit: Visit) -> Response:
         chart=chart(monitor.history(span, name=name)),
         span=span,
         known=visit.queue.engine.registry.get(name) is not None,
+        hold=next((hold for hold in visit.holds() if (hold.kind, hold.name) == (HoldKind.TASK, name)), None),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from embedq.flow.holds import HoldRow, Holds
 from embedq.job import JobState
 from embedq.storage.base import Transaction
 from embedq.storage.claims import ISOLATED_EXECUTORS, json_or_none
@@ -34,21 +35,33 @@ def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvailableWork:
-    """Whether a ready job is there, or a suspect, when the next is due (microseconds), and which running to cancel."""
+    """What another process may have changed.
+
+    Attributes:
+        ready: a ready job is there.
+        suspect: a suspect is there.
+        next_due: when the next job is due, or a pause ends, in microseconds; None if there is neither.
+        cancels: the running jobs to cancel: (job id, claim).
+        holds: what is paused.
+    """
 
     ready: bool
     suspect: bool
     next_due: int | None
     cancels: Sequence[tuple[int, int]]
+    holds: Holds
 
 
 def waiting(tx: Transaction, server_id: int, queues: Sequence[str] | None) -> AvailableWork:
     """Return what a dispatcher of `queues` (None: all) must know after another process has written. A few seeks."""
     found = tx.all("news", (server_id, json_or_none(queues)))
     suspects = {executor for kind, executor, *_ in found if kind == "suspect"}
+    held = [(*name.split(" ", 1), until) for kind, name, until, _ in found if kind == "hold"]
+    moments = [at for kind, _, at, _ in found if kind in ("due", "hold") and at is not None]
     return AvailableWork(
         ready=bool(suspects & ISOLATED_EXECUTORS) or any(kind == "ready" for kind, *_ in found),
         suspect=bool(suspects - ISOLATED_EXECUTORS),
-        next_due=next((run_at for kind, _, run_at, _ in found if kind == "due"), None),
+        next_due=min(moments, default=None),
         cancels=[(job_id, claim) for kind, _, job_id, claim in found if kind == "cancel"],
+        holds=Holds(HoldRow(*one) for one in held),
     )

@@ -38,8 +38,8 @@ class Totals:
 
     @property
     def runs(self) -> int:
-        """How many attempts were made: neither released before they began nor parked."""
-        return sum(count for ending, count in self.endings.items() if ending not in (Ending.RELEASED, Ending.PARKED))
+        """How many attempts were made: runs that count, and those that crashed."""
+        return sum(count for ending, count in self.endings.items() if ending not in UNCOUNTED)
 
     @property
     def failures(self) -> int:
@@ -47,6 +47,7 @@ class Totals:
         return sum(self.endings.get(ending, 0) for ending in FAILURES)
 
 
+UNCOUNTED = (Ending.RELEASED, Ending.PARKED, Ending.SNOOZED)
 FAILURES = (Ending.FAILED, Ending.TIMED_OUT, Ending.CRASHED)
 
 

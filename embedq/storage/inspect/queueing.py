@@ -10,7 +10,7 @@ from typing import NamedTuple
 from embedq.clock import SECOND
 from embedq.job import Ending
 from embedq.storage.base import Transaction
-from embedq.storage.claims import EXECUTORS
+from embedq.storage.claims import ALL_EXECUTORS
 from embedq.storage.inspect import glance
 from embedq.storage.inspect.glance import COUNT_CAP, Count
 from embedq.storage.inspect.history import Totals, totals_by_queue
@@ -91,7 +91,9 @@ def ready(tx: Transaction, *, counting: bool = True) -> dict[str, Ready]:
     those that have waited longest are among them. Without `counting` the numbers are left out.
     """
     found: dict[str, Ready] = {}
-    lines = [(one, queue) for one in EXECUTORS for (queue,) in tx.all("ready_queues", (one, MOST_QUEUES))][:MOST_QUEUES]
+    lines = [(one, queue) for one in ALL_EXECUTORS for (queue,) in tx.all("ready_queues", (one, MOST_QUEUES))][
+        :MOST_QUEUES
+    ]
     share = max(1, len(lines))
     cap, looks = max(100, min(COUNT_CAP, COUNTED // share)), max(20, min(1000, LOOKED_AT // share))
     for executor, queue in lines:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from embedq.clock import to_datetime
+from embedq.flow.lanes import unlaned
 from embedq.job import ENDED, Job, JobId, JobState, Trigger
 from embedq.storage.base import Row
 from embedq.storage.damage import is_damaged, member
@@ -29,7 +30,7 @@ def job_from_row(row: Row) -> Job:
         arguments=payload,
         source=_source(code),
         queue=queue,
-        executor=executor,
+        executor=unlaned(executor),
         priority=priority,
         tags=_tags(tags),
         idempotency_key=key,

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from embedq.clock import SECOND, to_datetime, to_micros
+from embedq.flow.holds import HoldRow, is_hold
 from embedq.job import Job, JobId, JobState
+from embedq.storage import holds
 from embedq.storage.base import Row, Transaction
+from embedq.storage.holds import Hold
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.fingerprints import NO_ERROR, fingerprint
 from embedq.storage.inspect.glance import Count, counts
@@ -110,7 +113,7 @@ class Overview:
 
     Attributes:
         counts: jobs by state.
-        waits: by queue, the longest first.
+        waits: by queue, the longest first; without queues that are paused.
         failed_last_hour, failed_last_day: failed attempts, exact, from the counters.
         failures: failed attempts of the last day, also of jobs that succeeded later.
         dead: dead letters by error, of the newest of them.
@@ -137,9 +140,11 @@ def overview(tx: Transaction, *, now: int, lease: float) -> Overview:
     Args:
         lease: seconds without a heartbeat after which a process counts as silent.
     """
+    paused = holds.snapshot(tx)
     waits = [
         QueueWait(queue=name, seconds=max(0.0, (now - found.oldest) / SECOND))
         for name, found in ready(tx, counting=False).items()
+        if not paused.of_queue(name, now)
     ]
     hour, day = latest_totals(tx, now=now)
     overdue = [job.id for job in running(tx, limit=FETCHED) if job.overdue][:MOST]
@@ -251,16 +256,27 @@ def _dead_among(tx: Transaction, ids: list[int]) -> Iterator[tuple[int, str | No
 
 
 def parked(tx: Transaction) -> list[ParkedNeed]:
-    """Parked jobs by what they need, the most frequent first."""
-    rows = tx.all("parked_groups", (CAP,))
-    capped = sum(row[1] for row in rows) >= CAP
+    """Parked jobs by what they need, the most frequent first; without those that a pause keeps."""
+    rows = [
+        (needs, *tx.all("parked_for", (needs, CAP))[0]) for (needs,) in tx.all("parked_needs") if not is_hold(needs)
+    ]
     found = [
         ParkedNeed(
-            needs=needs or "",
-            count=Count(number=number, capped=capped),
+            needs=needs,
+            count=Count(number=number, capped=number >= CAP),
             oldest=to_datetime(oldest),
             example=JobId(example),
         )
-        for needs, number, oldest, example in rows
+        for needs, number, example, oldest in rows
+        if number
     ]
     return sorted(found, key=lambda need: (-need.count.number, need.needs))
+
+
+def parked_for_holds(tx: Transaction, *, now: int) -> dict[Hold, Count]:
+    """What is paused, with how many jobs were parked for it."""
+    found = {}
+    for hold in holds.in_force(tx, now=now):
+        [(number, _, _)] = tx.all("parked_for", (HoldRow(hold.kind, hold.name, None).need, CAP))
+        found[hold] = Count(number=number, capped=number >= CAP)
+    return found

@@ -21,6 +21,7 @@ from embedq.storage.mysql.session import MysqlSession
 # In order; one SQL file each. A released one never changes.
 VERSIONS = (
     "schema_0001", "schema_0002", "schema_0003", "schema_0004", "schema_0005", "schema_0006", "schema_0007",
+    "schema_0008",
 )  # fmt: skip
 # However long another process needs, if it is not stuck.
 LOCK_SECONDS = 3600

@@ -70,11 +70,6 @@ WHERE $3 > (SELECT coalesce(max(id), 0) FROM embedq_servers AS known);
 -- The index holds needs, not states; only parked jobs need something.
 SELECT DISTINCT needs FROM embedq_jobs FORCE INDEX (embedq_jobs_parked) WHERE needs IS NOT NULL;
 
--- name: parked_groups
--- Likewise.
-SELECT needs, count(*), min(created_at), min(id) FROM (SELECT needs, created_at, id FROM embedq_jobs FORCE INDEX (embedq_jobs_parked)
-    WHERE needs IS NOT NULL LIMIT $1) AS found GROUP BY needs;
-
 -- name: news
 -- JSON_TABLE in the place of PostgreSQL's functions; a SELECT with a condition needs a table.
 SELECT 'cancel', NULL, id, claim FROM {running_on:$1} AND cancel_requested_at IS NOT NULL
@@ -83,12 +78,15 @@ SELECT 'ready', NULL, NULL, NULL FROM DUAL
 WHERE CASE WHEN $2 IS NULL
     THEN (SELECT 1 FROM {ready} LIMIT 1)
     ELSE (SELECT 1 FROM JSON_TABLE(coalesce($2, '[]'), '$[*]' COLUMNS (queue VARCHAR(255) PATH '$')) AS given,
-              (SELECT 'thread' AS executor UNION ALL SELECT 'async' UNION ALL SELECT 'process') AS three
+              (SELECT 'thread' AS executor UNION ALL SELECT 'async' UNION ALL SELECT 'process'
+               UNION ALL SELECT 'thread lane' UNION ALL SELECT 'async lane' UNION ALL SELECT 'process lane') AS six
           WHERE (SELECT 1 FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_lane)
-                 WHERE lane = 'ready' AND job.executor = three.executor AND job.queue = given.queue LIMIT 1)
+                 WHERE lane = 'ready' AND job.executor = six.executor AND job.queue = given.queue LIMIT 1)
           LIMIT 1) END
 UNION ALL
 SELECT DISTINCT 'suspect', executor, NULL, NULL FROM {suspect} AND ($2 IS NULL OR queue IN $2[])
+UNION ALL
+SELECT 'hold', CONCAT(kind, ' ', name), until, NULL FROM embedq_holds
 UNION ALL
 (SELECT 'due', NULL, {due_key}, NULL FROM {due_jobs} ORDER BY {due_key} LIMIT 1);
 
@@ -110,7 +108,7 @@ INSERT INTO embedq_jobs ({columns:any_job}) VALUES ({values:any_job});
 
 -- name: insert_alike
 -- The row of values is repeated for each payload. VALUES, not SELECT: only then are the ids known to be consecutive.
-INSERT INTO embedq_jobs ({columns:new_job}) VALUES ({alike:$16});
+INSERT INTO embedq_jobs ({columns:new_job}) VALUES ({alike:$22});
 
 -- name: insert_each
 -- Likewise, for each row.
@@ -150,6 +148,30 @@ UPDATE (
 ) AS due STRAIGHT_JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = due.id
 SET job.state = 'ready';
 
+-- name: put_hold
+-- The only conflict there can be is that of its key.
+INSERT INTO embedq_holds ({columns:holds}) VALUES ({values:holds})
+ON DUPLICATE KEY UPDATE until = $3, reason = $4, actor = $5, since = $6;
+
+-- name: restore_hold
+-- Likewise.
+INSERT IGNORE INTO embedq_holds ({columns:holds}) VALUES ({values:holds});
+
+-- name: park_held
+-- A derived table is locked as it is read, once.
+UPDATE (
+    SELECT id FROM embedq_jobs FORCE INDEX (PRIMARY) WHERE id IN $2[] AND state IN ('ready', 'parked')
+    ORDER BY id FOR UPDATE SKIP LOCKED
+) AS held STRAIGHT_JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = held.id
+SET job.state = 'parked', job.needs = $1;
+
+-- name: release_held
+-- Likewise.
+UPDATE (
+    SELECT id FROM {parked_by_need} AND needs = $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+) AS held STRAIGHT_JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = held.id
+SET job.state = 'ready', job.needs = NULL;
+
 -- name: survey
 -- JSON_TABLE in the place of PostgreSQL's functions.
 SELECT 'ready', one.executor, given.queue, NULL
@@ -167,6 +189,8 @@ WHERE $2 IS NULL
   AND (SELECT 1 FROM embedq_jobs AS job FORCE INDEX (embedq_jobs_across) WHERE job.across = one.executor LIMIT 1)
 UNION ALL
 SELECT DISTINCT 'suspect', executor, NULL, NULL FROM {suspect} AND ($3 IS NULL OR queue IN $3[])
+UNION ALL
+SELECT 'hold', kind, name, until FROM embedq_holds
 UNION ALL
 (SELECT 'due', NULL, NULL, {due_key} FROM {due_jobs} ORDER BY {due_key} LIMIT 1);
 
@@ -233,6 +257,17 @@ SET job.state = 'succeeded', job.started_at = done.started_at, job.finished_at =
     job.cancel_requested_at = NULL, job.overdue_at = NULL
 WHERE job.claim = done.claim AND job.state = 'running';
 
+-- name: succeed_plain
+-- Likewise.
+UPDATE JSON_TABLE($1, '$[*]' COLUMNS (
+    id BIGINT PATH '$[0]', claim BIGINT PATH '$[1]', started_at BIGINT PATH '$[2]', finished_at BIGINT PATH '$[3]'
+)) AS done
+STRAIGHT_JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = done.id
+SET job.state = 'succeeded', job.started_at = done.started_at, job.finished_at = done.finished_at,
+    job.delete_at = done.finished_at + $2, job.result = NULL, job.error = NULL,
+    job.cancel_requested_at = NULL, job.overdue_at = NULL
+WHERE job.claim = done.claim AND job.state = 'running';
+
 -- name: count_minute
 -- Each connection has a row of its own, so that none waits for another's transaction.
 INSERT INTO embedq_counters (minute, name, queue, ending, jobs, ran_us, waited_us, cpu_us, backend)
@@ -286,10 +321,10 @@ WHERE id = $1 AND claim = $2 AND state = 'running' AND cancel_requested_at IS NO
 -- name: died_alone
 -- By lane, which an index has.
 SELECT id FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-WHERE lane = 'suspect' AND crashes_alone > 0 AND executor <> 'process'
+WHERE lane = 'suspect' AND crashes_alone > 0 AND executor NOT LIKE 'process%'
 UNION ALL
 SELECT id FROM embedq_jobs FORCE INDEX (embedq_jobs_lane)
-WHERE lane LIKE 'running %' AND crashes_alone > 0 AND executor <> 'process'
+WHERE lane LIKE 'running %' AND crashes_alone > 0 AND executor NOT LIKE 'process%'
 LIMIT 2;
 
 -- name: expired_after
@@ -326,3 +361,52 @@ WHERE attempt.job_id IN $1[] AND job.id IS NULL;
 -- Likewise.
 DELETE log FROM embedq_logs AS log LEFT JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = log.job_id
 WHERE log.job_id IN $1[] AND job.id IS NULL;
+
+-- name: lane_level
+-- By urgency, the negative of the priority, which the index has.
+SELECT -urgency FROM {laned:$1} AND queue = $2 AND urgency > -$3 ORDER BY urgency LIMIT 1;
+
+-- name: visit_lanes
+-- One step of many; see queues.py. The first lane from $4 on, or after it where $5 is 1.
+SELECT lane_key, {lane_head} FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key >= $4
+    AND (lane_key > $4 OR $5 = 0)
+ORDER BY lane_key, id LIMIT 1;
+
+-- name: lane_jobs
+-- As ready_jobs.
+SELECT {claimed:$6} FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 ORDER BY lane_key, id LIMIT $5
+FOR UPDATE SKIP LOCKED;
+
+-- name: wake_parked
+-- A derived table is locked as it is read, once.
+UPDATE (
+    SELECT id FROM {parked_by_need} AND needs IN $1[] AND executor IN $2[] ORDER BY needs, id LIMIT $3
+    FOR UPDATE SKIP LOCKED
+) AS woken STRAIGHT_JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = woken.id
+SET job.state = 'ready', job.needs = NULL;
+
+-- name: create_permits
+-- JSON_TABLE in the place of a JSON list.
+INSERT IGNORE INTO embedq_permits (permit, tats, used_at)
+SELECT given.permit, '', $2
+FROM JSON_TABLE($1, '$[*]' COLUMNS (permit VARCHAR(700) CHARACTER SET utf8mb4 PATH '$')) AS given ORDER BY given.permit;
+
+-- name: close_permit
+-- The only conflict there can be is that of its key.
+INSERT INTO embedq_permits (permit, tats, closed_until, used_at) VALUES ($1, '', $2, $3)
+ON DUPLICATE KEY UPDATE closed_until = GREATEST(coalesce(closed_until, 0), $2);
+
+-- name: declare_limit
+-- Likewise.
+INSERT INTO embedq_limits (name, total, per_key, rates, updated_at) VALUES ($1, $2, $3, $4, $5)
+ON DUPLICATE KEY UPDATE total = $2, per_key = $3, rates = $4, updated_at = $5;
+
+-- name: count_ahead
+-- By urgency.
+SELECT count(*) FROM (SELECT 1 FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 AND id < $5
+                      LIMIT $6) AS ahead;
+
+-- name: reserve_unique_key
+-- This locks the row as it is to be locked; INSERT IGNORE would lock it for reading first, and two that do wait for each
+-- other.
+INSERT INTO embedq_unique_keys (unique_key, job_id, until) VALUES ($1, 0, 0) ON DUPLICATE KEY UPDATE until = until;

@@ -110,3 +110,15 @@ minute DIV ?;
 -- part: total
 -- A sum of counters, which is a decimal here.
 CAST(sum(<column>) AS SIGNED);
+
+-- part: laned
+-- The ready jobs that stand in lanes.
+embedq_jobs FORCE INDEX (embedq_jobs_lanes) WHERE queued = <executor>;
+
+-- part: lane_head
+JSON_ARRAY(weight, limit_1, key_1, limit_2, key_2);
+
+-- part: permitted
+-- By the index of running jobs, which has the executor.
+embedq_jobs FORCE INDEX (embedq_jobs_lane)
+WHERE lane LIKE 'running %' AND executor IN ('thread lane', 'async lane', 'process lane') AND limit_1 IS NOT NULL;

@@ -23,3 +23,17 @@ def ready_queues(query: Callable[[str, list[Any]], Sequence[Any]], executor: str
             return
         [(latest,)] = found
         yield from found
+
+
+def visit_lanes(
+    query: Callable[[str, list[Any]], Sequence[Any]], executor: str, queue: str, priority: int, start: str, limit: int
+) -> Iterator[tuple[str, str]]:
+    """Return the lanes from a name on that have a ready job, by name, `limit` at most."""
+    latest, after = start, 0
+    for _ in range(limit):
+        found = query("visit_lanes", [executor, queue, priority, latest, after])
+        if not found:
+            return
+        [(latest, _)] = found
+        after = 1
+        yield from found

@@ -20,7 +20,7 @@ from embedq.storage import named_sql
 from embedq.storage.base import Params, Row
 from embedq.storage.batching import batched
 from embedq.storage.columns import TABLES
-from embedq.storage.mysql.queues import ready_queues
+from embedq.storage.mysql.queues import ready_queues, visit_lanes
 from embedq.storage.rows import KEY, json_ids
 
 # The most bytes that one statement of a batch may have, and the part of max_allowed_packet that it may be: 16 MB or
@@ -133,6 +133,8 @@ class MysqlTransaction:
     def all(self, statement: str, params: Params = ()) -> list[Row]:
         if statement == "ready_queues":
             return list(ready_queues(self._rows, *params))
+        if statement == "visit_lanes":
+            return list(visit_lanes(self._rows, *params))
         return self._rows(statement, params)
 
     def _rows(self, statement: str, params: Params) -> list[Row]:

@@ -15,6 +15,7 @@ from embedq.storage.postgresql.session import PostgresSession
 # In order; one SQL file each. A released one never changes.
 VERSIONS = (
     "schema_0001", "schema_0002", "schema_0003", "schema_0004", "schema_0005", "schema_0006", "schema_0007",
+    "schema_0008",
 )  # fmt: skip
 # Identifies embedq's lock among all advisory locks of the database: "embedq" in ASCII.
 LOCK = 0x656D62656471

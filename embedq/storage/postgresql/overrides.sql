@@ -12,9 +12,9 @@ FROM (VALUES (pg_get_serial_sequence('embedq_jobs', 'id')::regclass, $1::bigint)
 -- name: insert_job_as
 -- Insert a job without an idempotency key, under an id that was taken before, so that the insert may come twice. The next
 -- id of that sequence comes back; nothing does where the id is taken.
-INSERT INTO embedq_jobs ({columns:any_job}, id) VALUES ({values:any_job}, $22)
+INSERT INTO embedq_jobs ({columns:any_job}, id) VALUES ({values:any_job}, $28)
 ON CONFLICT (id) DO NOTHING
-RETURNING nextval($23::oid::regclass);
+RETURNING nextval($29::oid::regclass);
 
 -- name: insert_plain_as
 -- The same for a job with nothing rare about it.

@@ -125,3 +125,13 @@ minute / ?;
 -- part: total
 -- A sum of counters, within limits: damaged rows may add up to more than 64 bits hold.
 LEAST(4611686018427387904, GREATEST(-4611686018427387904, sum(<column>)))::bigint;
+
+-- part: laned
+-- The ready jobs that stand in lanes.
+embedq_jobs WHERE state = 'ready' AND crashes < 2 AND lane_key IS NOT NULL AND executor = <executor>;
+
+-- part: lane_head
+json_build_array(weight, limit_1, key_1, limit_2, key_2)::text;
+
+-- part: permitted
+embedq_jobs WHERE state = 'running' AND limit_1 IS NOT NULL;

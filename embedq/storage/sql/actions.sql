@@ -41,8 +41,11 @@ UPDATE {by_key:jobs} SET state = 'ready', run_at = $1 WHERE id IN $2[] AND {stat
 
 -- name: move_jobs
 -- notify: jobs
--- Give waiting jobs another queue or priority; NULL keeps what each has.
-UPDATE {by_key:jobs} SET queue = coalesce($1, queue), priority = coalesce($2, priority)
+-- Give waiting jobs another queue or priority; NULL keeps what each has. A job that is parked because its queue is paused
+-- is ready in the other one. In this order, since MySQL uses what has been set before.
+UPDATE {by_key:jobs} SET queue = coalesce($1, queue), priority = coalesce($2, priority),
+    state = CASE WHEN $1 IS NOT NULL AND {state} = 'parked' AND needs LIKE 'hold queue %' THEN 'ready' ELSE state END,
+    needs = CASE WHEN $1 IS NOT NULL AND needs LIKE 'hold queue %' THEN NULL ELSE needs END
 WHERE id IN $3[] AND {state} IN ('awaiting', 'scheduled', 'ready', 'retrying', 'parked');
 
 -- name: jobs_to_delete

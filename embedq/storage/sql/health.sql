@@ -12,7 +12,8 @@ GROUP BY queue;
 
 -- name: parked_for
 -- The jobs that are parked for one need.
-SELECT count(*), min(id) FROM (SELECT id FROM {parked_by_need} AND needs = $1 ORDER BY id LIMIT $2) AS found;
+SELECT count(*), min(id), min(created_at)
+FROM (SELECT id, created_at FROM {parked_by_need} AND needs = $1 ORDER BY id LIMIT $2) AS found;
 
 -- name: overdue_jobs
 -- The jobs that did not stop at their timeout.

@@ -77,23 +77,32 @@ SELECT count(*) FROM (SELECT 1 FROM {awaiting} LIMIT $1) AS found;
 SELECT count(*) FROM (SELECT 1 FROM {ended:$1} LIMIT $2) AS found;
 
 -- name: parked_needs
--- What parked jobs need, for a process that looks whether it has it.
-SELECT DISTINCT needs FROM {parked_by_need};
+-- What parked jobs need, for a process that looks whether it has it. By skipping from one to the next in the index: many
+-- jobs may need the same.
+WITH RECURSIVE found (need) AS (
+    SELECT (SELECT needs FROM {parked_by_need} AND needs > '' ORDER BY needs LIMIT 1)
+    UNION ALL
+    SELECT (SELECT needs FROM {parked_by_need} AND needs > found.need ORDER BY needs LIMIT 1)
+    FROM found WHERE found.need IS NOT NULL
+)
+SELECT need FROM found WHERE need IS NOT NULL;
 
 -- name: news
 -- What a dispatcher must know when another process has written: which of the running jobs of a server ($1) are to be
 -- cancelled; whether a job is ready in these queues ($2, a JSON list, or NULL for all), and for which executors a suspect
--- is; and when the next job is due.
+-- is; what is paused; and when the next job is due.
 SELECT 'cancel', NULL, id, claim FROM {running_on:$1} AND cancel_requested_at IS NOT NULL
 UNION ALL
 SELECT 'ready', NULL, NULL::bigint, NULL::bigint
 WHERE CASE WHEN $2::jsonb IS NULL
     THEN (SELECT true FROM {ready} LIMIT 1)
     ELSE (SELECT true FROM jsonb_array_elements_text($2::jsonb) AS given,
-              (VALUES ('thread'), ('async'), ('process')) AS three (one)
+              (VALUES ('thread'), ('async'), ('process'), ('thread lane'), ('async lane'), ('process lane')) AS six (one)
           WHERE (SELECT true FROM {ready} AND executor = one AND queue = given LIMIT 1) LIMIT 1) END
 UNION ALL
 SELECT DISTINCT 'suspect', executor, NULL::bigint, NULL::bigint FROM {suspect} AND ($2::jsonb IS NULL OR queue IN $2[text])
+UNION ALL
+SELECT 'hold', kind || ' ' || name, until, NULL::bigint FROM embedq_holds
 UNION ALL
 (SELECT 'due', NULL, {due_key}, NULL FROM {due_jobs} ORDER BY {due_key} LIMIT 1);
 
@@ -211,11 +220,6 @@ FROM (SELECT substr(error, 1, 1000) AS error, finished_at, job_id FROM {attempts
       ORDER BY finished_at DESC LIMIT $2) AS attempt
 LEFT JOIN embedq_jobs AS job ON job.id = attempt.job_id
 ORDER BY attempt.finished_at DESC;
-
--- name: parked_groups
--- The parked jobs by what they need.
-SELECT needs, count(*), min(created_at), min(id) FROM (SELECT needs, created_at, id FROM {parked_by_need} LIMIT $1) AS found
-GROUP BY needs;
 
 -- part: ended_sums
 -- The sums of counters that storage/inspect/history.py groups; conditions are added to it.

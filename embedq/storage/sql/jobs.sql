@@ -22,7 +22,7 @@ INSERT INTO embedq_jobs ({columns:plain_job}) VALUES ({values:plain_job}) RETURN
 -- Insert jobs that differ in nothing but their arguments, all in one step. The last parameter is a JSON list of payloads;
 -- ids are given in its order.
 INSERT INTO embedq_jobs ({columns:new_job}) SELECT {alike:payload}
-FROM jsonb_array_elements_text($16::jsonb) WITH ORDINALITY AS given (payload, number)
+FROM jsonb_array_elements_text($22::jsonb) WITH ORDINALITY AS given (payload, number)
 ORDER BY number
 RETURNING id;
 
@@ -55,7 +55,8 @@ SELECT {due_key} FROM {due_jobs} ORDER BY {due_key} LIMIT 1;
 -- name: survey
 -- All that a claim must know before it locks anything, in one round trip: which of these executors ($1, a JSON list) have
 -- a ready job in which of these queues ($2, a JSON list; for NULL, which is all of them, in the default one), and in any
--- but the default one; which executors have a suspect in which queues ($3, likewise); and when the next job is due.
+-- but the default one; which executors have a suspect in which queues ($3, likewise); what is paused; and when the next
+-- job is due.
 SELECT 'ready', one, given, NULL::bigint
 FROM jsonb_array_elements_text($1::jsonb) AS one, jsonb_array_elements_text(coalesce($2::jsonb, '["default"]')) AS given
 WHERE (SELECT true FROM {ready} AND executor = one AND queue = given LIMIT 1)
@@ -69,6 +70,8 @@ SELECT 'across', one, NULL, NULL::bigint FROM jsonb_array_elements_text($1::json
 WHERE $2::jsonb IS NULL AND (SELECT true FROM {across:one} ORDER BY priority DESC, id LIMIT 1)
 UNION ALL
 SELECT DISTINCT 'suspect', executor, NULL, NULL::bigint FROM {suspect} AND ($3::jsonb IS NULL OR queue IN $3[text])
+UNION ALL
+SELECT 'hold', kind, name, until FROM embedq_holds
 UNION ALL
 (SELECT 'due', NULL, NULL, {due_key} FROM {due_jobs} ORDER BY {due_key} LIMIT 1);
 
@@ -152,9 +155,21 @@ FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim, (value
       FROM {elements:$1} ORDER BY 1) AS done
 WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND {state} = 'running';
 
+-- name: succeed_plain
+-- The same for jobs that returned nothing and are kept for the same time ($2), as most are: to take seven values of each
+-- from JSON costs a quarter more than four.
+UPDATE embedq_jobs
+SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
+    delete_at = done.finished_at + $2::bigint, result = NULL, error = NULL,
+    cancel_requested_at = NULL, overdue_at = NULL
+FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim, (value ->> 2)::bigint AS started_at,
+             (value ->> 3)::bigint AS finished_at
+      FROM {elements:$1} ORDER BY 1) AS done
+WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND {state} = 'running';
+
 -- name: end_job
 -- notify: jobs
--- Record another end of a run: running -> retrying, dead, cancelled, ready, parked.
+-- Record another end of a run: running -> retrying, scheduled, dead, cancelled, ready, parked.
 UPDATE embedq_jobs
 SET state = $1, attempt = attempt - $2::bigint, crashes = crashes + $3::bigint,
     crashes_alone = crashes_alone + $12::bigint, run_at = coalesce($4, run_at), started_at = $5,
@@ -164,6 +179,19 @@ SET state = $1, attempt = attempt - $2::bigint, crashes = crashes + $3::bigint,
     -- it, so that a retry of the parent does not bring it back.
     cancel_requested_at = CASE WHEN $6::bigint IS NULL OR $1 = 'cancelled' THEN cancel_requested_at END
 WHERE id = $10 AND claim = $11 AND {state} = 'running';
+
+-- name: snoozes
+-- How often a job has put itself off. Locked, as it is counted then.
+SELECT snoozes, options FROM embedq_jobs WHERE id = $1 AND claim = $2 AND {state} = 'running' FOR UPDATE;
+
+-- name: count_snooze
+-- Count one more, and let the moment of the first start move along ($1), from which retry policies count.
+UPDATE embedq_jobs SET snoozes = coalesce(snoozes, 0) + 1, first_started_at = first_started_at + $1::bigint
+WHERE id = $2 AND claim = $3 AND {state} = 'running';
+
+-- name: forget_snoozes
+-- Keep a job's newest ones in its history.
+DELETE FROM embedq_attempts WHERE job_id = $1 AND claim <= $2 AND ending = 'snoozed';
 
 -- name: succeeded_claims
 -- Which of these jobs have succeeded under which claim, where a success was refused.
@@ -280,7 +308,7 @@ WHERE id IN $2[] AND {state} = 'running' AND cancel_requested_at IS NULL;
 -- notify: jobs
 -- Run jobs by hand: scheduled, retrying, parked, dead, cancelled -> ready. A fresh count of attempts, the history kept.
 UPDATE {by_key:jobs} SET state = 'ready', run_at = $1, attempt = 0, crashes = 0, crashes_alone = 0, trials = 0,
-    first_started_at = NULL, finished_at = NULL, delete_at = NULL, expires_at = NULL, cancel_requested_at = NULL,
+    snoozes = NULL, first_started_at = NULL, finished_at = NULL, delete_at = NULL, expires_at = NULL, cancel_requested_at = NULL,
     needs = NULL
 WHERE id IN $2[] AND {state} IN ('scheduled', 'retrying', 'parked', 'dead', 'cancelled');
 
@@ -307,9 +335,9 @@ UPDATE embedq_jobs SET trials = trials + 1 WHERE id = $1 AND claim = $2 AND {sta
 -- name: died_alone
 -- Jobs whose process died while they ran alone, and which are to run again or do. Those with a process of their own prove
 -- nothing about other processes.
-SELECT id FROM {suspect} AND crashes_alone > 0 AND executor <> 'process'
+SELECT id FROM {suspect} AND crashes_alone > 0 AND executor NOT LIKE 'process%'
 UNION ALL
-SELECT id FROM {running} AND server_id IS NOT NULL AND crashes_alone > 0 AND executor <> 'process'
+SELECT id FROM {running} AND server_id IS NOT NULL AND crashes_alone > 0 AND executor NOT LIKE 'process%'
 LIMIT 2;
 
 -- name: save_progress

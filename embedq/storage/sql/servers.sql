@@ -2,8 +2,8 @@
 
 -- name: insert_server
 -- Register a process.
-INSERT INTO embedq_servers (uuid, host, hostname, pid, version, workers, queues, started_at, heartbeat_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id;
+INSERT INTO embedq_servers (uuid, host, hostname, pid, version, workers, queues, started_at, heartbeat_at, knows_holds)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1) RETURNING id;
 
 -- name: adopt_claims
 -- Give a process that is registered again ($1) what it claimed under the number that it did not know it had lost ($2).

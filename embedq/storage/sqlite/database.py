@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from embedq.clock import Clock
 from embedq.errors import EmbedqError, StorageBusyError, StorageError
+from embedq.flow.unique import may_have_rule
 from embedq.process.interrupts import Shielded
 from embedq.storage import jobs
 from embedq.storage.base import ExternalConnection, ExternalTransaction, Transaction
@@ -127,7 +128,7 @@ class SQLiteDatabase:
     @staticmethod
     def _is_large(job: Any) -> bool:
         """Return whether an insert takes more than one statement."""
-        return is_large(job.payload, job.code)
+        return is_large(job.payload, job.code) or may_have_rule(job.options)
 
     def _run_group(self, group: list[Member]) -> None:
         with self._gate:

@@ -19,7 +19,7 @@ from embedq.storage import schema_versions
 # In order; one SQL file each. A released one never changes.
 VERSIONS = (
     "schema_0001", "schema_0002", "schema_0003", "schema_0004", "schema_0005", "schema_0006", "schema_0007",
-    "schema_0008",
+    "schema_0008", "schema_0009",
 )  # fmt: skip
 MIGRATION_SET = "embedq"
 # Where sqlite-utils keeps the record of every set of migrations.

@@ -25,16 +25,18 @@ UNION ALL
 SELECT 'ready', NULL, NULL, NULL
 WHERE CASE WHEN $2 IS NULL
     THEN (SELECT 1 FROM {ready} LIMIT 1)
-    ELSE (SELECT 1 FROM json_each($2) AS given, json_each('["thread", "async", "process"]') AS one
+    ELSE (SELECT 1 FROM json_each($2) AS given, json_each('["thread", "async", "process", "thread lane", "async lane", "process lane"]') AS one
           WHERE (SELECT 1 FROM {ready} AND executor = one.value AND queue = given.value LIMIT 1) LIMIT 1) END
 UNION ALL
 SELECT DISTINCT 'suspect', executor, NULL, NULL FROM {suspect} AND ($2 IS NULL OR queue IN $2[text])
+UNION ALL
+SELECT 'hold', kind || ' ' || name, until, NULL FROM embedq_holds
 UNION ALL
 SELECT * FROM (SELECT 'due', NULL, {due_key}, NULL FROM {due_jobs} ORDER BY {due_key} LIMIT 1);
 
 -- name: insert_alike
 -- By json_each: stepping row by row gives up the interpreter's lock at each, and waits for it again.
-INSERT INTO embedq_jobs ({columns:new_job}) SELECT {alike:value} FROM json_each($16);
+INSERT INTO embedq_jobs ({columns:new_job}) SELECT {alike:value} FROM json_each($22);
 
 -- name: insert_each
 -- Likewise.
@@ -49,6 +51,15 @@ INSERT INTO embedq_large (job_id, payload, code) VALUES ($1, $2, $3);
 UPDATE embedq_jobs SET state = 'ready'
 WHERE id IN (SELECT id FROM {due_jobs} AND run_at <= $1 ORDER BY run_at LIMIT $2);
 
+-- name: park_held
+-- As promote_due.
+UPDATE embedq_jobs SET state = 'parked', needs = $1 WHERE id IN $2[] AND state IN ('ready', 'parked');
+
+-- name: release_held
+-- Likewise.
+UPDATE embedq_jobs SET state = 'ready', needs = NULL
+WHERE id IN (SELECT id FROM {parked_by_need} AND needs = $1 ORDER BY id LIMIT $2);
+
 -- name: survey
 -- json_each in the place of PostgreSQL's functions.
 SELECT 'ready', one.value, given.value, NULL FROM json_each($1) AS one, json_each(coalesce($2, '["default"]')) AS given
@@ -61,6 +72,8 @@ SELECT 'across', value, NULL, NULL FROM json_each($1)
 WHERE $2 IS NULL AND (SELECT 1 FROM {across:value} LIMIT 1)
 UNION ALL
 SELECT DISTINCT 'suspect', executor, NULL, NULL FROM {suspect} AND ($3 IS NULL OR queue IN $3[text])
+UNION ALL
+SELECT 'hold', kind, name, until FROM embedq_holds
 UNION ALL
 SELECT * FROM (SELECT 'due', NULL, NULL, {due_key} FROM {due_jobs} ORDER BY {due_key} LIMIT 1);
 
@@ -103,6 +116,16 @@ FROM (SELECT value ->> 0 AS id, value ->> 1 AS claim, value ->> 2 AS started_at,
              value ->> 4 AS delete_at, value ->> 5 AS result, value ->> 6 AS error FROM json_each($1)) AS done
 WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND state = 'running';
 
+-- name: succeed_plain
+-- Likewise.
+UPDATE embedq_jobs
+SET state = 'succeeded', started_at = done.started_at, finished_at = done.finished_at,
+    delete_at = done.finished_at + $2, result = NULL, error = NULL,
+    cancel_requested_at = NULL, overdue_at = NULL
+FROM (SELECT value ->> 0 AS id, value ->> 1 AS claim, value ->> 2 AS started_at, value ->> 3 AS finished_at
+      FROM json_each($1)) AS done
+WHERE embedq_jobs.id = done.id AND embedq_jobs.claim = done.claim AND state = 'running';
+
 -- name: decide_later
 -- By the index of waiting children.
 INSERT INTO embedq_unsettled (parent_id, reviving, after_id)
@@ -127,9 +150,9 @@ SELECT options FROM embedq_jobs WHERE id = $1 AND claim = $2 AND state = 'runnin
 
 -- name: died_alone
 -- Through the index of running jobs, by server.
-SELECT id FROM {suspect} AND crashes_alone > 0 AND executor <> 'process'
+SELECT id FROM {suspect} AND crashes_alone > 0 AND executor NOT LIKE 'process%'
 UNION ALL
-SELECT id FROM {running} AND server_id IN (SELECT id FROM embedq_servers) AND crashes_alone > 0 AND executor <> 'process'
+SELECT id FROM {running} AND server_id IN (SELECT id FROM embedq_servers) AND crashes_alone > 0 AND executor NOT LIKE 'process%'
 LIMIT 2;
 
 -- name: delete_jobs
@@ -147,3 +170,13 @@ DELETE FROM embedq_logs WHERE job_id IN $1[];
 -- name: orphaned_servers
 -- NOT IN leaves out a damaged row that names no process.
 SELECT DISTINCT server_id FROM {running} AND started_at <= $1 AND server_id NOT IN (SELECT id FROM embedq_servers);
+
+-- name: wake_parked
+-- No array, and nothing to lock.
+UPDATE embedq_jobs SET state = 'ready', needs = NULL
+WHERE id IN (SELECT id FROM {parked_by_need} AND needs IN $1[text] AND executor IN $2[text] ORDER BY needs, id LIMIT $3);
+
+-- name: create_permits
+-- json_each in the place of PostgreSQL's function.
+INSERT INTO embedq_permits (permit, tats, used_at) SELECT value, '', $2 FROM json_each($1) WHERE true
+ON CONFLICT (permit) DO NOTHING;

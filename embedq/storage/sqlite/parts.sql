@@ -123,3 +123,13 @@ minute / ?;
 -- part: total
 -- A sum of counters. total(), because sum() fails where damaged rows add up to more than an integer holds.
 CAST(total(<column>) AS INTEGER);
+
+-- part: laned
+-- The ready jobs that stand in lanes.
+embedq_jobs INDEXED BY embedq_jobs_lanes WHERE state = 'ready' AND crashes < 2 AND lane_key IS NOT NULL AND executor = <executor>;
+
+-- part: lane_head
+json_array(weight, limit_1, key_1, limit_2, key_2);
+
+-- part: permitted
+embedq_jobs INDEXED BY embedq_jobs_permits WHERE state = 'running' AND limit_1 IS NOT NULL;
