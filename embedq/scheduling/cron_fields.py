@@ -1,5 +1,9 @@
 """The fields of a cron expression: what each takes, and the values that its text stands for.
 
+croniter reads the standard items, numbers and ranges with a step. What it lacks or reads otherwise than cron does is
+read here, and brought to its form where it has one: names in full, `n/step`, `L`, `W`, `#`, and a hash of its own for
+`H`, because croniter's leaves most minutes of a day out.
+
 An item is `*`, a value, a range, one of these with a step, or an `H` form; `n/step` is n and every step-th value after
 it, in every field. Days of the month also have `L`, `15W` and such, weekdays `fri#2` and `friL`.
 
@@ -9,11 +13,13 @@ cron's rule for the two day fields, and the rule for nights when clocks change, 
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
@@ -181,12 +187,14 @@ def _numbers(field: Field, item: str, hash_id: str | None) -> Iterable[int]:
     low, dash, high = span.partition("-")
     if not low or (dash and not high):
         raise FieldError(f"{item!r} is wrong for the {field.name}: it takes {field.takes}")
+    start = field.number(low)
+    if not dash and not slash:
+        return _standard(field, str(start))
     if not dash:
-        start = field.number(low)
-        return range(start % 7 if field is WEEKDAY else start, field.last + 1, step) if slash else (start,)
+        return _standard(field, f"{start % 7 if field is WEEKDAY else start}-{field.last}/{step}")
     # The last day ends a range as the 31st does, which the shorter months lack.
     end = field.last if field is DAY and high in ("L", "l") else field.number(high)
-    return _range(field, item, field.number(low), end, step)
+    return _range(field, item, start, end, step)
 
 
 def _step(field: Field, item: str, text: str) -> int:
@@ -200,15 +208,30 @@ def _step(field: Field, item: str, text: str) -> int:
     return int(text)
 
 
-def _range(field: Field, item: str, start: int, end: int, step: int) -> Sequence[int]:
-    if field is WEEKDAY and start != end:
+def _range(field: Field, item: str, start: int, end: int, step: int) -> Iterable[int]:
+    if start == end:
+        # croniter takes it for the whole field.
+        return _standard(field, str(start))
+    if field is WEEKDAY:
         # Sunday ends a range as 7, and begins one as 0.
         start, end = start % 7, end or 7
-    if start <= end:
-        return range(start, end + 1, step)
-    if step > 1:
+    if start > end and step > 1:
         raise FieldError(f"{item} runs backwards with a step; list the values of the {field.name}")
-    return [*range(start, field.last + 1), *range(field.first, end + 1)]
+    return _standard(field, f"{start}-{end}/{step}")
+
+
+@lru_cache(maxsize=1024)
+def _standard(field: Field, item: str) -> Collection[int]:
+    """Return the values of an item of standard syntax, which croniter reads: a number, or a range with a step."""
+    # Imported here because it takes 77 ms, and only cron schedules need it. It has no types.
+    croniter: Any = importlib.import_module("croniter").croniter
+    position = FIELDS.index(field)
+    parts = ["*"] * len(FIELDS)
+    parts[position] = item
+    expanded, _ = croniter.expand(" ".join(parts), second_at_beginning=True)
+    # It lists the seconds last.
+    values = expanded[position - 1]
+    return range(field.first, field.last + 1) if "*" in values else values
 
 
 def _hashed(field: Field, item: str, found: re.Match[str], step: int | None, hash_id: str | None) -> Sequence[int]:
