@@ -13,6 +13,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -88,6 +89,9 @@ class ServerHome(Home, Protocol):
 
     def kill_connections(self) -> int:
         """Let the server break them all; how many."""
+
+    def unguarded(self, url: str) -> AbstractContextManager[None]:
+        """Without the trigger that checks the moves of jobs, where killed connections would break it."""
 
     def unreachable(self) -> str:
         """A URL where no server is."""
@@ -221,6 +225,9 @@ class PostgreSQLHome:
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", (self._prefix,)
         ).fetchall()
         return int(found)
+
+    def unguarded(self, url: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def kill_connections(self) -> int:
         return self._connection.execute(

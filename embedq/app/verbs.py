@@ -7,46 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from embedq.app.parts import AppParts
+from embedq.app.flow_verbs import FlowVerbs
+from embedq.app.recurring_verbs import RecurringVerbs
+from embedq.app.target import AppVerbs, VerbsTarget
 from embedq.engine.transactions import Block
-from embedq.scheduling.misfire import Misfire
-from embedq.scheduling.schedule import Cron, Every
-from embedq.tasks.arguments import own_keywords
 from embedq.tasks.handle import JobHandle
 from embedq.tasks.options import OptionKeywords, Options
 from embedq.tasks.registration import register
 from embedq.tasks.registry import REGISTRY
-from embedq.tasks.task import Call, Enqueuer, Task
-
-if TYPE_CHECKING:
-    from embedq.flow.limits import Limit
-    from embedq.storage.holds import Hold
-    from embedq.storage.limit_use import LimitUse
+from embedq.tasks.task import Call, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 # What a call of an `async def` function returns; its job's result is the R in it.
 Awaited = Coroutine[Any, Any, R]
-When = str | Cron | Every | timedelta
 
 
-class VerbsTarget(Enqueuer, Protocol):
-    """An app, as the verbs need it."""
-
-    _parts: AppParts
-
-
-class EnqueueVerbs:
+class EnqueueVerbs(AppVerbs):
     """The verbs that enqueue one call."""
 
     __slots__ = ()
-
-    def _app(self) -> VerbsTarget:
-        """Return the app that the verbs act on."""
-        raise NotImplementedError
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Return a call, which every verb takes in place of a function and its arguments.
@@ -136,7 +119,7 @@ class BoundOptions(EnqueueVerbs):
         return replace(call, task=call.task.with_options(self._options))
 
 
-class QueueVerbs(EnqueueVerbs):
+class QueueVerbs(EnqueueVerbs, RecurringVerbs, FlowVerbs):
     """All verbs that enqueue, register or schedule."""
 
     __slots__ = ()
@@ -222,182 +205,3 @@ class QueueVerbs(EnqueueVerbs):
         `with embedq.hold(), connection:`. A process that dies between the two commits loses the jobs.
         """
         return self._app()._parts.enqueueing.hold()
-
-    # A type cannot have keywords of its own beside those of a ParamSpec. Without any of them, the function's arguments
-    # are checked; with them, those of `recurring(name, when, embedq.call(function, 1), grace=…)`.
-    @overload
-    def recurring(
-        self,
-        name: str,
-        when: When,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        timezone: str | tzinfo,
-        misfire: str | Misfire = "once",
-        grace: timedelta | None = None,
-        **kwargs: Any,
-    ) -> None: ...
-    @overload
-    def recurring(
-        self,
-        name: str,
-        when: When,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        timezone: None = None,
-        misfire: str | Misfire,
-        grace: timedelta | None = None,
-        **kwargs: Any,
-    ) -> None: ...
-    @overload
-    def recurring(
-        self,
-        name: str,
-        when: When,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        timezone: None = None,
-        misfire: str | Misfire = "once",
-        grace: timedelta | None,
-        **kwargs: Any,
-    ) -> None: ...
-    @overload
-    def recurring(
-        self, name: str, when: When, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
-    ) -> None: ...
-    def recurring(
-        self,
-        name: str,
-        when: When,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        timezone: Any = None,
-        misfire: Any = "once",
-        grace: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Add a recurring job, or update it. Call it in every process at every start.
-
-        A call before `start` or `connect` takes effect then.
-
-        Args:
-            name: identifies the schedule, permanently.
-            when: a cron expression, `Cron`, `every(…)` or a timedelta.
-            function: a function or task, `task.options(queue=…)` for options, and its arguments; or an `embedq.call`.
-            timezone: an IANA name for a cron expression, or its ZoneInfo; UTC unless given.
-            misfire: what happens to occurrences that were missed because no process was running: "once" (one late
-                run), "skip", "all", or an `embedq.Misfire`.
-            grace: how late a run may be at all.
-        Raises:
-            ScheduleError: a schedule that can never work.
-            EnqueueError: the function or its arguments cannot be stored.
-        """
-        with own_keywords("recurring", function, "timezone", "misfire", "grace"):
-            call = self.call(function, *args, **kwargs)
-            self._put_recurring(name, when, call, timezone=timezone, misfire=misfire, grace=grace)
-
-    def _put_recurring(
-        self,
-        name: str,
-        when: When,
-        call: Call[Any],
-        *,
-        timezone: str | tzinfo | None,
-        misfire: str | Misfire,
-        grace: timedelta | None,
-    ) -> None:
-        self._app()._parts.recurring.put(name, when, call, timezone=timezone, misfire=misfire, grace=grace)
-
-    def trigger_recurring(self, name: str) -> JobHandle[Any]:
-        """Run a recurring job now, in addition to its schedule. ScheduleNotFoundError if there is none of that name."""
-        parts = self._app()._parts
-        return parts.stored.handle(parts.recurring.trigger(name))
-
-    def pause_recurring(self, name: str) -> None:
-        """Pause a recurring job until it is resumed. ScheduleNotFoundError if there is none of that name."""
-        self._app()._parts.recurring.pause(name)
-
-    def resume_recurring(self, name: str) -> None:
-        """Resume it, from its next occurrence on. ScheduleNotFoundError if there is none of that name."""
-        self._app()._parts.recurring.resume(name)
-
-    def remove_recurring(self, name: str) -> None:
-        """Delete a recurring job, but not its jobs. ScheduleNotFoundError if there is none of that name."""
-        self._app()._parts.recurring.remove(name)
-
-    def pause(
-        self,
-        *,
-        queue: str | None = None,
-        task: Callable[..., Any] | str | None = None,
-        process: int | str | None = None,
-        until: datetime | timedelta | None = None,
-        reason: str = "",
-        actor: str | None = None,
-    ) -> Hold:
-        """Let no job start of a queue, of a task, or at all; or none in one process. Running jobs continue.
-
-        Stored, so that it survives deployments, and holds in all processes. Jobs can be enqueued meanwhile; delayed,
-        retrying and recurring jobs wait too. What is paused already is paused by the latest call.
-
-        Args:
-            queue, task: one of them at most; neither for everything. A task is a function, or a name.
-            process: a process to make quiet: its number in `servers()`, or "host:pid". It claims nothing, finishes what
-                it runs, and is quiet for as long as it lives, or until it is resumed.
-            until: an aware datetime, or a timedelta from now, at which the pause ends by itself; None for never.
-            reason: for people, and the audit log.
-            actor: the name of a user, for the audit log; otherwise the running job, or this process.
-        Raises:
-            ConfigurationError: more than one of them, a time that has passed, or no such process.
-        """
-        return self._app()._parts.pausing.pause(
-            queue=queue, task=task, process=process, until=until, reason=reason, actor=actor
-        )
-
-    def resume(
-        self,
-        *,
-        queue: str | None = None,
-        task: Callable[..., Any] | str | None = None,
-        process: int | str | None = None,
-        actor: str | None = None,
-    ) -> bool:
-        """End the pause of a queue, a task, a process, or, without any of them, that of everything.
-
-        `resume()` ends what `pause()` began, not the pauses of single queues and tasks. Arguments as for `pause`.
-        Returns:
-            False if it was not paused.
-        """
-        return self._app()._parts.pausing.resume(queue=queue, task=task, process=process, actor=actor)
-
-    def holds(self) -> list[Hold]:
-        """Return what is paused, with the reason and the end."""
-        return self._app()._parts.pausing.all()
-
-    def set_limit(
-        self, limit: Limit | str, *, total: int | None = None, each: int | None = None, actor: str | None = None
-    ) -> None:
-        """Change a limit for all processes, now and after the next deployment: what is set here wins over the code.
-
-        Running jobs continue; with 0 no further one starts.
-
-        Args:
-            limit: made by `embedq.limit`, or a name: of a shared limit, or of a function for its own.
-            total, each: how many may run at once, in all and for each key; None lets the code's value apply (again).
-            actor: the name of a user, for the audit log; otherwise this process.
-        Raises:
-            ConfigurationError: there is no such limit, or a number cannot be.
-        """
-        self._app()._parts.limiting.set(limit, total=total, each=each, actor=actor)
-
-    def limits(self) -> list[LimitUse]:
-        """Return the limits that are stored, with their values and how many jobs run under each."""
-        return self._app()._parts.limiting.all()
-
-    def why_waiting(self, job_id: int) -> str | None:
-        """Return in words why a ready job under limits has not started; None if it lacks nothing but a worker."""
-        return self._app()._parts.limiting.why_waiting(job_id)

@@ -29,6 +29,7 @@ from embedq.display.json_values import as_json
 from embedq.engine.recurring import Schedule
 from embedq.operations.upcoming import schedule_text, schedule_words
 from embedq.scheduling.misfire import Misfire
+from embedq.scheduling.overlap import overlap_words
 from embedq.scheduling.schedule import Cron, Every
 from embedq.storage.inspect import Occurrence, ScheduleState
 
@@ -104,6 +105,7 @@ def _document(schedule: Schedule) -> dict[str, Any]:
         "timezone": None if cron is None else cron.timezone,
         "every_seconds": schedule.when.interval.total_seconds() if isinstance(schedule.when, Every) else None,
         "misfire": None if schedule.misfire is None else _misfire_document(schedule.misfire),
+        "overlap": schedule.overlap,
         "task": schedule.task,
         "queue": schedule.queue,
         "paused": schedule.paused,
@@ -189,6 +191,7 @@ def _known(schedule: Schedule, now: datetime) -> list[tuple[str, str]]:
     known.append(("queue", safe(schedule.queue or "unknown")))
     if schedule.misfire is not None:
         known.append(("missed", _policy(schedule.misfire)))
+    known.append(("overlap", overlap_words(schedule.overlap)))
     if schedule.last_fire_at is not None:
         known.append(("last", f"{both(schedule.last_fire_at, now)}, job {schedule.last_job_id}"))
     if schedule.error is not None:
@@ -208,7 +211,7 @@ def _policy(misfire: Misfire) -> str:
 def _history(lines: list[Occurrence]) -> str:
     rows = []
     for line in lines:
-        job = "" if line.job_id is None else f"job {line.job_id}"
+        job = "" if line.job_id is None else f"job {line.job_id} {line.job_state or 'pruned'}"
         count = "" if line.count == 1 else f"{line.count:,} times up to {absolute(line.last_fire_at)}"
         text = ", ".join(part for part in (job, count, safe(line.reason or "")) if part)
         rows.append([f"  {absolute(line.fire_at)}", line.outcome, clip(text, max(24, width() - 40))])

@@ -19,6 +19,7 @@ from embedq.display.calls import UNREADABLE, parsed, readable_call, readable_val
 from embedq.display.units import counted, duration, relative, span
 from embedq.job import Job
 from embedq.operations.upcoming import schedule_text, schedule_words
+from embedq.scheduling.overlap import overlap_words
 
 CALL_IN_A_LIST = 160
 VALUE_ON_A_PAGE = 20_000
@@ -43,6 +44,7 @@ def environment() -> Environment:
         counted=counted,
         schedule_text=schedule_text,
         schedule_words=schedule_words,
+        overlap_words=overlap_words,
         safe_text=safe_text,
     )
     made.globals.update(asset=_asset, when=when, since=since, call=call, job_verbs=JOB_VERBS)

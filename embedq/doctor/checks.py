@@ -164,6 +164,10 @@ SCHEDULES_LATE_MORE = _check("schedule-late", _ERROR, "schedules",
 SCHEDULE_FAILS = _check("schedule-fails", _WARNING, "the last job of each schedule",
     "the last run of recurring job {name!r} failed permanently",
     "embedq show {job}")
+SCHEDULE_SKIPS = _check("schedule-skips", _WARNING, "occurrences that were skipped",
+    "recurring job {name!r}: the last {skipped} occurrences were skipped, because a run was in their way",
+    "see which: embedq schedules show NAME; give its task a timeout, or the schedule a longer interval"
+    " or another overlap policy")
 SCHEDULE_PAUSED = _check("schedule-paused", _NOTE, "schedules",
     "{schedules} paused",
     "embedq schedules resume NAME")

@@ -20,6 +20,8 @@ from embedq.storage.inspect.trouble import schedule_trouble
 
 # The leader fires within a second, and retries a failed turn after 20.
 LATE_SECONDS = 60
+# So many occurrences in a row that were skipped are worth a word.
+SKIPS = 10
 # How many schedules are checked one by one, besides those that are late or fail; and how many findings of one kind are
 # listed.
 EXAMINED, SHOWN = 2_000, 20
@@ -98,6 +100,9 @@ def check(facts: ScheduleFacts, *, now: int, alive: bool) -> Section:
     failed = [one for one in facts.schedules if facts.last_states.get(one.last_job_id or 0) == JobState.DEAD]
     for schedule in failed[:SHOWN]:
         section.add(checks.SCHEDULE_FAILS, name=schedule.name, job=schedule.last_job_id)
+    silenced = [one for one in facts.schedules if one.skipped >= SKIPS]
+    for schedule in silenced[:SHOWN]:
+        section.add(checks.SCHEDULE_SKIPS, name=schedule.name, skipped=f"{schedule.skipped:,}")
     paused = [schedule.name for schedule in facts.schedules if schedule.paused]
     if paused:
         schedules = counted(len(paused), "recurring job")

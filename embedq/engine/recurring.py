@@ -18,11 +18,12 @@ from embedq.engine.transactions import writing
 from embedq.errors import ConfigurationError, ScheduleError
 from embedq.flow.unique import Unique
 from embedq.job import JobId
-from embedq.maintenance import scheduler as firing
+from embedq.maintenance import scheduler
 from embedq.observability.log import get_logger
 from embedq.scheduling.misfire import Misfire, misfire_from_text, misfire_to_text, parse_misfire
+from embedq.scheduling.overlap import Overlap, parse_overlap
 from embedq.scheduling.schedule import Cron, Every, parse_schedule, schedule_from_text, schedule_to_text
-from embedq.storage import inspect, schedules
+from embedq.storage import firing, inspect, schedules
 from embedq.storage.base import Database, Transaction
 from embedq.storage.inspect import ScheduleState
 from embedq.storage.rows import storable
@@ -46,13 +47,16 @@ class Schedule:
     Attributes:
         when: its cron expression or interval; None when it cannot be read here, and then `misfire` is None too.
         task: the name of the function it runs.
+        overlap: what becomes of an occurrence while a run has not ended; see embedq.scheduling.overlap.
         queue: None when what it enqueues cannot be read.
+        skipped: how many occurrences in a row were skipped, because a run was in their way.
         error: why it could not fire last time, or why it cannot be read; None if neither.
     """
 
     name: str
     when: Cron | Every | None
     misfire: Misfire | None
+    overlap: str
     task: str
     queue: str | None
     next_fire_at: datetime
@@ -60,6 +64,7 @@ class Schedule:
     last_job_id: JobId | None
     paused: bool
     error: str | None
+    skipped: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Declared:
     name: str
     schedule: Cron | Every
     misfire: Misfire
+    overlap: Overlap
     call: Call[Any]
 
 
@@ -99,6 +105,7 @@ class RecurringJobs:
         timezone: str | tzinfo | None,
         misfire: str | Misfire,
         grace: timedelta | None,
+        overlap: str,
     ) -> None:
         """Add or update one, when the app is connected. Mistakes are reported at once."""
         if not isinstance(name, str) or not 0 < len(name) <= 255:
@@ -115,7 +122,8 @@ class RecurringJobs:
                 'on_conflict="keep" or "replace": an occurrence whose job is there already is that job'
             )
         schedule = parse_schedule(when, timezone=timezone, name=name)
-        self.declare([Declared(name=name, schedule=schedule, misfire=parse_misfire(misfire, grace), call=call)])
+        late, early = parse_misfire(misfire, grace), parse_overlap(overlap)
+        self.declare([Declared(name=name, schedule=schedule, misfire=late, overlap=early, call=call)])
 
     def declare(self, given: Iterable[Declared]) -> None:
         """Add or update all of them."""
@@ -165,7 +173,8 @@ class RecurringJobs:
             spec=schedule_to_text(one.schedule),
             misfire=misfire_to_text(one.misfire),
             task=one.call.task.name,
-            template=firing.to_template(row, expires_in=None if expires_in is None else int(expires_in * SECOND)),
+            template=scheduler.to_template(row, expires_in=None if expires_in is None else int(expires_in * SECOND)),
+            overlap=one.overlap,
         )
 
     def _write(self, rows: Mapping[str, DeclaredSchedule], due: Mapping[str, Cron | Every]) -> None:
@@ -188,7 +197,7 @@ class RecurringJobs:
 
     def trigger(self, name: str) -> int:
         """Enqueue a run now; return the job's id."""
-        job_id = self._engine.database.write(schedules.trigger, name, firing.make_job, now=self._engine.clock.now())
+        job_id = self._engine.database.write(firing.trigger, name, scheduler.make_job, now=self._engine.clock.now())
         self._engine.notify(0)
         return job_id
 
@@ -306,6 +315,7 @@ def _schedule(row: ScheduleRow) -> Schedule:
         name=row.name,
         when=when,
         misfire=misfire,
+        overlap=row.overlap,
         task=row.task,
         queue=queue,
         next_fire_at=to_datetime(row.next_fire_at),
@@ -313,4 +323,5 @@ def _schedule(row: ScheduleRow) -> Schedule:
         last_job_id=None if row.last_job_id is None else JobId(row.last_job_id),
         paused=row.paused_at is not None,
         error=error,
+        skipped=row.skipped,
     )

@@ -156,7 +156,7 @@ class Leader:
             return ROUND_SECONDS
         if self._clock_went_back():
             scheduler.wake_sleepers(self._database, self._clock)
-        scan = scheduler.fire_set(self._database, self._clock)
+        scan = scheduler.fire_set(self._database, self._clock, self._settings.retention)
         if scan.made:
             self._fired()
         if scan.due and not scan.turns:

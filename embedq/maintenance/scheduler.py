@@ -14,14 +14,16 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from embedq.clock import SECOND, Clock, to_datetime
+from embedq.config import Retention
 from embedq.errors import ScheduleError, StorageError, StorageRefusedError
 from embedq.observability.log import get_logger
 from embedq.scheduling.misfire import FirePlan, misfire_from_text, plan_fires
 from embedq.scheduling.schedule import schedule_from_text
-from embedq.storage import schedules
+from embedq.storage import firing, schedules
 from embedq.storage.base import Database
+from embedq.storage.firing import Fired, Planned
 from embedq.storage.rows import NewJob, storable
-from embedq.storage.schedules import Fired, Passed, Planned, ScheduleRow, Turn, WaitingSchedule
+from embedq.storage.schedules import Passed, ScheduleRow, Turn, WaitingSchedule
 from embedq.tasks.options import with_occurrence
 
 logger = get_logger()
@@ -29,6 +31,8 @@ logger = get_logger()
 # A schedule that could not fire is tried again after this; the others do not wait for it. This is within the grace of
 # the misfire policy "skip", so that one failed attempt does not make an occurrence late.
 AGAIN_SECONDS = 20
+# A change of leaders takes some seconds. An occurrence that is later than this was missed, and is caught up on.
+LATE_SECONDS = 60
 # A clock that was set back by no more than this shows times again for which schedules have fired: they just wait.
 REPEATED_SECONDS = 3600
 
@@ -50,15 +54,15 @@ class ScheduleScan(NamedTuple):
     made: int
 
 
-def fire_due(database: Database, clock: Clock) -> int:
+def fire_due(database: Database, clock: Clock, retention: Retention) -> int:
     """Let every due schedule take its turn; return how many jobs they made. Raises as `fire_set` does."""
     made = 0
-    while (scan := fire_set(database, clock)).turns:
+    while (scan := fire_set(database, clock, retention)).turns:
         made += scan.made
     return made
 
 
-def fire_set(database: Database, clock: Clock) -> ScheduleScan:
+def fire_set(database: Database, clock: Clock, retention: Retention) -> ScheduleScan:
     """Let some of the due schedules take their turns, in one transaction.
 
     What they do is decided before the transaction; a schedule that has changed since is left for the next pass. A
@@ -83,18 +87,20 @@ def fire_set(database: Database, clock: Clock) -> ScheduleScan:
             failed.append((row, error))
             continue
         jobs, size = jobs - len(turn.fires), size - len(turn.fires) * len(row.template)
-    fired, refused = _write(database, planned, now)
+    fired, refused = _write(database, planned, now, retention)
     for row, why in [*failed, *refused]:
         _fail(database, row.name, why, now)
     return ScheduleScan(len(rows), fired.turns + len(failed) + len(refused), len(fired.job_ids))
 
 
-def _write(database: Database, planned: Sequence[Planned], now: int) -> tuple[Fired, list[Failure]]:
+def _write(
+    database: Database, planned: Sequence[Planned], now: int, retention: Retention
+) -> tuple[Fired, list[Failure]]:
     """Write the turns together, or in ever smaller parts where the database refuses what one of them enqueues."""
     if not planned:
         return Fired(0, []), []
     try:
-        return database.write(schedules.fire, planned, now=now), []
+        return database.write(firing.fire, planned, now=now, retention=retention), []
     except Exception as error:
         if isinstance(error, StorageError) and not isinstance(error, StorageRefusedError):
             # The database has failed, not a schedule: the leader tries all again.
@@ -102,15 +108,15 @@ def _write(database: Database, planned: Sequence[Planned], now: int) -> tuple[Fi
         if len(planned) == 1:
             return Fired(0, []), [(planned[0].row, error)]
     half = len(planned) // 2
-    first, failed = _write(database, planned[:half], now)
-    second, also = _write(database, planned[half:], now)
+    first, failed = _write(database, planned[:half], now, retention)
+    second, also = _write(database, planned[half:], now, retention)
     return Fired(first.turns + second.turns, [*first.job_ids, *second.job_ids]), [*failed, *also]
 
 
 def _fail(database: Database, name: str, error: Exception, now: int) -> None:
     logger.error("recurring job %r could not fire; trying again in %d s", name, AGAIN_SECONDS, exc_info=error)
     text = storable(f"{type(error).__qualname__}: {error}"[:2000])
-    database.write(schedules.fail, name, text, again_at=now + AGAIN_SECONDS * SECOND)
+    database.write(firing.fail, name, text, again_at=now + AGAIN_SECONDS * SECOND)
 
 
 def cut(turn: Turn, most: int) -> Turn:
@@ -163,7 +169,15 @@ def decide(row: ScheduleRow, now: int) -> Turn:
         Passed(run.first, run.last, run.count, f"{run.reason}{' (counted up to a limit)' if run.capped else ''}")
         for run in plan.passed
     ]
-    return Turn(fires=plan.fires, passed=passed, next_fire_at=plan.next_fire_at)
+    return Turn(
+        fires=plan.fires, passed=passed, next_fire_at=plan.next_fire_at, catching_up=_catches_up(row, plan, now)
+    )
+
+
+def _catches_up(row: ScheduleRow, plan: FirePlan, now: int) -> bool:
+    """Return whether the fires are those that were missed, of which each is to run."""
+    missed = len(plan.fires) > 1 or any(fire_at < now - LATE_SECONDS * SECOND for fire_at in plan.fires)
+    return missed and misfire_from_text(row.misfire).policy == "all"
 
 
 @lru_cache(maxsize=1024)

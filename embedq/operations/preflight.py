@@ -18,6 +18,7 @@ from typing import Any
 
 from embedq.errors import ConfigurationError, ScheduleError, UnknownTaskError, UntrustedCodeError
 from embedq.scheduling.misfire import misfire_from_text
+from embedq.scheduling.overlap import parse_overlap
 from embedq.scheduling.schedule import schedule_from_text
 from embedq.serializers import lacking_types
 from embedq.storage import health
@@ -120,6 +121,7 @@ class Preflight:
         try:
             schedule_from_text(row.spec)
             misfire_from_text(row.misfire)
+            parse_overlap(row.overlap)
             template = json.loads(row.template)
             name, payload, code = template["name"], template["payload"], template["code"]
         except ScheduleError as error:

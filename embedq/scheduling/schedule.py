@@ -354,6 +354,16 @@ def schedule_from_text(text: str) -> Schedule:
         raise ScheduleError(f"not a stored schedule: {text!r}; was it written by a newer embedq?") from None
 
 
+def changed_times(before: str, after: str) -> str | None:
+    """Compare two stored schedules: None if they mean the same times, otherwise the change in words."""
+    try:
+        old: Schedule | str = schedule_from_text(before)
+    except ScheduleError:
+        old = before
+    new = schedule_from_text(after)
+    return None if old == new else f"from {old} to {new}"
+
+
 def _json(stored: Mapping[str, str | int]) -> str:
     return json.dumps(stored, separators=(",", ":"), sort_keys=True)
 

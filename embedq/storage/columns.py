@@ -26,8 +26,9 @@ JOBS: Columns = {
 # The tables that are copied, in that order; each begins with the columns of its primary key.
 COPIED: Mapping[str, Columns] = {
     "schedules": {
-        "name": str, "spec": str, "misfire": str, "task": str, "template": str, "next_fire_at": int, "due_at": int,
-        "last_fire_at": int, "last_job_id": int, "paused_at": int, "error": str, "created_at": int, "updated_at": int,
+        "name": str, "spec": str, "misfire": str, "task": str, "template": str, "overlap": str,
+        "next_fire_at": int, "due_at": int, "last_fire_at": int, "last_job_id": int, "paused_at": int, "error": str,
+        "created_at": int, "updated_at": int, "runs": str, "skipped": int,
     },
     "jobs": JOBS,
     "attempts": {

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from embedq.errors import ScheduleNotFoundError
-from embedq.flow.unique import may_have_rule
-from embedq.storage import jobs
+from embedq.scheduling.schedule import changed_times
 from embedq.storage.base import Row, Transaction
-from embedq.storage.rows import NewJob
 
 # So many schedules take their turns in one transaction, and so many characters of jobs.
 TURNS = 500
@@ -19,13 +17,20 @@ SET_SIZE = 1_000_000
 
 
 class ScheduleRow(NamedTuple):
-    """A recurring job as stored. Instants are microseconds; `template` is the job to insert, as JSON."""
+    """A recurring job as stored. Instants are microseconds.
+
+    Attributes:
+        template: the job to insert, as JSON.
+        runs: the jobs that had not ended after its last turn, a JSON list of ids; None if it has had none.
+        skipped: how many occurrences in a row were skipped because a run was in the way.
+    """
 
     name: str
     spec: str
     misfire: str
     task: str
     template: str
+    overlap: str
     next_fire_at: int
     last_fire_at: int | None
     last_job_id: int | None
@@ -33,6 +38,8 @@ class ScheduleRow(NamedTuple):
     error: str | None
     created_at: int
     updated_at: int
+    runs: str | None
+    skipped: int
 
 
 class Passed(NamedTuple):
@@ -46,11 +53,16 @@ class Passed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one schedule does now: decided without the database, applied in one transaction."""
+    """What one schedule does now: decided without the database, applied in one transaction.
+
+    Attributes:
+        catching_up: the fires were missed, and are not skipped because a run is in their way.
+    """
 
     fires: Sequence[int]
     passed: Sequence[Passed]
     next_fire_at: int
+    catching_up: bool = False
 
 
 def load(tx: Transaction, name: str) -> ScheduleRow:
@@ -73,6 +85,7 @@ class DeclaredSchedule(NamedTuple):
     misfire: str
     task: str
     template: str
+    overlap: str
 
 
 class Change(NamedTuple):
@@ -88,7 +101,11 @@ def unlike(tx: Transaction, declared: Sequence[DeclaredSchedule]) -> list[Declar
 
 
 def put(
-    tx: Transaction, declared: Sequence[DeclaredSchedule], *, first_fire: Callable[[DeclaredSchedule], int], now: int
+    tx: Transaction,
+    declared: Sequence[DeclaredSchedule],
+    *,
+    first_fire: Callable[[DeclaredSchedule], int],
+    now: int,
 ) -> dict[str, Change]:
     """Add schedules, or bring them up to date; return what was done to those that were not the same already, by name.
 
@@ -98,7 +115,7 @@ def put(
     Args:
         first_fire: returns the first occurrence of a schedule that is new, or due at other times than before.
     """
-    found = {row.name: row for row in _named(tx, "schedules_to_put", [one.name for one in declared])}
+    found = {row.name: row for row in named_in(tx, "schedules_to_put", [one.name for one in declared])}
     changes = {}
     # By name, so that two processes that do this at once wait for each other in one order.
     for one in sorted(declared):
@@ -107,10 +124,30 @@ def put(
             tx.run("insert_schedule", (*one, first_fire(one), now, now))
             changes[one.name] = Change(None)
         elif one != row[: len(one)]:
-            next_fire_at = row.next_fire_at if row.spec == one.spec else first_fire(one)
+            change = None if row.spec == one.spec else changed_times(row.spec, one.spec)
+            if change is not None:
+                _record_change(tx, row, change, now=now)
+            next_fire_at = row.next_fire_at if change is None else first_fire(one)
             tx.run("update_schedule", (*one[1:], next_fire_at, now, one.name))
             changes[one.name] = Change(row.task)
     return changes
+
+
+def _record_change(tx: Transaction, row: ScheduleRow, change: str, *, now: int) -> None:
+    """Leave a line in the ledger that its times are others from now on, and one for what was due and is dropped."""
+    if row.paused_at is None and row.next_fire_at <= now:
+        dropped = f"due when the schedule was changed {change}"
+        tx.run("record_occurrence", (row.name, row.next_fire_at, "passed", row.next_fire_at, 1, None, dropped, now))
+    record_beside(tx, row.name, now, "changed", None, change, now=now)
+
+
+def record_beside(
+    tx: Transaction, name: str, at: int, outcome: str, job_id: int | None, reason: str, *, now: int
+) -> None:
+    """Add a line to a schedule's ledger that stands for no occurrence; it gives way to those that do."""
+    while not tx.run("record_occurrence", (name, at, outcome, at, 1, job_id, reason, now)):
+        # Its line stands beside that of another of the same microsecond.
+        at += 1
 
 
 def remove(tx: Transaction, name: str) -> None:
@@ -159,19 +196,21 @@ def _within(found: Sequence[Row], size: int) -> Iterator[str]:
 
 def named(tx: Transaction, names: Sequence[str]) -> list[ScheduleRow]:
     """Those of these schedules that are there, in no order."""
-    return _named(tx, "schedules_named", names)
+    return named_in(tx, "schedules_named", names)
 
 
-def _named(tx: Transaction, statement: str, names: Sequence[str]) -> list[ScheduleRow]:
+def named_in(tx: Transaction, statement: str, names: Sequence[str]) -> list[ScheduleRow]:
+    """Those of these schedules that a statement finds."""
     plain = [name for name in names if "\x00" not in name]
-    rows = tx.all(statement, (_json(plain),)) if plain else []
+    rows = tx.all(statement, (as_json(plain),)) if plain else []
     if len(plain) < len(names):
         # SQLite ends the strings of JSON at a NUL character.
         rows += [row for name in names if "\x00" in name and (row := tx.one("schedule", (name,))) is not None]
     return [ScheduleRow._make(row) for row in rows]
 
 
-def _json(value: Sequence[object]) -> str:
+def as_json(value: Sequence[object]) -> str:
+    """Return a list as JSON for a statement."""
     # As they are: not every server reads the escapes of what is beyond 16 bits.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -198,7 +237,7 @@ def bring_forward(tx: Transaction, schedule: WaitingSchedule, *, next_fire_at: i
     found = ScheduleRow._make(row)
     if found.paused_at is not None or (found.spec, found.next_fire_at) != (schedule.spec, schedule.next_fire_at):
         return False
-    tx.run("advance_schedule", (next_fire_at, None, None, schedule.name))
+    tx.run("advance_schedule", (next_fire_at, None, None, found.runs, found.skipped, schedule.name))
     return True
 
 
@@ -206,111 +245,3 @@ def next_fire(tx: Transaction) -> int | None:
     """When the next schedule is due, in microseconds."""
     row = tx.one("next_fire")
     return row[0] if row else None
-
-
-class Planned(NamedTuple):
-    """A schedule as it was read, the turn that was decided on for it, and the jobs of that turn's fires."""
-
-    row: ScheduleRow
-    turn: Turn
-    jobs: Sequence[NewJob]
-
-
-class Fired(NamedTuple):
-    """The result for a set: how many schedules took their turn, and the new jobs' ids."""
-
-    turns: int
-    job_ids: Sequence[int]
-
-
-def fire(tx: Transaction, planned: Sequence[Planned], *, now: int) -> Fired:
-    """Let schedules take their turns: enqueue what is due, record everything, move on.
-
-    One that has changed since it was read, or is being changed, is left for the next look. An occurrence's line and its
-    job are written together, and the line's key is (schedule, fire_at): a second process, after a lost lease or with
-    another clock, enqueues nothing.
-    """
-    found = {row.name: row for row in _named(tx, "schedules_to_fire", [one.row.name for one in planned])}
-    turns = [one for one in planned if found.get(one.row.name) == one.row and is_due(one.row, now)]
-    lines = [(one.row.name, at) for one in turns if _is_plain(one) for at in _instants(one.turn)]
-    recorded = tx.all("recorded_occurrences", (_json(lines),)) if lines else []
-    met = {name for name, *_ in recorded}
-    created = _fire_together(tx, [one for one in turns if _is_plain(one) and one.row.name not in met], now=now)
-    for one in turns:
-        if not _is_plain(one) or one.row.name in met:
-            created += _fire_alone(tx, one, now=now)
-    return Fired(len(turns), created)
-
-
-def is_due(row: ScheduleRow, now: int) -> bool:
-    """Return whether a schedule has a turn to take."""
-    return row.paused_at is None and row.next_fire_at <= now
-
-
-def _is_plain(one: Planned) -> bool:
-    """Return whether what is written of it can go through JSON. SQLite ends its strings at a NUL character."""
-    return "\x00" not in one.row.name and "\\u0000" not in one.row.template
-
-
-def _instants(turn: Turn) -> list[int]:
-    return [*turn.fires, *(passed.first for passed in turn.passed)]
-
-
-def _fire_together(tx: Transaction, turns: Sequence[Planned], *, now: int) -> list[int]:
-    """The turns of schedules none of whose occurrences has a line, in a few statements."""
-    if not turns:
-        return []
-    new = [job for one in turns for job in one.jobs]
-    if any(may_have_rule(job.options) for job in new):
-        ids = [inserted.id for inserted in jobs.insert_many(tx, new)]
-    else:
-        ids = tx.insert_each("insert_each", new) if new else []
-    numbers = iter(ids)
-    lines: list[tuple[object, ...]] = []
-    ends: list[tuple[object, ...]] = []
-    for row, turn, _ in turns:
-        lines += [
-            (row.name, passed.first, "passed", passed.last, passed.occurrences, None, passed.reason, now)
-            for passed in turn.passed
-        ]
-        made = [(row.name, at, "enqueued", at, 1, next(numbers), None, now) for at in turn.fires]
-        lines += made
-        ends.append((row.name, turn.next_fire_at, *((made[-1][1], made[-1][5]) if made else (None, None))))
-    if lines:
-        tx.run("record_occurrences", (_json(lines),))
-    tx.run("advance_schedules", (_json(ends),))
-    return ids
-
-
-def _fire_alone(tx: Transaction, one: Planned, *, now: int) -> list[int]:
-    """The turn of a schedule of whose occurrences some may have a line: those are not enqueued again."""
-    row, turn, new = one
-    created = []
-    for passed in turn.passed:
-        tx.run(
-            "record_occurrence",
-            (row.name, passed.first, "passed", passed.last, passed.occurrences, None, passed.reason, now),
-        )
-    for fire_at, job in zip(turn.fires, new, strict=True):
-        if tx.run("record_occurrence", (row.name, fire_at, "enqueued", fire_at, 1, None, None, now)):
-            created.append(jobs.insert(tx, job).id)
-            tx.run("set_occurrence_job", (created[-1], row.name, fire_at))
-    last_fire = turn.fires[-1] if created else None
-    tx.run("advance_schedule", (turn.next_fire_at, last_fire, created[-1] if created else None, row.name))
-    return created
-
-
-def fail(tx: Transaction, name: str, error: str, *, again_at: int) -> None:
-    """Record why a schedule could not take its turn, and let it try again at `again_at`; what is due stays due."""
-    tx.run("fail_schedule", (error, again_at, name))
-
-
-def trigger(tx: Transaction, name: str, make_job: Callable[[ScheduleRow, int], NewJob], *, now: int) -> int:
-    """Enqueue one run now, outside the schedule, and record it. ScheduleNotFoundError if absent."""
-    schedule = load(tx, name)
-    job_id = jobs.insert(tx, make_job(schedule, now)).id
-    at = now
-    while not tx.run("record_occurrence", (name, at, "triggered", at, 1, job_id, "run by hand", now)):
-        # Its line stands beside that of another run of the same microsecond.
-        at += 1
-    return job_id

@@ -206,6 +206,7 @@ class AppUnderTest:
         *args: Any,
         timezone: str | tzinfo | None = None,
         misfire: str | Misfire | None = None,
+        overlap: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Fail unless there is a recurring job of that name, as given: `assert_scheduled("cleanup", "0 2 * * *")`.
@@ -220,7 +221,7 @@ class AppUnderTest:
             raise AssertionError("\n".join([f"no recurring job is named {name!r}; {there[0]}", *there[1:]]))
         differences = schedules.differences(
             rows[name], self.app.engine.registry,
-            when=when, timezone=timezone, misfire=misfire, function=function, args=args, kwargs=kwargs,
+            when=when, timezone=timezone, misfire=misfire, overlap=overlap, function=function, args=args, kwargs=kwargs,
         )  # fmt: skip
         if differences:
             raise AssertionError(f"the recurring job {name!r} is otherwise: {', '.join(differences)}")

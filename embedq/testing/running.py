@@ -106,7 +106,7 @@ class Runner:
     def _run_due(self, queue: str | None, limit: int | None) -> Report:
         engine = self._engine
         self._rescue_the_dead()
-        scheduler.fire_due(engine.database, engine.clock)
+        scheduler.fire_due(engine.database, engine.clock, engine.settings.retention)
         self._journal.read()
         execution = self._execution()
         needs = [need for need in engine.database.read(inspect.parked_needs) if self._resolver.has(need)]
@@ -171,7 +171,7 @@ class Runner:
     def crash_next(self, queue: str | None) -> EnqueuedJob:
         """Let another process claim the most urgent job that is due, and then do nothing more."""
         engine = self._engine
-        scheduler.fire_due(engine.database, engine.clock)
+        scheduler.fire_due(engine.database, engine.clock, engine.settings.retention)
         now = engine.clock.now()
         other = engine.database.write(servers.register, _identity("another host"), now=now)
         job = engine.database.write(self._claim, queue, (), now=now, server_id=other)

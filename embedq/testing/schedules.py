@@ -9,6 +9,7 @@ from datetime import timedelta, tzinfo
 from typing import Any
 
 from embedq.scheduling.misfire import Misfire, misfire_from_text, parse_misfire
+from embedq.scheduling.overlap import parse_overlap
 from embedq.scheduling.schedule import Cron, Every, parse_schedule, schedule_from_text
 from embedq.scheduling.wall_clock import zone_name
 from embedq.serializers import loads_call
@@ -32,6 +33,7 @@ def differences(
     when: str | Cron | Every | timedelta | None,
     timezone: str | tzinfo | None,
     misfire: str | Misfire | None,
+    overlap: str | None,
     function: Callable[..., Any] | str | None,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -39,7 +41,7 @@ def differences(
     """Return how a recurring job differs from the given one; None, or no arguments, matches anything.
 
     Raises:
-        ScheduleError: `when`, `timezone` or `misfire` can never work.
+        ScheduleError: `when`, `timezone`, `misfire` or `overlap` can never work.
     """
     told = []
     own = schedule_from_text(row.spec)
@@ -53,6 +55,8 @@ def differences(
         told.append(f"it is due by {own}, not in {timezone}")
     if misfire is not None and (policy := misfire_from_text(row.misfire)) != parse_misfire(misfire):
         told.append(f"its misfire policy is {policy}")
+    if overlap is not None and row.overlap != parse_overlap(overlap):
+        told.append(f"its overlap policy is {row.overlap!r}")
     if function is not None:
         call = expected_job(registry, function, args, kwargs)
         own_args, own_kwargs = loads_call(json.loads(row.template)["payload"])

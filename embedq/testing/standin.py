@@ -193,8 +193,9 @@ class RecurringUnderTest(RecurringJobs):
         timezone: str | tzinfo | None,
         misfire: str | Misfire,
         grace: timedelta | None,
+        overlap: str,
     ) -> None:
-        super().put(name, when, call, timezone=timezone, misfire=misfire, grace=grace)
+        super().put(name, when, call, timezone=timezone, misfire=misfire, grace=grace, overlap=overlap)
         if _at_import():
             self._imported.append(name)
 

@@ -200,6 +200,7 @@ class Store:
             "misfire": '{"policy":"once"}',
             "task": "tests:job",
             "template": "{}",
+            "overlap": "allow",
             "first_fire": self.now + 60 * SECOND,
         }
         first_fire = (values | given).pop("first_fire")

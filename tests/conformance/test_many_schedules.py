@@ -13,9 +13,9 @@ import embedq
 from embedq import EmbedQ, every
 from embedq.clock import SECOND
 from embedq.maintenance import scheduler
-from embedq.storage import inspect, schedules
+from embedq.storage import firing, inspect, schedules
 from embedq.storage.schedules import DeclaredSchedule
-from tests.conformance.store import Store
+from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
 MINUTE = 60 * SECOND
@@ -42,7 +42,7 @@ def template(**columns: object) -> str:
 def put_many(store: Store, names: list[str], **given: str) -> None:
     """Schedules that fire each minute, from a minute from now on."""
     values = {"spec": '{"every_micros":60000000}', "misfire": '{"policy":"once"}', "task": "tests:job",
-              "template": template()}  # fmt: skip
+              "template": template(), "overlap": "allow"}  # fmt: skip
     wanted = [DeclaredSchedule(name, **(values | given)) for name in names]
     first = store.now + MINUTE
     store.db.write(schedules.put, wanted, first_fire=lambda _: first, now=store.now)
@@ -54,7 +54,7 @@ def test_schedules_that_are_due_together_fire_together_each_with_its_own_job_and
     names = [f"{number:03} Zoë 🙂" for number in range(100)]
     put_many(store, names)
     clock.advance(minutes=1)
-    looked = scheduler.fire_set(store.db, clock)
+    looked = scheduler.fire_set(store.db, clock, RETENTION)
     assert (looked.due, looked.turns, looked.made) == (100, 100, 100)
     for name in names:
         [line] = store.db.read(inspect.occurrences, name)
@@ -62,7 +62,7 @@ def test_schedules_that_are_due_together_fire_together_each_with_its_own_job_and
         assert line.job_id is not None
         assert store.job(line.job_id).schedule == name
         assert (row.last_job_id, row.last_fire_at, row.next_fire_at) == (line.job_id, store.now, store.now + MINUTE)
-    assert scheduler.fire_set(store.db, clock).due == 0
+    assert scheduler.fire_set(store.db, clock, RETENTION).due == 0
 
 
 def test_of_a_set_the_one_that_the_database_refuses_fails_alone(store: Store, clock: FakeClock) -> None:
@@ -70,13 +70,13 @@ def test_of_a_set_the_one_that_the_database_refuses_fails_alone(store: Store, cl
     put_many(store, ["sound 10½"], template=template(priority="high"))
     put_many(store, ["sound 11½"], template='{"queue":"q","mood":"new"}')
     clock.advance(minutes=1)
-    assert scheduler.fire_due(store.db, clock) == 20
+    assert scheduler.fire_due(store.db, clock, RETENTION) == 20
     rows = store.db.read(inspect.schedules)
     assert {row.name for row in rows if row.error is not None} == {"sound 10½", "sound 11½"}
     assert {row.next_fire_at for row in rows if row.error is None} == {store.now + MINUTE}
     assert {row.next_fire_at for row in rows if row.error is not None} == {store.now}
     # The next look does not meet them again.
-    assert scheduler.fire_set(store.db, clock).due == 0
+    assert scheduler.fire_set(store.db, clock, RETENTION).due == 0
 
 
 def test_in_a_crowd_one_whose_time_has_just_come_is_among_the_first(store: Store, clock: FakeClock) -> None:
@@ -94,14 +94,14 @@ def test_a_set_takes_no_more_than_so_much_text_and_one_schedule_at_least(store: 
     clock.advance(minutes=1)
     assert len(store.db.read(schedules.due, now=store.now)) == 2
     assert len(store.db.read(schedules.due, now=store.now, size=10)) == 1
-    assert scheduler.fire_due(store.db, clock) == 3
+    assert scheduler.fire_due(store.db, clock, RETENTION) == 3
 
 
 def test_a_run_by_hand_at_the_same_instant_holds_up_no_other_of_the_set(store: Store, clock: FakeClock) -> None:
     put_many(store, ["a", "b", "c"])
     clock.advance(minutes=1)
-    store.db.write(schedules.trigger, "b", scheduler.make_job, now=store.now)
-    assert scheduler.fire_due(store.db, clock) == 3
+    store.db.write(firing.trigger, "b", scheduler.make_job, now=store.now)
+    assert scheduler.fire_due(store.db, clock, RETENTION) == 3
     for name in "abc":
         assert [line.outcome for line in store.db.read(inspect.occurrences, name)] == ["enqueued"]
 
@@ -113,9 +113,9 @@ def test_a_schedule_that_makes_up_for_much_does_so_in_parts_and_each_occurrence_
     app.recurring("other", every(minutes=30), job)
     app.connect()
     clock.advance(minutes=30)
-    first = scheduler.fire_set(app.database, clock)
+    first = scheduler.fire_set(app.database, clock, RETENTION)
     assert first.made <= 2 * schedules.TURNS
-    assert first.made + scheduler.fire_due(app.database, clock) == 1_800 + 1
+    assert first.made + scheduler.fire_due(app.database, clock, RETENTION) == 1_800 + 1
     lines = app.database.read(inspect.occurrences, "catch up", 2_000)
     assert Counter(line.outcome for line in lines) == {"enqueued": 1_800}
     assert len({line.fire_at for line in lines}) == 1_800
@@ -128,8 +128,8 @@ def test_a_turn_that_was_decided_on_before_the_schedule_changed_is_not_taken(sto
     [row] = store.db.read(schedules.due, now=store.now)
     turn = scheduler.decide(row, store.now)
     store.db.write(schedules.pause, "pulse", now=store.now)
-    planned = schedules.Planned(row, turn, [scheduler.make_job(row, turn.fires[0])])
-    assert store.db.write(schedules.fire, [planned], now=store.now).turns == 0
+    planned = firing.Planned(row, turn, [scheduler.make_job(row, turn.fires[0])])
+    assert store.db.write(firing.fire, [planned], now=store.now, retention=RETENTION).turns == 0
     assert store.db.read(inspect.occurrences, "pulse") == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from embedq import ConfigurationError, Ending, JobState, Trigger
 from embedq.clock import SECOND, to_datetime
-from embedq.storage import finishing, inspect, jobs, schedules
+from embedq.storage import finishing, firing, inspect, jobs, schedules
 from embedq.storage.inspect import trouble
 from embedq.storage.inspect.details import family, last_logs, log_page, timeline
 from embedq.storage.inspect.durations import task_type, task_types
@@ -17,7 +17,7 @@ from embedq.storage.inspect.history import history
 from embedq.storage.inspect.processes import running
 from embedq.storage.inspect.queueing import queues, ready
 from embedq.storage.inspect.trouble import Overview, overview
-from tests.conformance.store import Store
+from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
 
@@ -118,14 +118,14 @@ def test_schedules_that_are_late_or_fail_are_shown_and_paused_ones_are_not(store
     for name in ("late", "resting", "fine", "broken", "fatal"):
         store.put_schedule(name, **({} if name in ("late", "resting") else {"first_fire": store.now + 3600 * SECOND}))
     store.db.write(schedules.pause, "resting", now=store.now)
-    store.db.write(schedules.fail, "broken", "no such zone", again_at=store.now)
+    store.db.write(firing.fail, "broken", "no such zone", again_at=store.now)
 
     clock.advance(minutes=60)
     row = store.db.read(schedules.load, "fatal")
     assert row is not None
     turn = schedules.Turn(fires=[row.next_fire_at], passed=[], next_fire_at=row.next_fire_at + 7200 * SECOND)
     [job] = store.db.write(
-        schedules.fire, [schedules.Planned(row, turn, [store.draft(schedule="fatal")])], now=store.now
+        firing.fire, [firing.Planned(row, turn, [store.draft(schedule="fatal")])], now=store.now, retention=RETENTION
     ).job_ids
     store.run_one(job, lambda job: store.died(job, error="E: no"))
     clock.advance(seconds=30)

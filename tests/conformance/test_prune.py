@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from embedq import JobState
 from embedq.clock import SECOND
-from embedq.storage import inspect, jobs, schedules, upkeep
-from embedq.storage.schedules import Planned, Turn
-from tests.conformance.store import Store
+from embedq.storage import firing, inspect, jobs, schedules, upkeep
+from embedq.storage.firing import Planned
+from embedq.storage.schedules import Turn
+from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
 
@@ -14,7 +15,7 @@ def fire(store: Store) -> None:
     """Let the schedule enqueue its next occurrence."""
     row = store.db.read(schedules.load, "pulse")
     turn = Turn(fires=[row.next_fire_at], passed=[], next_fire_at=row.next_fire_at + 60 * SECOND)
-    store.db.write(schedules.fire, [Planned(row, turn, [store.draft()])], now=store.now)
+    store.db.write(firing.fire, [Planned(row, turn, [store.draft()])], now=store.now, retention=RETENTION)
 
 
 def ended(store: Store, state: JobState) -> int:

@@ -8,9 +8,10 @@ import pytest
 
 from embedq import JobState, ScheduleNotFoundError
 from embedq.clock import SECOND, to_datetime
-from embedq.storage import inspect, schedules
-from embedq.storage.schedules import Passed, Planned, ScheduleRow, Turn
-from tests.conformance.store import Store
+from embedq.storage import firing, inspect, schedules
+from embedq.storage.firing import Planned
+from embedq.storage.schedules import Passed, ScheduleRow, Turn
+from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
 MINUTE = 60 * SECOND
@@ -35,7 +36,7 @@ def planned(
 def fire(store: Store, *, name: str = "pulse", fires: Sequence[int] = (), passed: Sequence[Passed] = ()) -> list[int]:
     """Take the schedule's turn; the ids of the jobs that it makes."""
     turn = planned(store, row(store, name), fires=fires, passed=passed)
-    return list(store.db.write(schedules.fire, [turn], now=store.now).job_ids)
+    return list(store.db.write(firing.fire, [turn], now=store.now, retention=RETENTION).job_ids)
 
 
 def test_a_new_schedule_is_there_with_its_first_occurrence(store: Store, clock: FakeClock) -> None:
@@ -64,9 +65,33 @@ def test_a_change_of_what_runs_keeps_the_next_occurrence_and_a_change_of_when_do
     assert store.put_schedule(template='{"queue":"low"}', misfire='{"policy":"skip"}')
     assert (row(store).next_fire_at, row(store).misfire) == (first, '{"policy":"skip"}')
     assert due(store) == ["pulse"]
-    assert store.put_schedule(spec='{"every_micros":1}', first_fire=store.now + 7)
+    assert store.put_schedule(spec='{"every_micros":90000000}', first_fire=store.now + 7)
     assert row(store).next_fire_at == store.now + 7
     assert due(store) == []
+    changed, dropped = store.db.read(inspect.occurrences, "pulse")
+    assert (changed.outcome, changed.reason) == ("changed", "from every(seconds=60) to every(seconds=90)")
+    assert (dropped.outcome, dropped.fire_at, dropped.job_id) == ("passed", to_datetime(first), None)
+    assert dropped.reason == "due when the schedule was changed from every(seconds=60) to every(seconds=90)"
+
+
+def test_other_words_for_the_same_times_are_no_change(store: Store, clock: FakeClock) -> None:
+    spec = '{{"cron":"{}","timezone":"Europe/Berlin"}}'
+    store.put_schedule(spec=spec.format("0 2 * * mon-fri"))
+    first = row(store).next_fire_at
+    clock.advance(minutes=5)
+    assert store.put_schedule(spec=spec.format("00 2 * * 1-5"), first_fire=store.now + 7)
+    assert (row(store).next_fire_at, row(store).spec) == (first, spec.format("00 2 * * 1-5"))
+    assert due(store) == ["pulse"]
+    assert store.db.read(inspect.occurrences, "pulse") == []
+
+
+def test_the_line_of_a_change_gives_way_to_an_occurrence_of_the_same_instant(store: Store, clock: FakeClock) -> None:
+    store.put_schedule()
+    clock.advance(seconds=30)
+    store.put_schedule(spec='{"every_micros":90000000}', first_fire=store.now)
+    [job_id] = fire(store)
+    [line] = store.db.read(inspect.occurrences, "pulse")
+    assert (line.outcome, line.job_id, line.job_state) == ("enqueued", job_id, JobState.READY)
 
 
 def test_a_due_schedule_fires_its_occurrence_and_moves_on(store: Store, clock: FakeClock) -> None:
@@ -119,7 +144,7 @@ def test_a_schedule_whose_turn_fails_keeps_its_occurrence_and_tries_again_later(
     store.put_schedule()
     clock.advance(minutes=1)
     occurrence = clock.now()
-    store.db.write(schedules.fail, "pulse", "KeyError: 'queue'", again_at=store.now + 20 * SECOND)
+    store.db.write(firing.fail, "pulse", "KeyError: 'queue'", again_at=store.now + 20 * SECOND)
     assert (row(store).error, row(store).next_fire_at) == ("KeyError: 'queue'", occurrence)
     assert due(store) == []
     assert store.db.read(schedules.next_fire) == occurrence + 20 * SECOND
@@ -135,7 +160,7 @@ def test_a_schedule_that_fails_keeps_no_other_from_its_turn(store: Store, clock:
     store.put_schedule("broken", first_fire=store.now + 1)
     store.put_schedule("sound", first_fire=store.now + 30 * SECOND)
     clock.advance(seconds=25)
-    store.db.write(schedules.fail, "broken", "no", again_at=store.now + 20 * SECOND)
+    store.db.write(firing.fail, "broken", "no", again_at=store.now + 20 * SECOND)
     assert store.db.read(schedules.next_fire) == row(store, "sound").next_fire_at
     clock.advance(seconds=5)
     assert due(store) == ["sound"]
@@ -144,7 +169,7 @@ def test_a_schedule_that_fails_keeps_no_other_from_its_turn(store: Store, clock:
 def test_an_update_gives_a_failing_schedule_its_next_turn_at_once(store: Store, clock: FakeClock) -> None:
     store.put_schedule()
     clock.advance(minutes=1)
-    store.db.write(schedules.fail, "pulse", "no", again_at=store.now + 20 * SECOND)
+    store.db.write(firing.fail, "pulse", "no", again_at=store.now + 20 * SECOND)
     store.put_schedule(template='{"mended":true}')
     assert due(store) == ["pulse"]
     assert row(store).error is None
@@ -187,17 +212,17 @@ def test_a_run_by_hand_is_recorded_beside_the_schedule_and_does_not_move_it(stor
     before = row(store)
     clock.advance(seconds=5)
     job_id = store.db.write(
-        schedules.trigger, "pulse", lambda schedule, at: store.draft(schedule=schedule.name, run_at=at), now=store.now
+        firing.trigger, "pulse", lambda schedule, at: store.draft(schedule=schedule.name, run_at=at), now=store.now
     )
     assert store.job(job_id).schedule == "pulse"
-    assert row(store) == before
+    assert row(store)._replace(runs=None) == before
     [line] = store.db.read(inspect.occurrences, "pulse")
     assert (line.outcome, line.job_id, line.reason) == ("triggered", job_id, "run by hand")
 
 
 def test_two_runs_by_hand_at_one_instant_are_two_jobs_and_two_lines(store: Store) -> None:
     store.put_schedule()
-    ids = {store.db.write(schedules.trigger, "pulse", lambda _, at: store.draft(), now=store.now) for _ in range(2)}
+    ids = {store.db.write(firing.trigger, "pulse", lambda _, at: store.draft(), now=store.now) for _ in range(2)}
     lines = store.db.read(inspect.occurrences, "pulse")
     assert {line.job_id for line in lines} == ids
     assert [line.outcome for line in lines] == ["triggered"] * 2
@@ -208,7 +233,7 @@ def test_a_run_by_hand_does_not_take_the_place_of_an_occurrence_of_the_same_inst
 ) -> None:
     store.put_schedule()
     clock.advance(minutes=1)
-    store.db.write(schedules.trigger, "pulse", lambda _, at: store.draft(), now=store.now)
+    store.db.write(firing.trigger, "pulse", lambda _, at: store.draft(), now=store.now)
     assert len(fire(store)) == 1
 
 
@@ -221,7 +246,7 @@ def test_a_removed_schedule_is_gone_and_its_jobs_and_ledger_stay(store: Store, c
     store.db.write(schedules.remove, "pulse")
     assert store.db.read(inspect.schedules) == []
     assert due(store) == []
-    assert store.db.write(schedules.fire, [turn], now=store.now).turns == 0
+    assert store.db.write(firing.fire, [turn], now=store.now, retention=RETENTION).turns == 0
     assert store.state(job_id) is JobState.READY
     assert len(store.db.read(inspect.occurrences, "pulse")) == 1
 
@@ -235,7 +260,7 @@ def test_what_is_asked_of_a_schedule_that_is_not_there_is_refused_with_its_name(
     with pytest.raises(ScheduleNotFoundError, match=missing):
         store.db.write(schedules.remove, "nightly")
     with pytest.raises(ScheduleNotFoundError, match=missing):
-        store.db.write(schedules.trigger, "nightly", lambda _, at: store.draft(), now=store.now)
+        store.db.write(firing.trigger, "nightly", lambda _, at: store.draft(), now=store.now)
 
 
 def test_schedules_are_listed_by_name(store: Store) -> None:

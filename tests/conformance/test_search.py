@@ -8,7 +8,7 @@ import pytest
 
 from embedq import ConfigurationError, JobState
 from embedq.clock import to_datetime
-from embedq.storage import inspect, schedules
+from embedq.storage import firing, inspect
 from embedq.storage.inspect import JobPage, Search, searching
 from tests.conformance.store import Store
 from tests.support import FakeClock
@@ -109,7 +109,7 @@ def test_jobs_are_found_by_when_they_ended(store: Store, clock: FakeClock) -> No
 def test_jobs_of_a_schedule_are_found_by_its_ledger(store: Store) -> None:
     store.put_schedule()
     store.insert()
-    job_id = store.db.write(schedules.trigger, "pulse", lambda row, at: store.draft(schedule=row.name), now=store.now)
+    job_id = store.db.write(firing.trigger, "pulse", lambda row, at: store.draft(schedule=row.name), now=store.now)
     assert ids(page(store, Search(schedule="pulse"))) == [job_id]
     assert ids(page(store, Search(schedule="pulse", states=(JobState.READY,)))) == [job_id]
 

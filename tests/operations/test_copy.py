@@ -22,11 +22,12 @@ from embedq.flow.holds import HoldKind
 from embedq.flow.limits import Limit, Rate
 from embedq.flow.unique import Unique
 from embedq.operations.copy import DatabaseCopy
-from embedq.storage import actions, copying, holds, inspect, jobs, permits, schedules, servers
+from embedq.storage import actions, copying, firing, holds, inspect, jobs, permits, schedules, servers
 from embedq.storage.actions import NewAction
 from embedq.storage.columns import COPIED
-from embedq.storage.schedules import Planned, Turn
-from tests.conformance.store import Store
+from embedq.storage.firing import Planned
+from embedq.storage.schedules import Turn
+from tests.conformance.store import RETENTION, Store
 from tests.databases import KINDS, Home, open_database
 from tests.support import Child, FakeClock, cli_runner
 
@@ -168,7 +169,7 @@ def furnish(store: Store) -> None:
     schedule = store.db.read(schedules.load, "pulse")
     turn = Turn(fires=[schedule.next_fire_at], passed=[], next_fire_at=schedule.next_fire_at + 60_000_000)
     planned = Planned(schedule, turn, [store.draft(schedule=schedule.name)])
-    store.db.write(schedules.fire, [planned], now=store.now)
+    store.db.write(firing.fire, [planned], now=store.now, retention=RETENTION)
     store.db.write(lambda tx: tx.run("revive_later", (f"[{waiting}]",)))
     wanted = NewAction(actor="ada", verb="retry", subject="dead", process="box:1", details={}, search={"ids": [dead]})
     store.db.write(actions.begin, wanted, now=store.now)

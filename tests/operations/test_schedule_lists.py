@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import embedq
 from embedq import ConfigurationError, EmbedQ, ScheduleNotFoundError, dashboard, every
 from embedq.cli import main
-from embedq.storage import schedules
+from embedq.storage import firing
 from embedq.storage.base import Transaction
 from tests.dashboard.visitors import Visitor, words
 
@@ -39,7 +39,7 @@ def app(url: str) -> Iterator[EmbedQ]:
     now = app.clock.now()
 
     def trouble(tx: Transaction) -> None:
-        schedules.fail(tx, NAMES[8], "KeyError: 'queue'", again_at=now)
+        firing.fail(tx, NAMES[8], "KeyError: 'queue'", again_at=now)
         tx.run("advance_schedule", (now - 7_200_000_000, None, None, NAMES[9]))
 
     app.database.write(trouble)

@@ -10,7 +10,7 @@ from embedq.job import JobState
 from embedq.maintenance import scheduler
 from embedq.storage import bulk, inspect
 from embedq.storage.base import Database
-from tests.conformance.store import Store
+from tests.conformance.store import RETENTION, Store
 from tests.conformance.test_many_schedules import template
 from tests.connections import WAYS, Held
 from tests.databases import open_database
@@ -87,6 +87,6 @@ def test_schedules_go_their_way(store: Store, clock: FakeClock, hold: Callable[[
     store.put_schedule("free", template=template(), spec='{"every_micros":1000000}', first_fire=store.now)
     store.put_schedule("fresh", template=template(), first_fire=store.now)
     clock.advance(minutes=2)
-    scheduler.fire_set(store.db, clock)
+    scheduler.fire_set(store.db, clock, RETENTION)
     fired = [name for name in ("held", "free", "fresh") if store.db.read(inspect.occurrences, name)]
     assert fired == ["free", "fresh"]

@@ -27,7 +27,8 @@ from flask import Flask, current_app
 
 from embedq import Call, ConfigurationError, EnqueueMiddleware, Middleware, NotStartedError
 from embedq import EmbedQ as Queue
-from embedq.app.verbs import QueueVerbs, When
+from embedq.app.recurring_verbs import When
+from embedq.app.verbs import QueueVerbs
 from embedq.contrib.flask.commands import commands
 from embedq.contrib.flask.conf import AppConfig
 from embedq.contrib.flask.contexts import InAppContext

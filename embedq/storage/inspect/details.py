@@ -190,7 +190,7 @@ def job(tx: Transaction, job_id: int) -> Job:
 
 def options(tx: Transaction, job_id: int) -> str | None:
     """Return a job's stored options, as text. JobNotFoundError if it is not there."""
-    rows = tx.select("SELECT options FROM embedq_jobs WHERE id = ?", (job_id,))
+    rows = tx.select("SELECT options FROM embedq_jobs WHERE id = ?", (job_id,)) if is_id(job_id) else []
     if not rows:
         raise _missing(job_id)
     text: str | None = rows[0][0]

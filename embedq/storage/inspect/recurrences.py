@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from embedq.clock import SECOND, to_datetime
-from embedq.job import JobId
+from embedq.job import JobId, JobState
 from embedq.storage.base import Transaction
+from embedq.storage.damage import member
 from embedq.storage.schedules import ScheduleRow
 
 
@@ -18,9 +19,10 @@ class Occurrence:
     """One line of a schedule's ledger: an occurrence that was enqueued, or a run of them that was not.
 
     Attributes:
-        outcome: "enqueued", "triggered" (by hand) or "passed".
+        outcome: "enqueued", "triggered" (by hand), "passed", or "changed" (the schedule, and no occurrence).
         count: how many occurrences, from `fire_at` to `last_fire_at`; 1 unless passed.
         job_id: the job it became.
+        job_state: the state of that job now; None if there is none, or it has been pruned.
     """
 
     fire_at: datetime
@@ -28,6 +30,7 @@ class Occurrence:
     outcome: str
     count: int
     job_id: JobId | None
+    job_state: JobState | None
     reason: str | None
     recorded_at: datetime
 
@@ -121,6 +124,7 @@ def coming(tx: Transaction, *, before: int, name: str | None, part: str | None, 
 
 def occurrences(tx: Transaction, schedule: str, limit: int = 100) -> list[Occurrence]:
     """The latest lines of a schedule's ledger, newest first."""
+    rows = tx.all("occurrences", (schedule, limit))
     return [
         Occurrence(
             fire_at=to_datetime(fire_at),
@@ -128,8 +132,9 @@ def occurrences(tx: Transaction, schedule: str, limit: int = 100) -> list[Occurr
             outcome=outcome,
             count=count,
             job_id=job_id,
+            job_state=None if state is None else member(JobState, state),
             reason=reason,
             recorded_at=to_datetime(recorded_at),
         )
-        for fire_at, outcome, last, count, job_id, reason, recorded_at in tx.all("occurrences", (schedule, limit))
+        for fire_at, outcome, last, count, job_id, state, reason, recorded_at in rows
     ]

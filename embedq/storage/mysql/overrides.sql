@@ -15,10 +15,11 @@ WHERE name = $1 AND (holder = $2 OR expires_at <= $4);
 
 -- name: insert_schedule
 -- Columns are set from left to right, so that the spec comes last.
-INSERT INTO embedq_schedules (name, spec, misfire, task, template, next_fire_at, due_at, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)
-ON DUPLICATE KEY UPDATE misfire = $3, task = $4, template = $5, updated_at = $8, error = NULL,
-    next_fire_at = IF(spec = $2, next_fire_at, $6), due_at = next_fire_at, spec = $2;
+INSERT INTO embedq_schedules (name, spec, misfire, task, template, overlap, next_fire_at, due_at, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)
+ON DUPLICATE KEY UPDATE misfire = $3, task = $4, template = $5, overlap = $6, updated_at = $9, error = NULL,
+    next_fire_at = IF(spec = $2, next_fire_at, $7), due_at = next_fire_at, spec = $2;
 
 -- name: recorded_occurrences
 -- Joined in this order: neither product finds places in an index by a list of pairs.
@@ -39,18 +40,21 @@ SELECT * FROM JSON_TABLE($1, '$[*]' COLUMNS (
 -- name: record_occurrence
 -- In two steps: ON DUPLICATE KEY has no condition.
 DELETE FROM embedq_occurrences
-WHERE schedule = $1 AND fire_at = $2 AND outcome = 'triggered' AND $3 <> 'triggered';
+WHERE schedule = $1 AND fire_at = $2 AND outcome IN ('triggered', 'changed')
+    AND $3 NOT IN ('triggered', 'changed');
 INSERT IGNORE INTO embedq_occurrences ({columns:occurrences}) VALUES ({values:occurrences});
 
 -- name: advance_schedules
 -- JSON_TABLE in the place of a list of rows.
 UPDATE JSON_TABLE($1, '$[*]' COLUMNS (
     name VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[0]', next_fire_at BIGINT PATH '$[1]',
-    last_fire_at BIGINT PATH '$[2]', last_job_id BIGINT PATH '$[3]')) AS done
+    last_fire_at BIGINT PATH '$[2]', last_job_id BIGINT PATH '$[3]', runs LONGTEXT PATH '$[4]',
+    skipped BIGINT PATH '$[5]')) AS done
 STRAIGHT_JOIN embedq_schedules AS schedule FORCE INDEX (PRIMARY) ON schedule.name = done.name
 SET schedule.next_fire_at = done.next_fire_at, schedule.due_at = done.next_fire_at,
     schedule.last_fire_at = coalesce(done.last_fire_at, schedule.last_fire_at),
-    schedule.last_job_id = coalesce(done.last_job_id, schedule.last_job_id), schedule.error = NULL;
+    schedule.last_job_id = coalesce(done.last_job_id, schedule.last_job_id),
+    schedule.runs = done.runs, schedule.skipped = done.skipped, schedule.error = NULL;
 
 -- name: delete_occurrences
 -- A DELETE has a limit of its own, and none in a subquery on its own table.

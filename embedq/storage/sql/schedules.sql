@@ -22,11 +22,12 @@ FOR UPDATE SKIP LOCKED;
 -- exact
 -- Add a schedule. When two processes add it at the same moment the second one's definition stands, as if it had come
 -- later.
-INSERT INTO embedq_schedules (name, spec, misfire, task, template, next_fire_at, due_at, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)
+INSERT INTO embedq_schedules (name, spec, misfire, task, template, overlap, next_fire_at, due_at, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)
 ON CONFLICT (name) DO UPDATE
 SET spec = excluded.spec, misfire = excluded.misfire, task = excluded.task, template = excluded.template,
-    updated_at = excluded.updated_at, error = NULL,
+    overlap = excluded.overlap, updated_at = excluded.updated_at, error = NULL,
     next_fire_at = CASE WHEN embedq_schedules.spec = excluded.spec THEN embedq_schedules.next_fire_at
                         ELSE excluded.next_fire_at END,
     due_at = CASE WHEN embedq_schedules.spec = excluded.spec THEN embedq_schedules.next_fire_at
@@ -34,9 +35,9 @@ SET spec = excluded.spec, misfire = excluded.misfire, task = excluded.task, temp
 
 -- name: update_schedule
 -- Change the definition of a schedule, and when it is next due.
-UPDATE embedq_schedules SET spec = $1, misfire = $2, task = $3, template = $4, next_fire_at = $5, due_at = $5,
-    updated_at = $6, error = NULL
-WHERE name = $7;
+UPDATE embedq_schedules SET spec = $1, misfire = $2, task = $3, template = $4, overlap = $5, next_fire_at = $6,
+    due_at = $6, updated_at = $7, error = NULL
+WHERE name = $8;
 
 -- name: delete_schedule
 -- Remove a schedule; its ledger stays until it is pruned.
@@ -78,13 +79,13 @@ INSERT INTO embedq_occurrences ({columns:occurrences}) SELECT {fields:occurrence
 
 -- name: record_occurrence
 -- Record one occurrence. The primary key (schedule, fire_at) is promise G5: the second process to record it records
--- nothing. Only the line of a run by hand gives way: it may stand at the very instant of an occurrence, which must not be
--- lost by it.
+-- nothing. Only the lines of a run by hand and of a changed schedule give way: one may stand at the very instant of an
+-- occurrence, which must not be lost by it.
 INSERT INTO embedq_occurrences ({columns:occurrences}) VALUES ({values:occurrences})
 ON CONFLICT (schedule, fire_at) DO UPDATE
 SET outcome = excluded.outcome, last_fire_at = excluded.last_fire_at, occurrences = excluded.occurrences,
     job_id = excluded.job_id, reason = excluded.reason, recorded_at = excluded.recorded_at
-WHERE embedq_occurrences.outcome = 'triggered' AND excluded.outcome <> 'triggered';
+WHERE embedq_occurrences.outcome IN ('triggered', 'changed') AND excluded.outcome NOT IN ('triggered', 'changed');
 
 -- name: set_occurrence_job
 -- Name the job in its line, once it has an id.
@@ -93,16 +94,21 @@ UPDATE embedq_occurrences SET job_id = $1 WHERE schedule = $2 AND fire_at = $3;
 -- name: advance_schedule
 -- Move a schedule on to its next occurrence.
 UPDATE embedq_schedules SET next_fire_at = $1, due_at = $1, last_fire_at = coalesce($2, last_fire_at),
-    last_job_id = coalesce($3, last_job_id), error = NULL
-WHERE name = $4;
+    last_job_id = coalesce($3, last_job_id), runs = $4, skipped = $5, error = NULL
+WHERE name = $6;
+
+-- name: set_runs
+-- Change which of its runs have not ended.
+UPDATE embedq_schedules SET runs = $1 WHERE name = $2;
 
 -- name: advance_schedules
--- The same for a JSON list of names, next occurrences, last occurrences and last jobs.
+-- The same for a JSON list of rows that begin with the name.
 UPDATE embedq_schedules SET next_fire_at = done.next_fire_at, due_at = done.next_fire_at,
     last_fire_at = coalesce(done.last_fire_at, embedq_schedules.last_fire_at),
-    last_job_id = coalesce(done.last_job_id, embedq_schedules.last_job_id), error = NULL
+    last_job_id = coalesce(done.last_job_id, embedq_schedules.last_job_id), runs = done.runs, skipped = done.skipped,
+    error = NULL
 FROM (SELECT value ->> 0 AS name, (value ->> 1)::bigint AS next_fire_at, (value ->> 2)::bigint AS last_fire_at,
-             (value ->> 3)::bigint AS last_job_id
+             (value ->> 3)::bigint AS last_job_id, value ->> 4 AS runs, (value ->> 5)::bigint AS skipped
       FROM {elements:$1}) AS done
 WHERE embedq_schedules.name = done.name;
 
