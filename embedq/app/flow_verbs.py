@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FlowVerbs(AppVerbs):
-    """The verbs that say which jobs may run, and how many."""
+    """The verbs that control which jobs may run, and how many."""
 
     __slots__ = ()
 

@@ -111,7 +111,7 @@ class RecurringVerbs(AppVerbs):
             misfire: what happens to occurrences that were missed because no process was running: "once" (one late
                 run), "skip", "all", or an `embedq.Misfire`.
             grace: how late a run may be at all.
-            overlap: what becomes of an occurrence while an earlier run has not ended: "skip", "buffer" (one waits for
+            overlap: what happens to an occurrence while an earlier run has not ended: "skip", "buffer" (one waits for
                 its end), "buffer_all" (each waits for the one before), "cancel_other" or "allow".
         Raises:
             ScheduleError: a schedule that can never work.

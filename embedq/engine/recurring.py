@@ -47,7 +47,7 @@ class Schedule:
     Attributes:
         when: its cron expression or interval; None when it cannot be read here, and then `misfire` is None too.
         task: the name of the function it runs.
-        overlap: what becomes of an occurrence while a run has not ended; see embedq.scheduling.overlap.
+        overlap: what happens to an occurrence while a run has not ended; see embedq.scheduling.overlap.
         queue: None when what it enqueues cannot be read.
         skipped: how many occurrences in a row were skipped, because a run was in their way.
         error: why it could not fire last time, or why it cannot be read; None if neither.

@@ -1,4 +1,4 @@
-"""The overlap policy: what becomes of an occurrence while earlier runs of its recurring job have not ended.
+"""The overlap policy: what happens to an occurrence while earlier runs of its recurring job have not ended.
 
     skip          it is not enqueued; the ledger names the run that was in the way
     buffer        one occurrence waits for the end of the running one; those after it are skipped
@@ -45,7 +45,7 @@ _WORDS: dict[str, str] = {
 }
 
 
-class Run(NamedTuple):
+class UnfinishedRun(NamedTuple):
     """A run of the recurring job that has not ended. Those that are decided on now have numbers below 0."""
 
     id: int
@@ -85,7 +85,7 @@ def overlap_words(stored: str) -> str:
     return _WORDS.get(stored, stored)
 
 
-def place(policy: Overlap, runs: Sequence[Run], fires: Sequence[int], *, catching_up: bool) -> list[Placed]:
+def place(policy: Overlap, runs: Sequence[UnfinishedRun], fires: Sequence[int], *, catching_up: bool) -> list[Placed]:
     """Decide about the occurrences that are due, ascending. The nth of them has the number -n as a run.
 
     Args:
@@ -101,11 +101,11 @@ def place(policy: Overlap, runs: Sequence[Run], fires: Sequence[int], *, catchin
         placed.append(one)
         if one.skipped is None:
             state = JobState.READY if one.behind is None else JobState.AWAITING
-            known = [*(run for run in known if run.id not in one.cancels), Run(-position, state)]
+            known = [*(run for run in known if run.id not in one.cancels), UnfinishedRun(-position, state)]
     return placed
 
 
-def _place(policy: Overlap, runs: Sequence[Run], fire_at: int, *, catching_up: bool) -> Placed:
+def _place(policy: Overlap, runs: Sequence[UnfinishedRun], fire_at: int, *, catching_up: bool) -> Placed:
     if policy == "cancel_other":
         # A waiting run ends with its cancellation, a running one as soon as it yields.
         running = [run.id for run in runs if run.state is JobState.RUNNING]
@@ -123,5 +123,5 @@ def _place(policy: Overlap, runs: Sequence[Run], fire_at: int, *, catching_up: b
     return Placed(fire_at, f"{_name(newest)} {_STATES.get(newest.state, 'had not started')} (overlap: {policy})")
 
 
-def _name(run: Run) -> str:
+def _name(run: UnfinishedRun) -> str:
     return "the run of the occurrence before" if run.id < 0 else f"job {run.id}"

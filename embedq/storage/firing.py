@@ -12,7 +12,7 @@ from typing import NamedTuple
 from embedq.config import Retention
 from embedq.flow.unique import may_have_rule
 from embedq.job import ENDED, JobState, Trigger
-from embedq.scheduling.overlap import Placed, Run, parse_overlap, place
+from embedq.scheduling.overlap import Placed, UnfinishedRun, parse_overlap, place
 from embedq.storage import jobs
 from embedq.storage.base import Transaction
 from embedq.storage.damage import is_damaged, json_or, member
@@ -46,7 +46,7 @@ class _Turn(NamedTuple):
     turn: Turn
     jobs: Sequence[NewJob]
     placed: Sequence[Placed]
-    runs: Sequence[Run]
+    runs: Sequence[UnfinishedRun]
 
     @property
     def starts_at_once(self) -> bool:
@@ -130,7 +130,7 @@ def _decided(tx: Transaction, turns: Sequence[Planned]) -> list[_Turn]:
     return decided
 
 
-def _unfinished(tx: Transaction, rows: Sequence[ScheduleRow]) -> Mapping[str, list[Run]]:
+def _unfinished(tx: Transaction, rows: Sequence[ScheduleRow]) -> Mapping[str, list[UnfinishedRun]]:
     """Return the runs of these schedules that have not ended, the oldest first."""
     known = {row.name: _known_runs(row) for row in rows}
     ids = {job_id for some in known.values() for job_id in some}
@@ -144,9 +144,9 @@ def _known_runs(row: ScheduleRow) -> list[int]:
     return sorted({job_id for job_id in stored if isinstance(job_id, int)})
 
 
-def _run(job_id: int, stored: str | None) -> Run | None:
+def _run(job_id: int, stored: str | None) -> UnfinishedRun | None:
     state = None if stored is None else member(JobState, stored)
-    return None if state is None or state in ENDED or is_damaged(state) else Run(job_id, state)
+    return None if state is None or state in ENDED or is_damaged(state) else UnfinishedRun(job_id, state)
 
 
 def _clear_the_way(tx: Transaction, turns: Sequence[_Turn], *, now: int, retention: Retention) -> None:

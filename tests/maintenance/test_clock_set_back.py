@@ -73,7 +73,7 @@ def test_a_schedule_continues_from_the_present_and_enqueues_no_occurrence_twice(
     app: EmbedQ, leader: Leader, clock: FakeClock
 ) -> None:
     clock.advance(minutes=-5)
-    app.recurring("pulse", "@hourly", pulse)
+    app.recurring("pulse", "@hourly", pulse, overlap="allow")
     lead(leader, clock, hours=5)
     set_clock(clock, NOON - timedelta(hours=3, minutes=5))
     lead(leader, clock, hours=10)
@@ -88,7 +88,7 @@ def test_a_clock_that_was_a_year_ahead_puts_no_schedule_to_sleep_for_a_year(
     app: EmbedQ, leader: Leader, clock: FakeClock
 ) -> None:
     set_clock(clock, NOON + timedelta(days=365))
-    app.recurring("pulse", "0 9 * * *", pulse)
+    app.recurring("pulse", "0 9 * * *", pulse, overlap="allow")
     lead(leader, clock, hours=48)
     set_clock(clock, NOON)
     leader.step()
@@ -98,7 +98,7 @@ def test_a_clock_that_was_a_year_ahead_puts_no_schedule_to_sleep_for_a_year(
 
 
 def test_a_new_leader_corrects_schedules_that_are_far_ahead_too(app: EmbedQ, leader: Leader, clock: FakeClock) -> None:
-    app.recurring("pulse", every(hours=1), pulse)
+    app.recurring("pulse", every(hours=1), pulse, overlap="allow")
     lead(leader, clock, hours=5)
     leader.stop()
     # As on the next start of the machine, with another monotonic clock.
@@ -109,7 +109,7 @@ def test_a_new_leader_corrects_schedules_that_are_far_ahead_too(app: EmbedQ, lea
 
 
 def test_a_step_back_of_up_to_an_hour_is_slept_through(app: EmbedQ, leader: Leader, clock: FakeClock) -> None:
-    app.recurring("pulse", every(minutes=10), pulse)
+    app.recurring("pulse", every(minutes=10), pulse, overlap="allow")
     lead(leader, clock, hours=2)
     before = len(enqueued(app))
     clock.advance(minutes=-50)
@@ -120,7 +120,7 @@ def test_a_step_back_of_up_to_an_hour_is_slept_through(app: EmbedQ, leader: Lead
 def test_a_step_back_within_one_interval_leaves_the_next_occurrence_alone(
     app: EmbedQ, leader: Leader, clock: FakeClock
 ) -> None:
-    app.recurring("pulse", "@hourly", pulse)
+    app.recurring("pulse", "@hourly", pulse, overlap="allow")
     lead(leader, clock, hours=1)
     assert next_fire(app) == NOON + timedelta(hours=2)
     set_clock(clock, NOON + timedelta(minutes=15))
@@ -133,7 +133,7 @@ def test_the_hour_that_is_shown_twice_fires_once_even_when_the_clock_is_set_back
 ) -> None:
     # 02:30 is shown at 00:30 and at 01:30 UTC.
     set_clock(clock, datetime(2026, 10, 24, 22, tzinfo=UTC))
-    app.recurring("pulse", "30 2 * * *", pulse, timezone="Europe/Berlin")
+    app.recurring("pulse", "30 2 * * *", pulse, timezone="Europe/Berlin", overlap="allow")
     lead(leader, clock, hours=6)
     only = [datetime(2026, 10, 25, 0, 30, tzinfo=UTC)]
     assert enqueued(app) == only
@@ -146,7 +146,7 @@ def test_the_hour_that_is_shown_twice_fires_once_even_when_the_clock_is_set_back
 def test_catching_up_does_not_reach_back_to_before_the_schedule_was_made(
     app: EmbedQ, leader: Leader, clock: FakeClock
 ) -> None:
-    app.recurring("pulse", "@hourly", pulse, misfire=embedq.catch_up(50))
+    app.recurring("pulse", "@hourly", pulse, misfire=embedq.catch_up(50), overlap="allow")
     lead(leader, clock, hours=2)
     # For a moment somebody has the clock wrong.
     set_clock(clock, NOON - timedelta(hours=20, minutes=30))
@@ -161,7 +161,7 @@ def test_catching_up_does_not_reach_back_to_before_the_schedule_was_made(
 def test_a_turn_that_failed_while_the_clock_was_ahead_is_tried_again_at_once(
     app: EmbedQ, leader: Leader, clock: FakeClock, tmp_path: Path
 ) -> None:
-    app.recurring("pulse", "@hourly", pulse)
+    app.recurring("pulse", "@hourly", pulse, overlap="allow")
     connection = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
     ahead = to_micros(NOON + timedelta(days=300))
     connection.execute("UPDATE embedq_schedules SET due_at = ?, error = 'once'", (ahead,))
@@ -174,7 +174,7 @@ def test_a_schedule_that_rests_or_cannot_be_read_is_left_as_it_is(
     app: EmbedQ, leader: Leader, clock: FakeClock, tmp_path: Path
 ) -> None:
     for name in ("paused", "unreadable", "pulse"):
-        app.recurring(name, "@hourly", pulse)
+        app.recurring(name, "@hourly", pulse, overlap="allow")
     lead(leader, clock, hours=5)
     app.pause_recurring("paused")
     connection = sqlite3.connect(tmp_path / "app.db", isolation_level=None)

@@ -40,7 +40,7 @@ def app(url: str) -> Iterator[EmbedQ]:
 
     def trouble(tx: Transaction) -> None:
         firing.fail(tx, NAMES[8], "KeyError: 'queue'", again_at=now)
-        tx.run("advance_schedule", (now - 7_200_000_000, None, None, NAMES[9]))
+        tx.run("advance_schedule", (now - 7_200_000_000, None, None, None, 0, NAMES[9]))
 
     app.database.write(trouble)
     yield app
@@ -155,7 +155,7 @@ def test_a_schedule_whose_last_job_is_dead_is_in_trouble_until_one_succeeds(app:
     app.stop()
     # A run by hand is not the schedule's own.
     assert [trouble.name for trouble in app.monitor.overview().schedules] == [NAMES[8]]
-    app.database.write(lambda tx: tx.run("advance_schedule", (app.clock.now() + 10**12, 1, dead.id, "fails")))
+    app.database.write(lambda tx: tx.run("advance_schedule", (app.clock.now() + 10**12, 1, dead.id, None, 0, "fails")))
     [found, other] = app.monitor.overview().schedules
     assert other.name == NAMES[8]
     assert (found.name, found.job, found.error) == ("fails", dead.id, "ValueError: no paper")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedq.errors import ScheduleError
 from embedq.job import ENDED, JobState
-from embedq.scheduling.overlap import Overlap, Placed, Run, overlap_words, parse_overlap, place
+from embedq.scheduling.overlap import Overlap, Placed, UnfinishedRun, overlap_words, parse_overlap, place
 
 UNFINISHED = [state for state in JobState if state not in ENDED]
 READY, RUNNING, RETRYING, PARKED, AWAITING = (
@@ -20,7 +20,7 @@ READY, RUNNING, RETRYING, PARKED, AWAITING = (
 
 def one(policy: Overlap, *states: JobState, catching_up: bool = False) -> Placed:
     """The decision about one occurrence behind runs 11, 12, … in these states."""
-    runs = [Run(11 + number, state) for number, state in enumerate(states)]
+    runs = [UnfinishedRun(11 + number, state) for number, state in enumerate(states)]
     [placed] = place(policy, runs, [7], catching_up=catching_up)
     return placed
 
@@ -70,12 +70,12 @@ def test_of_several_occurrences_of_one_turn_the_first_is_in_the_way_of_the_other
 
 @pytest.mark.parametrize("policy", ["skip", "buffer", "buffer_all"])
 def test_occurrences_that_catch_up_wait_for_each_other_behind_the_newest_run(policy: Overlap) -> None:
-    placed = place(policy, [Run(11, RUNNING)], [7, 8, 9], catching_up=True)
+    placed = place(policy, [UnfinishedRun(11, RUNNING)], [7, 8, 9], catching_up=True)
     assert placed == [Placed(7, behind=11), Placed(8, behind=-1), Placed(9, behind=-2)]
 
 
 def test_cancel_other_runs_the_last_occurrence_behind_the_run_that_has_to_yield() -> None:
-    runs = [Run(11, RETRYING), Run(12, RUNNING), Run(13, AWAITING)]
+    runs = [UnfinishedRun(11, RETRYING), UnfinishedRun(12, RUNNING), UnfinishedRun(13, AWAITING)]
     first, last = place("cancel_other", runs, [7, 8], catching_up=True)
     assert first.skipped == "a later occurrence was due as well (overlap: cancel_other)"
     assert last == Placed(8, behind=12, cancels=(11, 12, 13))
@@ -88,7 +88,7 @@ def test_cancel_other_runs_the_last_occurrence_behind_the_run_that_has_to_yield(
     catching_up=st.booleans(),
 )
 def test_whatever_is_in_the_way(policy: Overlap, states: list[JobState], fires: list[int], catching_up: bool) -> None:
-    runs = [Run(number + 1, state) for number, state in enumerate(states)]
+    runs = [UnfinishedRun(number + 1, state) for number, state in enumerate(states)]
     placed = place(policy, runs, fires, catching_up=catching_up)
     # Each occurrence has one decision, and what is skipped does nothing.
     assert [one.fire_at for one in placed] == fires

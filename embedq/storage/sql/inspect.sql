@@ -46,7 +46,7 @@ FROM embedq_servers AS s ORDER BY s.id;
 SELECT {columns:schedule} FROM embedq_schedules;
 
 -- name: occurrences
--- The ledger of one schedule, the latest first, and what became of each job.
+-- The ledger of one schedule, the latest first, and the state of each job now.
 SELECT fire_at, outcome, last_fire_at, occurrences, job_id,
     (SELECT state FROM embedq_jobs WHERE embedq_jobs.id = embedq_occurrences.job_id), reason, recorded_at
 FROM embedq_occurrences WHERE schedule = $1 ORDER BY fire_at DESC LIMIT $2;

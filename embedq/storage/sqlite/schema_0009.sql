@@ -81,7 +81,7 @@ END;
 -- How often the job has put itself off; NULL for never. See storage/snoozes.py.
 ALTER TABLE embedq_jobs ADD COLUMN snoozes INTEGER;
 
--- What becomes of an occurrence while a run has not ended; see scheduling/overlap.py. An earlier build lets them overlap.
+-- What happens to an occurrence while a run has not ended; see scheduling/overlap.py. An earlier build lets them overlap.
 ALTER TABLE embedq_schedules ADD COLUMN overlap TEXT NOT NULL DEFAULT 'allow';
 -- The jobs that had not ended after its last turn, a JSON list of ids; NULL if an earlier build fired it last.
 ALTER TABLE embedq_schedules ADD COLUMN runs TEXT;
