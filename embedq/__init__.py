@@ -161,6 +161,7 @@ on_commit = _verbs.on_commit
 hold = _verbs.hold
 options = _verbs.options
 recurring = _verbs.recurring
+sync_recurring = _verbs.sync_recurring
 trigger_recurring = _verbs.trigger_recurring
 pause_recurring = _verbs.pause_recurring
 resume_recurring = _verbs.resume_recurring
@@ -292,6 +293,7 @@ __all__ = [
     "set_limit",
     "start",
     "stop",
+    "sync_recurring",
     "transaction",
     "trigger_recurring",
     "why_waiting",

@@ -136,6 +136,21 @@ class RecurringVerbs(AppVerbs):
             name, when, call, timezone=timezone, misfire=misfire, grace=grace, overlap=overlap
         )
 
+    def sync_recurring(self, *, prune: bool = False, group: str = "app") -> list[str]:
+        """Compare the stored recurring jobs with those that the code declares. Call it after the last declaration.
+
+        The recurring jobs that this process has declared by now belong to the group. Stored ones of the group that it
+        has not declared are marked as missing, and continue to fire. Those that are added later, at run time, belong
+        to no group, and are left alone. Before `start` or `connect` it takes effect then, and returns nothing yet.
+
+        Args:
+            prune: remove what is missing.
+            group: programs that share the database and declare different recurring jobs have a group each.
+        Returns:
+            The names of those that are missing.
+        """
+        return self._app()._parts.recurring.sync(prune=prune, declared_in=group)
+
     def trigger_recurring(self, name: str) -> JobHandle[Any]:
         """Run a recurring job now, in addition to its schedule. ScheduleNotFoundError if there is none of that name."""
         parts = self._app()._parts

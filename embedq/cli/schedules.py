@@ -86,7 +86,10 @@ def _table(found: list[Schedule], now: datetime) -> str:
     room = room_left(headers, rows)
     for row, schedule in zip(rows, found, strict=True):
         task = clip(safe(schedule.task), room)
-        row.append(f"{task}\n{click.style(clip(safe(schedule.error), room), fg='red')}" if schedule.error else task)
+        note = click.style(clip(safe(schedule.error), room), fg="red") if schedule.error else ""
+        if schedule.missing_since is not None and not note:
+            note = click.style(clip("no longer in the code", room), fg="yellow")
+        row.append(f"{task}\n{note}" if note else task)
     return table(headers, rows)
 
 
@@ -112,6 +115,7 @@ def _document(schedule: Schedule) -> dict[str, Any]:
         "next_fire_at": iso(schedule.next_fire_at),
         "last_fire_at": iso(schedule.last_fire_at),
         "last_job_id": schedule.last_job_id,
+        "missing_since": iso(schedule.missing_since),
         "error": schedule.error,
     }
 
@@ -194,6 +198,8 @@ def _known(schedule: Schedule, now: datetime) -> list[tuple[str, str]]:
     known.append(("overlap", overlap_words(schedule.overlap)))
     if schedule.last_fire_at is not None:
         known.append(("last", f"{both(schedule.last_fire_at, now)}, job {schedule.last_job_id}"))
+    if schedule.missing_since is not None:
+        known.append(("missing", f"no longer in the code since {both(schedule.missing_since, now)}"))
     if schedule.error is not None:
         known.append(("error", click.style(safe(schedule.error), fg="red")))
     return known

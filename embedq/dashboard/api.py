@@ -134,6 +134,8 @@ def _schedule(item: Schedule) -> dict[str, Any]:
         "last_fire_at": item.last_fire_at,
         "last_job_id": item.last_job_id,
         "paused": item.paused,
+        "overlap": item.overlap,
+        "missing_since": item.missing_since,
         "error": item.error,
     }
 

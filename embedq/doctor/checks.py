@@ -168,6 +168,9 @@ SCHEDULE_SKIPS = _check("schedule-skips", _WARNING, "occurrences that were skipp
     "recurring job {name!r}: the last {skipped} occurrences were skipped, because a run was in their way",
     "see which: embedq schedules show NAME; give its task a timeout, or the schedule a longer interval"
     " or another overlap policy")
+SCHEDULE_MISSING = _check("schedule-missing", _WARNING, "what the code declares",
+    "the code no longer declares {schedules}; they continue to fire",
+    "embedq schedules remove NAME, or embedq.sync_recurring(prune=True) after the last declaration")
 SCHEDULE_PAUSED = _check("schedule-paused", _NOTE, "schedules",
     "{schedules} paused",
     "embedq schedules resume NAME")

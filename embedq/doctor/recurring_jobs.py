@@ -103,6 +103,10 @@ def check(facts: ScheduleFacts, *, now: int, alive: bool) -> Section:
     silenced = [one for one in facts.schedules if one.skipped >= SKIPS]
     for schedule in silenced[:SHOWN]:
         section.add(checks.SCHEDULE_SKIPS, name=schedule.name, skipped=f"{schedule.skipped:,}")
+    missing = [schedule.name for schedule in facts.schedules if schedule.missing_since is not None]
+    if missing:
+        schedules = counted(len(missing), "recurring job")
+        section.add(checks.SCHEDULE_MISSING, schedules=schedules, details=tuple(missing[:5]))
     paused = [schedule.name for schedule in facts.schedules if schedule.paused]
     if paused:
         schedules = counted(len(paused), "recurring job")

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from embedq.clock import SECOND, to_datetime
 from embedq.config import check_limit
+from embedq.display.units import counted
 from embedq.engine.job_builder import JobBuilder, check_text
 from embedq.engine.lifecycle import Engine
 from embedq.engine.transactions import writing
@@ -36,6 +37,8 @@ logger = get_logger()
 CACHE_AFTER_CALLS = 20
 CACHE_SECONDS = 1.0
 CACHE_SIZE = 20_000
+# So many are named in a log line.
+LISTED = 10
 
 WarnOfTakeover: TypeAlias = Callable[[Engine, str, str, str], None]
 
@@ -50,6 +53,7 @@ class Schedule:
         overlap: what happens to an occurrence while a run has not ended; see embedq.scheduling.overlap.
         queue: None when what it enqueues cannot be read.
         skipped: how many occurrences in a row were skipped, because a run was in their way.
+        missing_since: since when the code no longer declares it; see `EmbedQ.sync_recurring`.
         error: why it could not fire last time, or why it cannot be read; None if neither.
     """
 
@@ -65,6 +69,7 @@ class Schedule:
     paused: bool
     error: str | None
     skipped: int
+    missing_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,8 @@ class RecurringJobs:
         self._builder = builder
         self._pending: list[Declared] = []
         self._declared: dict[str, Declared] = {}
+        # The arguments of a `sync` before the app was connected.
+        self._pending_sync: tuple[bool, str] | None = None
         self._stored = StoredSchedules()
 
     def put(
@@ -145,6 +152,31 @@ class RecurringJobs:
         while self._pending:
             # Removed only when written: the others are written when this is tried again.
             del self._pending[: self._write_some(self._pending)]
+        if self._pending_sync is not None:
+            prune, declared_in = self._pending_sync
+            self.sync(prune=prune, declared_in=declared_in)
+            self._pending_sync = None
+
+    def sync(self, *, prune: bool, declared_in: str) -> list[str]:
+        """Compare the stored recurring jobs of a set with those declared so far; see `EmbedQ.sync_recurring`."""
+        if not isinstance(declared_in, str) or not 0 < len(declared_in) <= 255:
+            raise ConfigurationError(f"group={declared_in!r} must be a string of 1 to 255 characters")
+        check_text("the group", declared_in)
+        if not self._engine.connected:
+            self._pending_sync = prune, declared_in
+            return []
+        now = self._engine.clock.now()
+        missing = self._engine.database.write(
+            schedules.sync, sorted(self._declared), declared_in=declared_in, prune=prune, now=now
+        )
+        self._stored.forget()
+        if missing:
+            logger.warning(
+                "the code no longer declares %s: %s; %s",
+                counted(len(missing), "recurring job"), ", ".join(map(repr, missing[:LISTED])),
+                "removed" if prune else "still firing; sync_recurring(prune=True) removes what is missing",
+            )  # fmt: skip
+        return missing
 
     def _write_some(self, given: Sequence[Declared]) -> int:
         """Write the first of them, as many as fit into one transaction; return how many."""
@@ -324,4 +356,5 @@ def _schedule(row: ScheduleRow) -> Schedule:
         paused=row.paused_at is not None,
         error=error,
         skipped=row.skipped,
+        missing_since=None if row.missing_since is None else to_datetime(row.missing_since),
     )

@@ -28,7 +28,8 @@ COPIED: Mapping[str, Columns] = {
     "schedules": {
         "name": str, "spec": str, "misfire": str, "task": str, "template": str, "overlap": str,
         "next_fire_at": int, "due_at": int, "last_fire_at": int, "last_job_id": int, "paused_at": int, "error": str,
-        "created_at": int, "updated_at": int, "runs": str, "skipped": int,
+        "created_at": int, "updated_at": int, "runs": str, "skipped": int, "declared_in": str,
+        "missing_since": int,
     },
     "jobs": JOBS,
     "attempts": {

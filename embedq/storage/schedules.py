@@ -23,6 +23,8 @@ class ScheduleRow(NamedTuple):
         template: the job to insert, as JSON.
         runs: the jobs that had not ended after its last turn, a JSON list of ids; None if it has had none.
         skipped: how many occurrences in a row were skipped because a run was in the way.
+        declared_in: the set of declared schedules of which it is one; None for one that is kept at run time.
+        missing_since: since when the code no longer declares it.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ScheduleRow(NamedTuple):
     updated_at: int
     runs: str | None
     skipped: int
+    declared_in: str | None
+    missing_since: int | None
 
 
 class Passed(NamedTuple):
@@ -148,6 +152,25 @@ def record_beside(
     while not tx.run("record_occurrence", (name, at, outcome, at, 1, job_id, reason, now)):
         # Its line stands beside that of another of the same microsecond.
         at += 1
+
+
+def sync(tx: Transaction, names: Sequence[str], *, declared_in: str, prune: bool, now: int) -> list[str]:
+    """Record which schedules the code declares; return those that were in this set and are in it no longer.
+
+    Args:
+        names: all that the code declares.
+        prune: remove those that it no longer declares; otherwise they are marked, and continue to fire.
+    """
+    declared = set(names)
+    missing = sorted(name for (name,) in tx.all("declared_schedules", (declared_in,)) if name not in declared)
+    for start in range(0, len(names), TURNS):
+        tx.run("declare_schedules", (declared_in, as_json(list(names[start : start + TURNS]))))
+    for name in missing:
+        if prune:
+            tx.run("delete_schedule", (name,))
+        else:
+            tx.run("miss_schedule", (now, name))
+    return missing
 
 
 def remove(tx: Transaction, name: str) -> None:

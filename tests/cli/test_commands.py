@@ -32,7 +32,7 @@ JOB_KEYS = {
 }  # fmt: skip
 SCHEDULE_KEYS = {
     "name", "cron", "in_words", "timezone", "every_seconds", "misfire", "overlap", "task", "queue", "paused",
-    "next_fire_at", "last_fire_at", "last_job_id", "error",
+    "next_fire_at", "last_fire_at", "last_job_id", "missing_since", "error",
 }  # fmt: skip
 READING = [
     ["jobs"], ["show", "1"], ["retry", "1"], ["retry", "--all", "--yes"], ["cancel", "1"], ["cancel", "--all", "--yes"],

@@ -79,3 +79,7 @@ ALTER TABLE embedq_schedules ADD COLUMN overlap VARCHAR(16) NOT NULL DEFAULT 'al
 ALTER TABLE embedq_schedules ADD COLUMN runs LONGTEXT;
 -- How many occurrences in a row were skipped because a run was in the way.
 ALTER TABLE embedq_schedules ADD COLUMN skipped BIGINT NOT NULL DEFAULT 0;
+-- The set of recurring jobs that the code declares, of which it is one; NULL for one that no `sync_recurring` has seen.
+ALTER TABLE embedq_schedules ADD COLUMN declared_in VARCHAR(255);
+-- Since when the code of that set no longer declares it; NULL while it does.
+ALTER TABLE embedq_schedules ADD COLUMN missing_since BIGINT;

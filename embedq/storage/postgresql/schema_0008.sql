@@ -81,3 +81,7 @@ ALTER TABLE embedq_schedules ADD COLUMN overlap text NOT NULL DEFAULT 'allow';
 ALTER TABLE embedq_schedules ADD COLUMN runs text;
 -- How many occurrences in a row were skipped because a run was in the way.
 ALTER TABLE embedq_schedules ADD COLUMN skipped bigint NOT NULL DEFAULT 0;
+-- The set of recurring jobs that the code declares, of which it is one; NULL for one that no `sync_recurring` has seen.
+ALTER TABLE embedq_schedules ADD COLUMN declared_in text;
+-- Since when the code of that set no longer declares it; NULL while it does.
+ALTER TABLE embedq_schedules ADD COLUMN missing_since bigint;

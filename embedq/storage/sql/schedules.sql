@@ -39,6 +39,19 @@ UPDATE embedq_schedules SET spec = $1, misfire = $2, task = $3, template = $4, o
     due_at = $6, updated_at = $7, error = NULL
 WHERE name = $8;
 
+-- name: declared_schedules
+-- The schedules of a set, in order of the locks that changing them takes.
+SELECT name FROM embedq_schedules WHERE declared_in = $1 ORDER BY name;
+
+-- name: declare_schedules
+-- Record that the code declares these.
+UPDATE {by_key:schedules} SET declared_in = $1, missing_since = NULL
+WHERE name IN $2[text] AND (declared_in IS NULL OR declared_in <> $1 OR missing_since IS NOT NULL);
+
+-- name: miss_schedule
+-- Record that the code does not declare it any more.
+UPDATE embedq_schedules SET missing_since = $1 WHERE name = $2 AND missing_since IS NULL;
+
 -- name: delete_schedule
 -- Remove a schedule; its ledger stays until it is pruned.
 DELETE FROM embedq_schedules WHERE name = $1;

@@ -87,3 +87,7 @@ ALTER TABLE embedq_schedules ADD COLUMN overlap TEXT NOT NULL DEFAULT 'allow';
 ALTER TABLE embedq_schedules ADD COLUMN runs TEXT;
 -- How many occurrences in a row were skipped because a run was in the way.
 ALTER TABLE embedq_schedules ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0;
+-- The set of recurring jobs that the code declares, of which it is one; NULL for one that no `sync_recurring` has seen.
+ALTER TABLE embedq_schedules ADD COLUMN declared_in TEXT;
+-- Since when the code of that set no longer declares it; NULL while it does.
+ALTER TABLE embedq_schedules ADD COLUMN missing_since INTEGER;
