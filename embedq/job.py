@@ -48,8 +48,9 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     # The parent ended as the continuation requires, or otherwise, or the continuation was cancelled.
     _S.AWAITING: frozenset({_S.READY, _S.SCHEDULED, _S.CANCELLED}),
     _S.SCHEDULED: frozenset({_S.READY, _S.CANCELLED}),
-    # Expired jobs are cancelled when they are to be claimed, and those of a paused task or queue are parked.
-    _S.READY: frozenset({_S.RUNNING, _S.CANCELLED, _S.PARKED}),
+    # Expired jobs are cancelled when they are to be claimed, and those of a paused task or queue are parked. Scheduled:
+    # it was given a later time.
+    _S.READY: frozenset({_S.RUNNING, _S.CANCELLED, _S.PARKED, _S.SCHEDULED}),
     # Back to ready: released at a stop, or its process died. Dead also by too many crashes.
     # Scheduled: it put itself off.
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.RETRYING, _S.DEAD, _S.CANCELLED, _S.READY, _S.PARKED, _S.SCHEDULED}),

@@ -1,4 +1,4 @@
-"""Reads, cancels and retries stored jobs: one, or all that match a filter."""
+"""Reads, cancels, retries and reschedules stored jobs: one, or all that match a filter."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from embedq.clock import patience
+from embedq.clock import later, patience, to_micros
 from embedq.config import check_limit, refuse_unknown
+from embedq.engine.job_builder import check_text
 from embedq.engine.lifecycle import Engine
 from embedq.errors import (
     ConfigurationError,
@@ -23,11 +24,11 @@ from embedq.errors import (
 from embedq.job import ENDED, Attempt, Job, JobId, JobState, LogLine, Trigger
 from embedq.process.own_threads import refuse_to_wait
 from embedq.serializers import loads_value
-from embedq.storage import inspect, jobs, search_batches
+from embedq.storage import inspect, jobs, rescheduling, search_batches
 from embedq.storage.inspect.details import StoredOutcome
 from embedq.storage.inspect.filters import Search
 from embedq.tasks.handle import JobHandle
-from embedq.tasks.options import meta_of
+from embedq.tasks.options import Options, meta_of
 
 # How long a waiting thread sleeps at a time: no interrupt reaches it while it sleeps.
 WAIT_SLICE_SECONDS = 0.1
@@ -165,6 +166,23 @@ class StoredJobs:
     def retry_job(self, job_id: JobId) -> None:
         self._engine.database.write(jobs.retry, job_id, now=self._engine.clock.now())
         self._engine.notify(0)
+
+    def reschedule_job(
+        self, job_id: JobId, when: datetime | timedelta | float | None, queue: str | None, priority: int | None
+    ) -> JobState:
+        if when is None and queue is None and priority is None:
+            raise ConfigurationError("reschedule requires a time, a queue or a priority")
+        # Applies the checks of an enqueue.
+        Options.parse(queue=queue, priority=priority)
+        check_text("queue", queue)
+        engine = self._engine
+        now = engine.clock.now()
+        run_at = None if when is None else to_micros(when) if isinstance(when, datetime) else later(now, when)
+        state: JobState = engine.database.write(
+            rescheduling.reschedule, job_id, run_at=run_at, queue=queue, priority=priority, now=now
+        )
+        engine.notify(0)
+        return state
 
     def continue_job(
         self, job_id: JobId, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], on: str

@@ -170,6 +170,11 @@ def lock(tx: Transaction, job_ids: Collection[int]) -> dict[int, JobState]:
     return {job_id: member(JobState, state) for job_id, state, _ in found}
 
 
+def locked_state(tx: Transaction, job_id: int) -> JobState:
+    """Lock one job; return its state. JobNotFoundError if it is not there."""
+    return member(JobState, _state(tx, job_id)[0])
+
+
 def cancel(tx: Transaction, job_id: int, *, now: int, retention: Retention, reason: str = "cancelled") -> JobState:
     """Cancel a waiting job, or request the process that runs it to stop it; return its state now.
 
@@ -177,7 +182,7 @@ def cancel(tx: Transaction, job_id: int, *, now: int, retention: Retention, reas
     Raises:
         JobNotFoundError: there is no such job.
     """
-    state = member(JobState, _state(tx, job_id)[0])
+    state = locked_state(tx, job_id)
     if state in ENDED:
         return state
     changed = cancel_many(tx, [job_id], now=now, retention=retention, reason=reason)

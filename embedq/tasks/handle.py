@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from embedq.job import Attempt, Job, JobId, JobState, LogLine
@@ -35,6 +35,9 @@ class JobOwner(Protocol):
     async def away(self, function: Callable[[], R]) -> R: ...
     def cancel_job(self, job_id: JobId) -> JobState: ...
     def retry_job(self, job_id: JobId) -> None: ...
+    def reschedule_job(
+        self, job_id: JobId, when: datetime | timedelta | float | None, queue: str | None, priority: int | None
+    ) -> JobState: ...
     def continue_job(
         self, job_id: JobId, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], on: str
     ) -> JobHandle[Any]: ...
@@ -135,6 +138,34 @@ class JobHandle(Generic[T_co]):
     def retry(self) -> None:
         """Run it now: a dead or cancelled job again, a delayed one early. JobStateError in any other state."""
         self._owner.retry_job(self.id)
+
+    def reschedule(
+        self,
+        when: datetime | timedelta | float | None = None,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+    ) -> JobState:
+        """Give it another time, queue or priority while it waits; return its state. Its attempts stay as they are.
+
+        Args:
+            when: an aware datetime, or a timedelta or seconds from now; a moment in the past means now. A job that
+                waits for its parent starts no earlier.
+            queue, priority: None keeps what it has.
+        Raises:
+            JobStateError: it is running or has ended, or it is parked and is given a time.
+        """
+        return self._owner.reschedule_job(self.id, when, queue, priority)
+
+    async def areschedule(
+        self,
+        when: datetime | timedelta | float | None = None,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+    ) -> JobState:
+        """`reschedule` without blocking the event loop."""
+        return await self._owner.away(lambda: self.reschedule(when, queue=queue, priority=priority))
 
     # With `on`, arguments cannot be checked: no type has keywords of its own beside those of a ParamSpec.
     # `then(embedq.call(function, 1), on="failure")` is checked.

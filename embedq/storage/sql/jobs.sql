@@ -312,6 +312,12 @@ UPDATE {by_key:jobs} SET state = 'ready', run_at = $1, attempt = 0, crashes = 0,
     needs = NULL
 WHERE id IN $2[] AND {state} IN ('scheduled', 'retrying', 'parked', 'dead', 'cancelled');
 
+-- name: reschedule_job
+-- notify: jobs
+-- Give a waiting job another time: scheduled, retrying -> ready; ready -> scheduled; or the same. It expires as long
+-- after its time as before. In this order, since MySQL uses what has been set before.
+UPDATE embedq_jobs SET expires_at = expires_at + ($2::bigint - run_at), run_at = $2, state = $1 WHERE id = $3;
+
 -- name: job_state
 -- One job that is to be changed. Locked: it must not move between this look and what is done because of it.
 SELECT state, name, queue, options FROM embedq_jobs WHERE id = $1 FOR UPDATE;
