@@ -199,8 +199,8 @@ class LaneClaim:
         """Return the queues and priorities with a job in a lane, most urgent first."""
         found = [queue for (queue,) in self._tx.all("ready_queues", (executor, MOST_QUEUES))]
         named = [queue for queue in found if queue not in self._held and (not self._queues or queue in self._queues)]
-        # Queues of one rank take turns at being first.
-        first = self._request.turn % len(named) if named else 0
+        # Queues of one rank take turns at being first: every second turn, since the others may be those of plain jobs.
+        first = self._request.turn // 2 % len(named) if named else 0
         named = named[first:] + named[:first]
         level = {queue: self._level(executor, queue, HIGHEST) for queue in named}
         while True:

@@ -146,6 +146,15 @@ def test_plain_jobs_and_lanes_share_equally(store: Store) -> None:
     assert len(plain & set(claimed)) == 10
 
 
+def test_lanes_of_all_queues_are_served_beside_plain_jobs_where_one_worker_is_idle(store: Store) -> None:
+    store.insert_many([store.draft(payload=f"[[{at}],{{}}]") for at in range(20)])
+    for queue in ("a", "b"):
+        add(store, "lane", number=20, queue=queue)
+    worker = Worker(store)
+    claimed = Counter(job.queue for _ in range(12) for job in worker.claim(1, plain=1))
+    assert claimed == {"default": 6, "a": 3, "b": 3}
+
+
 def test_a_higher_priority_goes_first(store: Store) -> None:
     [urgent] = add(store, "lane", priority=5)
     plain = store.insert(priority=9)
@@ -172,6 +181,16 @@ def test_a_rate_allows_so_many_starts_and_says_when_the_next_may(store: Store) -
     assert claim.lanes.look_at == store.now + 10 * SECOND
     store.clock.advance(seconds=10)
     assert len(worker.claim()) == 1
+
+
+def test_where_all_permits_are_taken_a_rate_names_no_moment(store: Store) -> None:
+    """Else the dispatcher would look again at once, and again, until a job ends."""
+    add(store, None, ("api", ""), number=10)
+    worker = Worker(store, api=Limit(2, rate=Rate(60, per=60, burst=10)))
+    assert len(worker.claim()) == 2
+    store.clock.advance(seconds=30)
+    claim = worker.claim_once()
+    assert (claim.jobs, claim.lanes.saturated, claim.lanes.look_at) == ([], {LANES}, None)
 
 
 def test_several_rates_must_all_allow_a_start(store: Store) -> None:
@@ -270,3 +289,15 @@ def test_permits_that_are_not_used_are_deleted(store: Store) -> None:
     assert store.db.write(permits.prune, now=store.now) == 1
     add(store, None, ("api", "a"))
     assert worker.claim() == []
+
+
+def test_permits_of_a_slow_rate_are_kept_until_the_next_start(store: Store) -> None:
+    add(store, None, ("api", ""), number=2)
+    worker = Worker(store, api=Limit(rate=Rate(1, per=86_400)))
+    [job] = worker.claim()
+    store.finish(store.succeeded(job))
+    store.clock.advance(seconds=80_000)
+    assert store.db.write(permits.prune, now=store.now) == 0
+    assert worker.claim() == []
+    store.clock.advance(seconds=86_400 - 80_000)
+    assert len(worker.claim()) == 1
