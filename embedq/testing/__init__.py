@@ -18,7 +18,7 @@ from embedq.testing.contexts import RecordedContext, job_context
 from embedq.testing.enqueued import EnqueuedJob
 from embedq.testing.errors import EndlessJobsError, ForgottenFixtureError, JobNotRunError
 from embedq.testing.kit import AppUnderTest, app_under_test
-from embedq.testing.reports import JobFailedError, JobRun, Report
+from embedq.testing.reports import JobFailedError, JobRun, Report, WaitingJob
 
 __all__ = [
     "AppUnderTest",
@@ -32,6 +32,7 @@ __all__ = [
     "RecordedContext",
     "Report",
     "TravelClock",
+    "WaitingJob",
     "app_under_test",
     "job_context",
 ]

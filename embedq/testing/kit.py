@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import embedq
 from embedq.app import EmbedQ
 from embedq.clock import SystemClock, to_micros, to_seconds
+from embedq.flow.limits import Limit
 from embedq.job import JobId
 from embedq.scheduling.misfire import Misfire
 from embedq.scheduling.schedule import Cron, Every
@@ -67,10 +69,13 @@ class AppUnderTest:
             raise TypeError(f"queue={queue!r} must be the name of one queue, or None for all")
         if limit is not None and limit < 1:
             raise ValueError(f"limit={limit!r} must be 1 or more, or None to run all")
-        report = self._runner.run_due(queue=queue, limit=limit)
+        report = self._told(self._runner.run_due(queue=queue, limit=limit), queue)
         if raise_errors:
             report.raise_errors()
         return report
+
+    def _told(self, report: Report, queue: str | None = None) -> Report:
+        return replace(report, waiting=self._runner.waiting(queue))
 
     def crash_next(self, *, queue: str | None = None) -> EnqueuedJob:
         """Let another process claim the next job that is due, and die while it runs.
@@ -115,7 +120,7 @@ class AppUnderTest:
         __tracebackhide__ = True
         reports = [] if jump else list(self._stops(target))
         self.clock.set(target)
-        reports.append(self._runner.run_due())
+        reports.append(self._told(self._runner.run_due()))
         self._runner.prune()
         report = join(reports)
         if raise_errors:
@@ -183,6 +188,30 @@ class AppUnderTest:
         __tracebackhide__ = True
         to_micros(moment)
         return self._assert(matching.expected_job(self.app.engine.registry, function, args, kwargs, moment=moment))
+
+    def assert_waits_for(
+        self, limit: Limit | str | None, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> list[EnqueuedJob]:
+        """Fail unless a matching job is due and waits for a limit: for its number, for a rate, or after RateLimited.
+
+        Args:
+            limit: one made by `embedq.limit`, or its name; a function's own has the job's name. None for any limit.
+            function, args, kwargs: as for `find`.
+        Returns:
+            Those that wait for it.
+        """
+        __tracebackhide__ = True
+        name = limit.name if isinstance(limit, Limit) else limit
+        if isinstance(limit, Limit) and name is None:
+            raise ValueError("a limit of one function has the function's job name: give that, or None for any limit")
+        expected = matching.expected_job(self.app.engine.registry, function, args, kwargs)
+        found = [(job, *self._runner.situation(job.id)) for job in self._assert(expected)]
+        waiting = [job for job, limits, _ in found if (limits if name is None else name in limits)]
+        if not waiting:
+            told = [line for job, _, doing in found for line in (f"  {job.id}  {job}", f"       {doing}")]
+            wanted = "a limit" if name is None else f"the limit {name}"
+            raise AssertionError("\n".join([f"no job {expected} waits for {wanted}. These were enqueued:", *told]))
+        return waiting
 
     def assert_not_enqueued(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> None:
         """Fail if a matching job was enqueued; arguments as for `find`."""

@@ -37,6 +37,7 @@ from embedq.tasks.handle import JobHandle
 from embedq.tasks.middleware import EnqueueMiddleware, Middleware
 from embedq.tasks.task import Call
 from embedq.testing.errors import ForgottenFixtureError, JobNotRunError
+from embedq.testing.waiting import why
 from embedq.worker.contexts import Contexts
 
 P = ParamSpec("P")
@@ -134,7 +135,12 @@ class StoredJobsUnderTest(StoredJobs):
         if job.state.ended or job.state is JobState.RUNNING:
             return
         what = f"job {job_id} ({job.name}) is {job.state.value}"
-        if job.state in (JobState.SCHEDULED, JobState.RETRYING):
+        reason = None
+        if job.state in (JobState.READY, JobState.PARKED):
+            reason = self._engine.database.read(why, job, now=self._engine.clock.now())
+        if reason is not None:
+            what += f": {reason.text}; {reason.remedy}"
+        elif job.state in (JobState.SCHEDULED, JobState.RETRYING):
             what += f" until {job.run_at:%Y-%m-%d %H:%M:%S} UTC; let the time pass: embedq_app.clock.advance(…)"
         else:
             what += "; run what is due first: embedq_app.drain()"
