@@ -15,7 +15,7 @@ import `embedq` and all below, and not `dashboard`. Start reading in `kit.py`.
 from embedq.testing.case import EmbedqTestMixin
 from embedq.testing.clock import TravelClock
 from embedq.testing.contexts import RecordedContext, job_context
-from embedq.testing.enqueued import EnqueuedJob
+from embedq.testing.enqueued import EnqueuedJob, KeptOutCall
 from embedq.testing.errors import EndlessJobsError, ForgottenFixtureError, JobNotRunError
 from embedq.testing.kit import AppUnderTest, app_under_test
 from embedq.testing.reports import JobFailedError, JobRun, Report, WaitingJob
@@ -29,6 +29,7 @@ __all__ = [
     "JobFailedError",
     "JobNotRunError",
     "JobRun",
+    "KeptOutCall",
     "RecordedContext",
     "Report",
     "TravelClock",

@@ -21,7 +21,7 @@ from embedq.scheduling.schedule import Cron, Every
 from embedq.storage import inspect
 from embedq.testing import matching, schedules
 from embedq.testing.clock import TravelClock
-from embedq.testing.enqueued import EnqueuedJob, Journal
+from embedq.testing.enqueued import EnqueuedJob, Journal, KeptOutCall
 from embedq.testing.errors import EndlessJobsError
 from embedq.testing.reports import Report, join, trimmed
 from embedq.testing.running import Runner
@@ -47,6 +47,7 @@ class AppUnderTest:
         self._journal = Journal(stand_in.database, lambda job_id: stand_in._parts.stored.handle(JobId(job_id)))
         self._runner = Runner(stand_in.engine, self._journal)
         stand_in.engine.taken_back = self._journal.forget
+        stand_in._parts.enqueueing.keep_out = self._journal.keep_out
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -189,6 +190,29 @@ class AppUnderTest:
         to_micros(moment)
         return self._assert(matching.expected_job(self.app.engine.registry, function, args, kwargs, moment=moment))
 
+    @property
+    def kept_out(self) -> list[KeptOutCall]:
+        """Every call of this test that made no job of its own, since one with its key was there already, in order.
+
+        Those of recurring jobs are not among them.
+        """
+        return self._journal.kept_out()
+
+    def assert_kept_out(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> list[KeptOutCall]:
+        """Fail unless a matching call made no job of its own: by `unique`, `debounce`, `throttle` or idempotency key.
+
+        Arguments as for `find`; they are those of the call, not of the job that stands for it.
+        Returns:
+            All that match; `call.job` is the job that stands for it.
+        """
+        __tracebackhide__ = True
+        expected = matching.expected_job(self.app.engine.registry, function, args, kwargs)
+        calls = self.kept_out
+        found = [call for call in calls if expected.differences(call) == []]
+        if not found:
+            raise AssertionError(matching.not_kept_out(expected, self.enqueued, calls))
+        return found
+
     def assert_waits_for(
         self, limit: Limit | str | None, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
     ) -> list[EnqueuedJob]:
@@ -261,7 +285,7 @@ class AppUnderTest:
         __tracebackhide__ = True
         found = self._matching(expected)
         if not found:
-            raise AssertionError(matching.missing(expected, self.enqueued))
+            raise AssertionError(matching.missing(expected, self.enqueued, self.kept_out))
         return found
 
     def close(self) -> None:
