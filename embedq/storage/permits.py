@@ -168,7 +168,7 @@ class Permits:
         return most
 
     def take(self, pairs: Sequence[Pair], starts: int) -> None:
-        """Record starts that the claim makes."""
+        """Record starts that the claim makes; less than 0 for some that it does not make after all."""
         for limit, key in pairs:
             self._taken[limit,] += starts
             self._taken[limit, key] += starts

@@ -146,6 +146,7 @@ class Runner:
         scheduler.fire_due(engine.database, engine.clock)
         now = engine.clock.now()
         other = engine.database.write(servers.register, _identity("another host"), now=now)
+        self._claimer.begin()
         job = self._claimer.claim(queue, (), server_id=other)
         if job is None:
             engine.database.write(servers.remove, other)

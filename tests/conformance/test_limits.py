@@ -10,9 +10,10 @@ import pytest
 
 from embedq import JobState
 from embedq.clock import SECOND
+from embedq.flow.holds import HoldKind
 from embedq.flow.lanes import Sweep, lane_key
 from embedq.flow.limits import Limit, LimitValues, Rate
-from embedq.storage import permits
+from embedq.storage import holds, permits
 from embedq.storage.claims import Claim, Request
 from embedq.storage.lanes import LaneRequest, Place
 from embedq.storage.rows import ClaimedJob
@@ -204,6 +205,26 @@ def test_a_rate_by_key_counts_each_key_apart(store: Store) -> None:
     add(store, None, ("api", "b"), number=3)
     worker = Worker(store, api=Limit(rate=Rate(1, per=60, key="tenant")))
     assert len(worker.claim()) == 2
+
+
+def test_a_job_that_has_expired_is_no_start(store: Store) -> None:
+    [expired] = add(store, None, ("api", ""), expires_at=store.now - 1)
+    [other] = add(store, None, ("api", ""))
+    worker = Worker(store, api=Limit(rate=Rate(1, per=60)))
+    assert worker.claim() == []
+    assert store.state(expired) is JobState.CANCELLED
+    assert [job.id for job in worker.claim()] == [other]
+    assert worker.claim() == []
+
+
+def test_a_job_that_is_held_is_no_start(store: Store) -> None:
+    [held] = add(store, None, ("api", ""), name="held")
+    worker = Worker(store, api=Limit(rate=Rate(1, per=86_400)))
+    store.db.write(holds.put, HoldKind.TASK, "held", until=None, reason="", actor="ada", now=store.now)
+    assert worker.claim() == []
+    assert store.state(held) is JobState.PARKED
+    store.db.write(holds.end, HoldKind.TASK, "held", now=store.now)
+    assert [job.id for job in worker.claim()] == [held]
 
 
 def test_a_claim_that_rolls_back_spends_nothing(store: Store) -> None:

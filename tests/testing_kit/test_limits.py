@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import embedq
 from embedq import JobState
-from embedq.testing import AppUnderTest, EndlessJobsError, JobNotRunError, app_under_test
+from embedq.testing import AppUnderTest, EndlessJobsError, JobFailedError, JobNotRunError, app_under_test
 
 pytest_plugins = ["pytest_embedq"]
 
@@ -259,6 +260,73 @@ def test_a_pause_holds_what_is_under_a_limit_too(embedq_app: AppUnderTest) -> No
     assert not embedq_app.drain()
     embedq_app.clock.advance(hours=1)
     assert ran == [("12:10:00", "held")]
+
+
+def test_a_job_that_was_lost_twice_runs_last_and_within_its_limit(embedq_app: AppUnderTest) -> None:
+    limited = embedq.job(name="limited", concurrency=embedq.Limit(1))(note)
+    limited.enqueue("lost")
+    for _ in range(2):
+        embedq_app.crash_next()
+        embedq.pause()
+        embedq_app.clock.advance(seconds=31)
+        embedq.resume()
+    limited.enqueue("next")
+    embedq_app.drain()
+    assert ran == ["next", "lost"]
+
+
+def test_jobs_for_processes_of_their_own_are_under_limits_too(embedq_app: AppUnderTest) -> None:
+    own = embedq.job(name="own", executor="process", rate=embedq.Rate(1, per=60))(timed)
+    own.enqueue(1)
+    own.enqueue(2)
+    embedq_app.clock.advance(minutes=1)
+    assert ran == [("12:00:00", 1), ("12:01:00", 2)]
+
+
+def test_a_job_under_a_limit_that_cannot_run_here_runs_once_it_can(embedq_app: AppUnderTest) -> None:
+    task = embedq.job(name="later defined", concurrency=embedq.Limit(1))(note)
+    job = task.enqueue("found")
+    task.enqueue("behind it")
+    registry = embedq_app.app.engine.registry
+    del registry._by_name["later defined"]
+    with pytest.raises(JobFailedError, match=r"it cannot run here(.|\n)*no task is registered as 'later defined'"):
+        embedq_app.drain()
+    assert job.state is JobState.PARKED
+    registry.add(task)
+    embedq_app.drain()
+    assert ran == ["found", "behind it"]
+
+
+def test_an_expired_job_takes_no_start_of_others(embedq_app: AppUnderTest) -> None:
+    limited = embedq.job(name="limited", concurrency=embedq.Limit(1), rate=embedq.Rate(1, per=60))(timed)
+    expired = limited.options(expires_in=5).enqueue("expired")
+    limited.enqueue("other")
+    embedq_app.clock.advance(minutes=1, jump=True)
+    assert (expired.state, ran) == (JobState.CANCELLED, [("12:01:00", "other")])
+
+
+def test_inline_a_limit_that_is_raised_lets_the_waiting_jobs_run(embedq_app: AppUnderTest) -> None:
+    api = embedq.limit("api", total=0)
+    ask = embedq.job(name="ask", limits=[api])(anote)
+    with embedq_app.inline():
+        ask.enqueue(1)
+        assert ran == []
+        embedq.set_limit(api, total=1)
+        assert ran == [1]
+
+
+def test_inline_many_threads_under_one_limit(embedq_app: AppUnderTest) -> None:
+    most = []
+
+    @embedq.job(name="one", concurrency=embedq.Limit(1))
+    def one() -> None:
+        most.append(running())
+
+    with embedq_app.inline(), ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(one.enqueue) for _ in range(20)]:
+            done.result()
+    embedq_app.drain()
+    assert most == [1] * 20
 
 
 # -- why it waits ------------------------------------------------------------------------------------------------------
