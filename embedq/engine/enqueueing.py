@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,8 +37,10 @@ class Enqueueing:
 
     def submit(self, call: Call[Any], *, run_at: datetime | None = None, now: int | None = None) -> JobHandle[Any]:
         """Enqueue one call; durable when this returns, or, in a block, when the application has committed."""
+        return self._submit(self._builder.row(call, run_at=None if run_at is None else to_micros(run_at), now=now))
+
+    def _submit(self, row: NewJob) -> JobHandle[Any]:
         engine = self._engine
-        row = self._builder.row(call, run_at=None if run_at is None else to_micros(run_at), now=now)
         block = current(engine)
         if block is not None:
             return block.add([row])[0]
@@ -56,14 +58,18 @@ class Enqueueing:
         block = current(self._engine)
         if block is not None:
             row = self._builder.row(call, run_at=None if run_at is None else to_micros(run_at))
-            return (await block.aadd([row]))[0]
+            return await self._asubmit(row, block)
         return await self._engine.offload.run(self.submit, call, run_at=run_at)
+
+    async def _asubmit(self, row: NewJob, block: Block) -> JobHandle[Any]:
+        return (await block.aadd([row]))[0]
 
     def submit_many(self, calls: Iterable[Call[Any]]) -> list[JobHandle[Any]]:
         """Enqueue calls in one transaction: all of them, or none."""
         rows = self._builder.rows(calls)
-        if not rows:
-            return []
+        return self._submit_all(rows) if rows else []
+
+    def _submit_all(self, rows: Sequence[NewJob]) -> list[JobHandle[Any]]:
         block = current(self._engine)
         if block is not None:
             return block.add(rows)
@@ -73,7 +79,9 @@ class Enqueueing:
 
     def submit_continuation(self, call: Call[Any], parent_id: JobId, trigger: Trigger) -> JobHandle[Any]:
         """Enqueue a call that starts when the parent job has ended that way."""
-        row = self._builder.row(call, parent_id=parent_id, trigger=trigger)
+        return self._submit_child(self._builder.row(call, parent_id=parent_id, trigger=trigger))
+
+    def _submit_child(self, row: NewJob) -> JobHandle[Any]:
         block = current(self._engine)
         if block is not None:
             return block.add([row])[0]

@@ -133,7 +133,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
         raise StorageUnavailableError(
             "other processes have declared this process dead; it claims again once it has registered again"
         )
-    news = LaneNews() if lanes is None else lanes.finish()
+    news = LaneNews() if lanes is None else lanes.finish(jobs)
     full |= news.more
     if expired or request.suspect:
         # A continuation of what expired may be due some time, and the suspect may have been the last.

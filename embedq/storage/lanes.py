@@ -20,6 +20,7 @@ from embedq.flow.lanes import (
     EXECUTORS,
     LANE_EXECUTORS,
     Lane,
+    Pair,
     Shares,
     Sweep,
     Visited,
@@ -115,6 +116,7 @@ class LaneClaim:
         self._held = held
         self._legible = legible
         self._permits = Permits(tx, request.declared, now)
+        self._taken: dict[int, tuple[Pair, ...]] = {}
         self.news = LaneNews()
 
     def share(self, plain: list[ClaimedJob], ready: frozenset[str]) -> list[ClaimedJob]:
@@ -147,17 +149,27 @@ class LaneClaim:
             self._permits.lock(mine)
             if not self._permits.may_lock(mine) or not self._permits.room(mine, 1):
                 continue
-            self._permits.take(mine, 1)
+            self._start([job], mine)
             found.append(job)
         return found
 
-    def finish(self) -> LaneNews:
-        """Write what was spent; return what was learned."""
+    def finish(self, started: Sequence[ClaimedJob]) -> LaneNews:
+        """Write what was spent; return what was learned.
+
+        Args:
+            started: the jobs of the claim, without those that have expired or are held: these are no starts.
+        """
+        for job_id in self._taken.keys() - {job.id for job in started}:
+            self._permits.take(self._taken[job_id], -1)
         self._permits.spend()
         self.news.look_at = self._permits.look_at
         self.news.limits = self._permits.met
         self.news.missing = tuple(sorted(self._permits.missing))
         return self.news
+
+    def _start(self, jobs: Sequence[ClaimedJob], pairs: tuple[Pair, ...]) -> None:
+        self._permits.take(pairs, len(jobs))
+        self._taken.update((job.id, pairs) for job in jobs)
 
     # -- plain jobs and lanes ------------------------------------------------------------------------------------------
 
@@ -199,8 +211,8 @@ class LaneClaim:
         """Return the queues and priorities with a job in a lane, most urgent first."""
         found = [queue for (queue,) in self._tx.all("ready_queues", (executor, MOST_QUEUES))]
         named = [queue for queue in found if queue not in self._held and (not self._queues or queue in self._queues)]
-        # Queues of one rank take turns at being first.
-        first = self._request.turn % len(named) if named else 0
+        # Queues of one rank take turns at being first: every second turn, since the others may be those of plain jobs.
+        first = self._request.turn // 2 % len(named) if named else 0
         named = named[first:] + named[:first]
         level = {queue: self._level(executor, queue, HIGHEST) for queue in named}
         while True:
@@ -237,7 +249,7 @@ class LaneClaim:
             short = set(kept_out)
             for lane, number in share.granted.items():
                 found = self._jobs(place, lane, number, taken)
-                self._permits.take(lane.pairs, len(found))
+                self._start(found, lane.pairs)
                 jobs += found
                 taken.update(job.id for job in found)
                 if len(found) < number:

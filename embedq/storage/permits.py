@@ -160,13 +160,15 @@ class Permits:
                 most = min(most, values.total - self._in_use((limit,)))
             if values.each is not None and key:
                 most = min(most, values.each - self._in_use((limit, key)))
-            most = self._rated(limit, key, values, most)
+            if most > 0:
+                # Only then: where all permits are taken, there is no moment to look again at.
+                most = self._rated(limit, key, values, most)
             if most <= 0:
                 return 0
         return most
 
     def take(self, pairs: Sequence[Pair], starts: int) -> None:
-        """Record starts that the claim makes."""
+        """Record starts that the claim makes; less than 0 for some that it does not make after all."""
         for limit, key in pairs:
             self._taken[limit,] += starts
             self._taken[limit, key] += starts
@@ -188,8 +190,10 @@ class Permits:
     def spend(self) -> None:
         """Write what the rates have spent. It rolls back with the claim."""
         for name in sorted(self._spent):
-            tats = json.dumps(self._rows[name].tats, separators=(",", ":"))
-            self.tx.run("spend_permit", (tats, self.now, name))
+            spent = self._rows[name].tats
+            # In use for as long as it has something to remember: the next start may be a day away.
+            used_at = max(self.now, *spent.values())
+            self.tx.run("spend_permit", (json.dumps(spent, separators=(",", ":")), used_at, name))
 
     def look_again(self, at: int) -> None:
         """Look again at that moment, or earlier."""

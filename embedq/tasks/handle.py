@@ -50,7 +50,7 @@ class JobHandle(Generic[T_co]):
 
     Attributes:
         id: the job's id.
-        created: False when an idempotency key led to a job that existed already.
+        created: False when a unique or an idempotency key led to a job that existed already.
     """
 
     __slots__ = ("_owner", "created", "id")

@@ -8,17 +8,18 @@
 
 The same without pytest: `with app_under_test() as embedq_app: …`, or `EmbedqTestMixin`. See docs/testing.md.
 
-In here, `standin` puts an app with a database of its own in the place of another, and `running` runs its jobs. May
-import `embedq` and all below, and not `dashboard`. Start reading in `kit.py`.
+In here, `standin` puts an app with a database of its own in the place of another, `running` runs its jobs in the order
+in which `claiming` takes them, `waiting` knows why others do not start, and `calls` tells of calls that made no job.
+May import `embedq` and all below, and not `dashboard`. Start reading in `kit.py`.
 """
 
 from embedq.testing.case import EmbedqTestMixin
 from embedq.testing.clock import TravelClock
 from embedq.testing.contexts import RecordedContext, job_context
-from embedq.testing.enqueued import EnqueuedJob
+from embedq.testing.enqueued import EnqueuedJob, KeptOutCall
 from embedq.testing.errors import EndlessJobsError, ForgottenFixtureError, JobNotRunError
 from embedq.testing.kit import AppUnderTest, app_under_test
-from embedq.testing.reports import JobFailedError, JobRun, Report
+from embedq.testing.reports import JobFailedError, JobRun, Report, WaitingJob
 
 __all__ = [
     "AppUnderTest",
@@ -29,9 +30,11 @@ __all__ = [
     "JobFailedError",
     "JobNotRunError",
     "JobRun",
+    "KeptOutCall",
     "RecordedContext",
     "Report",
     "TravelClock",
+    "WaitingJob",
     "app_under_test",
     "job_context",
 ]

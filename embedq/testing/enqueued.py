@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from embedq.clock import to_datetime
+from embedq.errors import JobNotFoundError
+from embedq.flow.unique import rule_of
 from embedq.job import Job, JobId, JobState
 from embedq.serializers import PARENT_RESULT, loads_call
 from embedq.storage import inspect
 from embedq.storage.base import Database
+from embedq.storage.rows import NewJob
 from embedq.tasks.handle import JobHandle
 
 SMALLEST_PAGE, LARGEST_PAGE = 2, 500
@@ -71,6 +76,36 @@ class EnqueuedJob:
         return "  ".join(notes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOutCall:
+    """A call that made no job of its own, since an earlier job stands for it: by its unique or its idempotency key.
+
+    Attributes:
+        name, args, kwargs, queue, priority, tags, idempotency_key, run_at: those that a job of its own would have had.
+        enqueued_at: when it was called.
+        on_conflict: "keep" where nothing changed, "replace" where the earlier job got the new arguments, "raise" where
+            the caller got a UniqueConflictError.
+        job: the earlier job, as it is now.
+    """
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    queue: str
+    priority: int
+    tags: tuple[str, ...]
+    idempotency_key: str | None
+    enqueued_at: datetime
+    run_at: datetime
+    on_conflict: str
+    job: EnqueuedJob = field(repr=False)
+
+    def __str__(self) -> str:
+        how = {"replace": "job {} got its arguments", "raise": "refused, for job {}"}
+        told = how.get(self.on_conflict, "job {} stands for it").format(self.job.id)
+        return f"{call_text(self.name, self.args, self.kwargs)}: {told}"
+
+
 def call_text(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """A call as it is written in code, by the function's name without its module."""
     given = [*map(_brief, args), *(f"{key}={_brief(value)}" for key, value in kwargs.items())]
@@ -83,7 +118,7 @@ def _brief(value: Any) -> str:
 
 
 class Journal:
-    """Every job that was enqueued, read from the database before its retention is over.
+    """Every job that was enqueued, read from the database before its retention is over; and calls that made none.
 
     Args:
         handle: makes a handle for a job's id.
@@ -94,6 +129,9 @@ class Journal:
         self._handle = handle
         self._jobs: dict[int, EnqueuedJob] = {}
         self._last = 0
+        self._kept_out: list[tuple[NewJob, int, object]] = []
+        # Those that may get other arguments, as they have a unique key: their entries follow.
+        self._replaced: set[int] = set()
         self._lock = threading.Lock()
 
     def read(self) -> list[EnqueuedJob]:
@@ -111,14 +149,44 @@ class Journal:
             for job in reversed(fresh):
                 self._jobs[job.id] = self._entry(job)
             self._last = max(self._last, *(job.id for job in fresh)) if fresh else self._last
+            for job_id in sorted(self._replaced & self._jobs.keys()):
+                self._follow(job_id)
             return list(self._jobs.values())
 
-    def forget(self, job_ids: Sequence[int]) -> None:
-        """Remove jobs that were rolled back. Their ids may be used again."""
+    def forget(self, job_ids: Sequence[int], block: object) -> None:
+        """Remove jobs that were rolled back, whose ids may be used again, and calls in that block."""
         with self._lock:
+            self._kept_out = [one for one in self._kept_out if one[2] is not block]
             for job_id in job_ids:
                 self._jobs.pop(job_id, None)
-            self._last = min(self._last, min(job_ids) - 1)
+            self._last = min([self._last, *(job_id - 1 for job_id in job_ids)])
+
+    def keep_out(self, row: NewJob, job_id: int, block: object) -> None:
+        """Record a call that made no job of its own."""
+        with self._lock:
+            self._kept_out.append((row, job_id, block))
+            if _on_conflict(row) == "replace":
+                self._replaced.add(job_id)
+
+    def kept_out(self) -> list[KeptOutCall]:
+        """Those calls, in order. One whose job is not committed is left out."""
+        self.read()
+        return [_call(row, self._jobs[job_id]) for row, job_id, _ in self._kept_out if job_id in self._jobs]
+
+    def _follow(self, job_id: int) -> None:
+        """Take over arguments that were replaced, and the time if the job has not run."""
+        try:
+            job = self._database.read(inspect.job, job_id)
+        except JobNotFoundError:
+            self._replaced.discard(job_id)
+            return
+        if job.state.ended:
+            self._replaced.discard(job_id)
+        now, entry = self._entry(job), self._jobs[job_id]
+        waits = job.state is JobState.SCHEDULED and job.started_at is None
+        self._jobs[job_id] = replace(
+            entry, args=now.args, kwargs=now.kwargs, run_at=now.run_at if waits else entry.run_at
+        )
 
     def entry(self, job_id: int) -> EnqueuedJob:
         """One of them."""
@@ -127,11 +195,11 @@ class Journal:
         return self._jobs[job_id]
 
     def _entry(self, job: Job) -> EnqueuedJob:
-        args, kwargs = loads_call(job.arguments, parent_result=lambda: PARENT_RESULT)
+        args, kwargs = _arguments(job.arguments)
         return EnqueuedJob(
             id=job.id,
             name=job.name,
-            args=tuple(args),
+            args=args,
             kwargs=kwargs,
             queue=job.queue,
             priority=job.priority,
@@ -143,3 +211,30 @@ class Journal:
             parent_id=job.parent_id,
             handle=self._handle(job.id),
         )
+
+
+def _arguments(payload: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args, kwargs = loads_call(payload, parent_result=lambda: PARENT_RESULT)
+    return tuple(args), kwargs
+
+
+def _on_conflict(row: NewJob) -> str:
+    rule = rule_of(row.options)
+    return "keep" if rule is None else rule.on_conflict
+
+
+def _call(row: NewJob, job: EnqueuedJob) -> KeptOutCall:
+    args, kwargs = _arguments(row.payload)
+    return KeptOutCall(
+        name=row.name,
+        args=args,
+        kwargs=kwargs,
+        queue=row.queue,
+        priority=row.priority,
+        tags=tuple(json.loads(row.tags or "[]")),
+        idempotency_key=row.idempotency_key,
+        enqueued_at=to_datetime(row.created_at),
+        run_at=to_datetime(row.run_at),
+        on_conflict=_on_conflict(row),
+        job=job,
+    )

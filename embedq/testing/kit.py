@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from functools import cache, partial
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 import embedq
 from embedq.app import EmbedQ
 from embedq.clock import SystemClock, to_micros, to_seconds
+from embedq.flow.limits import Limit
 from embedq.job import JobId
 from embedq.scheduling.misfire import Misfire
 from embedq.scheduling.schedule import Cron, Every
 from embedq.storage import inspect
 from embedq.testing import matching, schedules
 from embedq.testing.clock import TravelClock
-from embedq.testing.enqueued import EnqueuedJob, Journal
+from embedq.testing.enqueued import EnqueuedJob, Journal, KeptOutCall
 from embedq.testing.errors import EndlessJobsError
 from embedq.testing.reports import Report, join, trimmed
 from embedq.testing.running import Runner
@@ -45,6 +47,7 @@ class AppUnderTest:
         self._journal = Journal(stand_in.database, lambda job_id: stand_in._parts.stored.handle(JobId(job_id)))
         self._runner = Runner(stand_in.engine, self._journal)
         stand_in.engine.taken_back = self._journal.forget
+        stand_in._parts.enqueueing.keep_out = self._journal.keep_out
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -67,10 +70,13 @@ class AppUnderTest:
             raise TypeError(f"queue={queue!r} must be the name of one queue, or None for all")
         if limit is not None and limit < 1:
             raise ValueError(f"limit={limit!r} must be 1 or more, or None to run all")
-        report = self._runner.run_due(queue=queue, limit=limit)
+        report = self._told(self._runner.run_due(queue=queue, limit=limit), queue)
         if raise_errors:
             report.raise_errors()
         return report
+
+    def _told(self, report: Report, queue: str | None = None) -> Report:
+        return replace(report, waiting=self._runner.waiting(queue))
 
     def crash_next(self, *, queue: str | None = None) -> EnqueuedJob:
         """Let another process claim the next job that is due, and die while it runs.
@@ -115,7 +121,7 @@ class AppUnderTest:
         __tracebackhide__ = True
         reports = [] if jump else list(self._stops(target))
         self.clock.set(target)
-        reports.append(self._runner.run_due())
+        reports.append(self._told(self._runner.run_due()))
         self._runner.prune()
         report = join(reports)
         if raise_errors:
@@ -184,6 +190,53 @@ class AppUnderTest:
         to_micros(moment)
         return self._assert(matching.expected_job(self.app.engine.registry, function, args, kwargs, moment=moment))
 
+    @property
+    def kept_out(self) -> list[KeptOutCall]:
+        """Every call of this test that made no job of its own, since one with its key was there already, in order.
+
+        Those of recurring jobs are not among them.
+        """
+        return self._journal.kept_out()
+
+    def assert_kept_out(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> list[KeptOutCall]:
+        """Fail unless a matching call made no job of its own: by `unique`, `debounce`, `throttle` or idempotency key.
+
+        Arguments as for `find`; they are those of the call, not of the job that stands for it.
+        Returns:
+            All that match; `call.job` is the job that stands for it.
+        """
+        __tracebackhide__ = True
+        expected = matching.expected_job(self.app.engine.registry, function, args, kwargs)
+        calls = self.kept_out
+        found = [call for call in calls if expected.differences(call) == []]
+        if not found:
+            raise AssertionError(matching.not_kept_out(expected, self.enqueued, calls))
+        return found
+
+    def assert_waits_for(
+        self, limit: Limit | str | None, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> list[EnqueuedJob]:
+        """Fail unless a matching job is due and waits for a limit: for its number, for a rate, or after RateLimited.
+
+        Args:
+            limit: one made by `embedq.limit`, or its name; a function's own has the job's name. None for any limit.
+            function, args, kwargs: as for `find`.
+        Returns:
+            Those that wait for it.
+        """
+        __tracebackhide__ = True
+        name = limit.name if isinstance(limit, Limit) else limit
+        if isinstance(limit, Limit) and name is None:
+            raise ValueError("a limit of one function has the function's job name: give that, or None for any limit")
+        expected = matching.expected_job(self.app.engine.registry, function, args, kwargs)
+        found = [(job, *self._runner.situation(job.id)) for job in self._assert(expected)]
+        waiting = [job for job, limits, _ in found if (limits if name is None else name in limits)]
+        if not waiting:
+            told = [line for job, _, doing in found for line in (f"  {job.id}  {job}", f"       {doing}")]
+            wanted = "a limit" if name is None else f"the limit {name}"
+            raise AssertionError("\n".join([f"no job {expected} waits for {wanted}. These were enqueued:", *told]))
+        return waiting
+
     def assert_not_enqueued(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> None:
         """Fail if a matching job was enqueued; arguments as for `find`."""
         __tracebackhide__ = True
@@ -233,7 +286,7 @@ class AppUnderTest:
         __tracebackhide__ = True
         found = self._matching(expected)
         if not found:
-            raise AssertionError(matching.missing(expected, self.enqueued))
+            raise AssertionError(matching.missing(expected, self.enqueued, self.kept_out))
         return found
 
     def close(self) -> None:

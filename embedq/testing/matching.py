@@ -15,7 +15,7 @@ from typing import Any
 from embedq.tasks.options import NO_OPTIONS, Options
 from embedq.tasks.registry import NamedTask, Registry
 from embedq.tasks.task import Call, MethodTask, Task
-from embedq.testing.enqueued import EnqueuedJob, call_text
+from embedq.testing.enqueued import EnqueuedJob, KeptOutCall, call_text
 
 # A moment that a test and its app compute one after the other differs by some microseconds.
 TOLERANCE = timedelta(seconds=1)
@@ -49,7 +49,7 @@ class ExpectedJob:
             parts.append(f"due at {self.moment.isoformat()}")
         return "  ".join(parts)
 
-    def differences(self, job: EnqueuedJob) -> list[str] | None:
+    def differences(self, job: EnqueuedJob | KeptOutCall) -> list[str] | None:
         """Return how a job differs, in words; None if it has another function."""
         differing = self.call_differences(job.name, job.args, job.kwargs)
         if differing is None:
@@ -147,20 +147,39 @@ def _signature(function: Callable[..., Any] | None) -> inspect.Signature | None:
         return None
 
 
-def missing(expected: ExpectedJob, jobs: Sequence[EnqueuedJob]) -> str:
+def missing(expected: ExpectedJob, jobs: Sequence[EnqueuedJob], kept_out: Sequence[KeptOutCall] = ()) -> str:
     """The message of a failed search: what was enqueued instead, the nearest first, and in what it differs."""
     if not jobs:
         return f"no job {expected} was enqueued; none was at all"
     alike = [(job, differences) for job in jobs if (differences := expected.differences(job))]
     others = [job for job in jobs if expected.differences(job) is None]
     lines = [f"no job {expected} was enqueued."]
+    calls = [call for call in kept_out if expected.differences(call) == []]
+    if calls:
+        lines += ["These calls made no job of their own:", *_lines(calls)]
     if alike:
         lines.append("These are other jobs of that function:")
         lines += [line for job, told in alike for line in (f"  {job.id}  {job}", f"       {', '.join(told)}")]
     if others:
-        lines.append("These were enqueued besides:" if alike else "These were:")
+        lines.append("These were enqueued besides:" if alike or calls else "These were:")
         lines += listing(others)
     return "\n".join(lines)
+
+
+def not_kept_out(expected: ExpectedJob, jobs: Sequence[EnqueuedJob], kept_out: Sequence[KeptOutCall]) -> str:
+    """The message of a search for a call that made no job of its own."""
+    lines = [f"no call {expected} was kept out" + ("." if kept_out else "; none was at all.")]
+    if kept_out:
+        lines += ["These were:", *_lines(kept_out)]
+    own = [job for job in jobs if expected.differences(job) == []]
+    if own:
+        lines += ["These jobs match:", *listing(own)]
+    return "\n".join(lines)
+
+
+def _lines(calls: Sequence[KeptOutCall], most: int = 30) -> list[str]:
+    lines = [f"  {call}" for call in calls[:most]]
+    return lines if len(calls) <= most else [*lines, f"  … and {len(calls) - most:,} more"]
 
 
 def unwelcome(expected: ExpectedJob, found: Sequence[EnqueuedJob]) -> str:

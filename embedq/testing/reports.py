@@ -24,7 +24,7 @@ class JobRun:
         error: type and message; None after a success.
         traceback: of the job's own code, as text.
         exception: what the job raised, if known.
-        retry_at: when it is retried.
+        retry_at: when it runs again: a failed job, and one that put itself off or was refused for now.
     """
 
     job: EnqueuedJob
@@ -46,7 +46,7 @@ class JobRun:
         if self.ending is Ending.PARKED:
             after = "it cannot run here"
         elif self.retry_at is not None:
-            after = f"to be tried again {self.retry_at:%Y-%m-%d %H:%M:%S} UTC"
+            after = f"to {'be tried' if self.failed else 'run'} again {self.retry_at:%Y-%m-%d %H:%M:%S} UTC"
         else:
             after = self.state.value
         told = f"{self.job.call}: attempt {self.attempt} {self.ending.value}"
@@ -62,10 +62,32 @@ class JobFailedError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A job that was due at the end, and did not start.
+
+    Attributes:
+        reason: such as "limit openai: 0 run, 0 may", or "queue mail is paused (migration)".
+        limits: the names of those that keep it from starting; empty for a pause.
+    """
+
+    job: EnqueuedJob
+    reason: str
+    limits: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.job.call}: waits; {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """The runs, in order. Its length is their number."""
+    """The runs, in order. Its length is their number.
+
+    Attributes:
+        waiting: jobs that are due and did not start, since a limit is reached or they are paused; 20 at most.
+    """
 
     ran: tuple[JobRun, ...]
+    waiting: tuple[WaitingJob, ...] = ()
 
     @property
     def succeeded(self) -> tuple[JobRun, ...]:
@@ -80,13 +102,18 @@ class Report:
     @property
     def retried(self) -> tuple[JobRun, ...]:
         """The failed runs of jobs that are retried."""
-        return tuple(run for run in self.ran if run.state is JobState.RETRYING)
+        return tuple(run for run in self.failed if run.state is JobState.RETRYING)
+
+    @property
+    def put_off(self) -> tuple[JobRun, ...]:
+        """The runs of jobs that put themselves off (Snooze), or were refused for now (RateLimited)."""
+        return tuple(run for run in self.ran if run.retry_at is not None and not run.failed)
 
     def __len__(self) -> int:
         return len(self.ran)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.ran)) or "nothing ran"
+        return "\n".join([*(map(str, self.ran) if self.ran else ["nothing ran"]), *map(str, self.waiting)])
 
     def raise_errors(self) -> None:
         """Raise a JobFailedError that shows every job that failed; the first one's exception is its cause."""
@@ -96,8 +123,10 @@ class Report:
 
 
 def join(reports: Iterable[Report]) -> Report:
-    """One report of all."""
-    return Report(tuple(run for report in reports for run in report.ran))
+    """One report of all, in order; what waits is what waited at the end of the last."""
+    reports = list(reports)
+    waiting = reports[-1].waiting if reports else ()
+    return Report(tuple(run for report in reports for run in report.ran), waiting)
 
 
 def raise_failure(report: Report) -> NoReturn:

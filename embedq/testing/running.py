@@ -1,7 +1,7 @@
 """Running jobs at once, in the calling thread, with the code that runs them in production.
 
-One job is claimed, run and finished at a time, each step in a transaction as the dispatcher writes it. So what runs
-next is decided when the one before has ended.
+One job is claimed (`claiming`), run and finished at a time, each step in a transaction as the dispatcher writes it. So
+what runs next is decided when the one before has ended.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from embedq.maintenance.membership import rescue
 from embedq.process import faults
 from embedq.process.interrupts import Shielded, interruptible
 from embedq.process.registration import Registration
-from embedq.storage import claims, holds, inspect, schedules, servers, upkeep
-from embedq.storage.base import Transaction
-from embedq.storage.claims import ALL_EXECUTORS, ISOLATED_EXECUTORS, Request
+from embedq.storage import holds, inspect, schedules, servers, upkeep
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.storage.servers import Identity, ServerRow
 from embedq.tasks.context import JobContext
+from embedq.testing.claiming import Claimer
 from embedq.testing.enqueued import EnqueuedJob, Journal
 from embedq.testing.errors import EndlessJobsError
-from embedq.testing.reports import JobRun, Report
+from embedq.testing.reports import JobRun, Report, WaitingJob
 from embedq.testing.standin import EngineUnderTest
+from embedq.testing.waiting import reasons, situation
 from embedq.version import VERSION
 from embedq.worker.async_execution import run_alone
 from embedq.worker.execution import Execution
@@ -51,8 +51,6 @@ MOST_RUNS = 1000
 # Jobs that run inside the enqueue of another job; Python itself takes some forty.
 MOST_NESTED = 20
 PRUNE_BATCH = 500
-# Queues with ready jobs that a drain sees at a time.
-MOST_QUEUES = 1000
 
 
 class Runner:
@@ -67,6 +65,7 @@ class Runner:
         self._journal = journal
         self._notes = Notes(engine.clock)
         self._watchdog: Watchdog | None = None
+        self._claimer = Claimer(engine)
         self._loop = JobLoop()
         self._server_id = 0
         self._lock = threading.Lock()
@@ -111,16 +110,16 @@ class Runner:
         execution = self._execution()
         needs = [need for need in engine.database.read(inspect.parked_needs) if self._resolver.has(need)]
         ran: list[JobRun] = []
+        self._claimer.begin()
         while limit is None or len(ran) < limit:
-            if limit is None and len(ran) >= MOST_RUNS and self._is_due(queue):
+            if limit is None and len(ran) >= MOST_RUNS:
                 last = "\n".join(f"  {run}" for run in ran[-3:])
-                raise EndlessJobsError(
+                message = (
                     f"{len(ran):,} jobs have run, and more are due; do they enqueue each other without end? "
                     f"drain(limit=…) runs that many. The last were:\n{last}"
                 )
-            job = engine.database.write(
-                self._claim, queue, tuple(needs), now=engine.clock.now(), server_id=self._registered()
-            )
+                self._claimer.refuse_more(queue, tuple(needs), message, server_id=self._registered())
+            job = self._claimer.claim(queue, tuple(needs), server_id=self._registered())
             if job is None:
                 break
             run = self._run(execution, job)
@@ -130,43 +129,16 @@ class Runner:
             ran.append(run)
         return Report(tuple(ran))
 
-    def _is_due(self, queue: str | None) -> bool:
-        database = self._engine.database
-        due = database.read(inspect.next_due)
-        return (due is not None and due <= self._engine.clock.now()) or (
-            database.read(inspect.next_executor, None if queue is None else [queue]) is not None
-        )
+    def waiting(self, queue: str | None) -> tuple[WaitingJob, ...]:
+        """Return what the last run of what is due has left: jobs that wait for a limit, or are paused."""
+        if not self._claimer.barred:
+            return ()
+        found = self._engine.database.read(reasons, queue, now=self._engine.clock.now())
+        return tuple(WaitingJob(self._journal.entry(job_id), one.text, one.limits) for job_id, one in found)
 
-    def _claim(
-        self, tx: Transaction, queue: str | None, needs: tuple[str, ...], *, now: int, server_id: int
-    ) -> ClaimedJob | None:
-        """Claim the most urgent job that is due and return it; None if there is none."""
-        settings = self._engine.settings
-        claim = partial(claims.claim, tx, now=now, retention=settings.retention)
-        claim(Request(server_id=server_id, limits={}, queues=None))
-        queues = self._queues(tx) if queue is None else (queue,)
-        first = inspect.next_executor(tx, queues)
-        for executor in sorted(ALL_EXECUTORS, key=lambda executor: executor != first):
-            more = True
-            while more:
-                request = Request(server_id=server_id, limits={executor: 1}, queues=queues, known_needs=needs)
-                claimed = claim(request)
-                if claimed.jobs:
-                    return claimed.jobs[0]
-                # An expired one was cancelled instead: try the next.
-                more = executor in claimed.full
-        # Jobs that ran during two crashes run alone, which is last here.
-        apart = {executor: 1 for executor in ALL_EXECUTORS if executor not in ISOLATED_EXECUTORS}
-        suspects = claim(Request(server_id=server_id, limits=apart, queues=queues, suspect=True))
-        return next(iter(suspects.jobs), None)
-
-    def _queues(self, tx: Transaction) -> tuple[str, ...] | None:
-        """All of them: first those that the app works, in its order."""
-        own = self._engine.settings.queues
-        if own is None:
-            return None
-        waiting = {queue for executor in ALL_EXECUTORS for (queue,) in tx.all("ready_queues", (executor, MOST_QUEUES))}
-        return (*own, *sorted(waiting.difference(own)))
+    def situation(self, job_id: int) -> tuple[tuple[str, ...], str]:
+        """Return the limits that a job waits for, and what it does, in words."""
+        return self._engine.database.read(situation, job_id, now=self._engine.clock.now())
 
     def crash_next(self, queue: str | None) -> EnqueuedJob:
         """Let another process claim the most urgent job that is due, and then do nothing more."""
@@ -174,7 +146,8 @@ class Runner:
         scheduler.fire_due(engine.database, engine.clock, engine.settings.retention)
         now = engine.clock.now()
         other = engine.database.write(servers.register, _identity("another host"), now=now)
-        job = engine.database.write(self._claim, queue, (), now=now, server_id=other)
+        self._claimer.begin()
+        job = self._claimer.claim(queue, (), server_id=other)
         if job is None:
             engine.database.write(servers.remove, other)
             raise LookupError("no job is due that another process could take; enqueue one, or let its time come")
@@ -267,11 +240,14 @@ class Runner:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def next_moment(self) -> int | None:
-        """When next a job or an occurrence is due, a pause ends, or a process is given up, in microseconds."""
+        """When next a job or an occurrence is due, a pause ends, a rate allows a start, or a process is given up.
+
+        In microseconds; None if nothing is to come.
+        """
         database = self._engine.database
         due = [database.read(inspect.next_due), database.read(schedules.next_fire)]
         due.append(database.read(holds.snapshot).next_end(self._engine.clock.now()))
-        due += [gone_at for _, gone_at in self._leases()]
+        due += [self._claimer.look_at, *(gone_at for _, gone_at in self._leases())]
         return min((moment for moment in due if moment is not None), default=None)
 
     def prune(self) -> None:

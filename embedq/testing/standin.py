@@ -19,7 +19,6 @@ from embedq.app import EmbedQ
 from embedq.app.parts import AppParts
 from embedq.clock import Clock
 from embedq.config import Settings
-from embedq.engine.enqueueing import Enqueueing
 from embedq.engine.job_builder import JobBuilder
 from embedq.engine.lifecycle import Engine
 from embedq.engine.recurring import RecurringJobs, WarnOfTakeover
@@ -28,7 +27,7 @@ from embedq.engine.transactions import Block
 from embedq.job import JobId, JobState
 from embedq.scheduling.misfire import Misfire
 from embedq.scheduling.schedule import Cron, Every
-from embedq.storage import jobs
+from embedq.storage import jobs, unique
 from embedq.storage.base import Database, Transaction
 from embedq.storage.engines import ApplicationEngine
 from embedq.storage.external import check_supported
@@ -36,7 +35,9 @@ from embedq.storage.rows import NewJob, json_ids
 from embedq.tasks.handle import JobHandle
 from embedq.tasks.middleware import EnqueueMiddleware, Middleware
 from embedq.tasks.task import Call
+from embedq.testing.calls import WatchedEnqueueing
 from embedq.testing.errors import ForgottenFixtureError, JobNotRunError
+from embedq.testing.waiting import why
 from embedq.worker.contexts import Contexts
 
 P = ParamSpec("P")
@@ -52,13 +53,13 @@ class EngineUnderTest(Engine):
     Attributes:
         written: called when a job has been written.
         contexts: of the jobs.
-        taken_back: called with the ids of jobs that were rolled back.
+        taken_back: called with the ids of jobs that were rolled back, and the block that they were enqueued in.
     """
 
     # Jobs see no context variables of the test, except those that were set when the program called `start`.
     contexts = Contexts(Context())
     written: Callable[[], None] | None = None
-    taken_back: Callable[[Sequence[int]], None] | None = None
+    taken_back: Callable[[Sequence[int], object], None] | None = None
 
     def configure(
         self,
@@ -134,14 +135,19 @@ class StoredJobsUnderTest(StoredJobs):
         if job.state.ended or job.state is JobState.RUNNING:
             return
         what = f"job {job_id} ({job.name}) is {job.state.value}"
-        if job.state in (JobState.SCHEDULED, JobState.RETRYING):
+        reason = None
+        if job.state in (JobState.READY, JobState.PARKED):
+            reason = self._engine.database.read(why, job, now=self._engine.clock.now())
+        if reason is not None:
+            what += f": {reason.text}; {reason.remedy}"
+        elif job.state in (JobState.SCHEDULED, JobState.RETRYING):
             what += f" until {job.run_at:%Y-%m-%d %H:%M:%S} UTC; let the time pass: embedq_app.clock.advance(…)"
         else:
             what += "; run what is due first: embedq_app.drain()"
         raise JobNotRunError(f"{what}. In a test no job runs by itself.")
 
 
-class EnqueueingUnderTest(Enqueueing):
+class EnqueueingUnderTest(WatchedEnqueueing):
     """Enqueues outside of the application's transaction, since the test's database is another one."""
 
     def transaction(self, target: Any) -> Block:
@@ -171,10 +177,17 @@ class ApartBlock(Block):
     def left(self, error: BaseException | None) -> None:
         if error is None:
             self.engine.notify(0)
-        elif self._written:
-            self.write(lambda tx: tx.run("delete_jobs", (json_ids(self._written),)))
-            if self.engine.taken_back is not None:
-                self.engine.taken_back(self._written)
+            return
+        if self._written:
+            self.write(_take_back, self._written)
+        if self.engine.taken_back is not None:
+            self.engine.taken_back(self._written, self)
+
+
+def _take_back(tx: Transaction, job_ids: Sequence[int]) -> None:
+    """Delete jobs that were rolled back, and free their unique keys, also those of a period."""
+    tx.run("delete_jobs", (json_ids(job_ids),))
+    unique.forget(tx, job_ids)
 
 
 class RecurringUnderTest(RecurringJobs):
@@ -218,6 +231,7 @@ class PartsUnderTest(AppParts):
     """The parts of an app for a test."""
 
     engine: EngineUnderTest
+    enqueueing: WatchedEnqueueing
     recurring: RecurringUnderTest
 
 
@@ -273,7 +287,12 @@ class StandInThere(StandIn):
     """A stand-in on a database that the test gave: it may be the application's, and its transactions are real."""
 
     def _assemble(self) -> PartsUnderTest:
-        return PartsUnderTest(engine=EngineUnderTest, stored=StoredJobsUnderTest, recurring=RecurringUnderTest)
+        return PartsUnderTest(
+            engine=EngineUnderTest,
+            stored=StoredJobsUnderTest,
+            enqueueing=WatchedEnqueueing,
+            recurring=RecurringUnderTest,
+        )
 
 
 class ForgottenEngine(EngineUnderTest):

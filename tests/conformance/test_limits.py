@@ -10,9 +10,10 @@ import pytest
 
 from embedq import JobState
 from embedq.clock import SECOND
+from embedq.flow.holds import HoldKind
 from embedq.flow.lanes import Sweep, lane_key
 from embedq.flow.limits import Limit, LimitValues, Rate
-from embedq.storage import permits
+from embedq.storage import holds, permits
 from embedq.storage.claims import Claim, Request
 from embedq.storage.lanes import LaneRequest, Place
 from embedq.storage.rows import ClaimedJob
@@ -146,6 +147,15 @@ def test_plain_jobs_and_lanes_share_equally(store: Store) -> None:
     assert len(plain & set(claimed)) == 10
 
 
+def test_lanes_of_all_queues_are_served_beside_plain_jobs_where_one_worker_is_idle(store: Store) -> None:
+    store.insert_many([store.draft(payload=f"[[{at}],{{}}]") for at in range(20)])
+    for queue in ("a", "b"):
+        add(store, "lane", number=20, queue=queue)
+    worker = Worker(store)
+    claimed = Counter(job.queue for _ in range(12) for job in worker.claim(1, plain=1))
+    assert claimed == {"default": 6, "a": 3, "b": 3}
+
+
 def test_a_higher_priority_goes_first(store: Store) -> None:
     [urgent] = add(store, "lane", priority=5)
     plain = store.insert(priority=9)
@@ -174,6 +184,16 @@ def test_a_rate_allows_so_many_starts_and_says_when_the_next_may(store: Store) -
     assert len(worker.claim()) == 1
 
 
+def test_where_all_permits_are_taken_a_rate_names_no_moment(store: Store) -> None:
+    """Else the dispatcher would look again at once, and again, until a job ends."""
+    add(store, None, ("api", ""), number=10)
+    worker = Worker(store, api=Limit(2, rate=Rate(60, per=60, burst=10)))
+    assert len(worker.claim()) == 2
+    store.clock.advance(seconds=30)
+    claim = worker.claim_once()
+    assert (claim.jobs, claim.lanes.saturated, claim.lanes.look_at) == ([], {LANES}, None)
+
+
 def test_several_rates_must_all_allow_a_start(store: Store) -> None:
     add(store, None, ("api", ""), number=10)
     worker = Worker(store, api=Limit(rate=[Rate(1, per=1, burst=5), Rate(2, per=60, burst=2)]))
@@ -185,6 +205,26 @@ def test_a_rate_by_key_counts_each_key_apart(store: Store) -> None:
     add(store, None, ("api", "b"), number=3)
     worker = Worker(store, api=Limit(rate=Rate(1, per=60, key="tenant")))
     assert len(worker.claim()) == 2
+
+
+def test_a_job_that_has_expired_is_no_start(store: Store) -> None:
+    [expired] = add(store, None, ("api", ""), expires_at=store.now - 1)
+    [other] = add(store, None, ("api", ""))
+    worker = Worker(store, api=Limit(rate=Rate(1, per=60)))
+    assert worker.claim() == []
+    assert store.state(expired) is JobState.CANCELLED
+    assert [job.id for job in worker.claim()] == [other]
+    assert worker.claim() == []
+
+
+def test_a_job_that_is_held_is_no_start(store: Store) -> None:
+    [held] = add(store, None, ("api", ""), name="held")
+    worker = Worker(store, api=Limit(rate=Rate(1, per=86_400)))
+    store.db.write(holds.put, HoldKind.TASK, "held", until=None, reason="", actor="ada", now=store.now)
+    assert worker.claim() == []
+    assert store.state(held) is JobState.PARKED
+    store.db.write(holds.end, HoldKind.TASK, "held", now=store.now)
+    assert [job.id for job in worker.claim()] == [held]
 
 
 def test_a_claim_that_rolls_back_spends_nothing(store: Store) -> None:
@@ -270,3 +310,15 @@ def test_permits_that_are_not_used_are_deleted(store: Store) -> None:
     assert store.db.write(permits.prune, now=store.now) == 1
     add(store, None, ("api", "a"))
     assert worker.claim() == []
+
+
+def test_permits_of_a_slow_rate_are_kept_until_the_next_start(store: Store) -> None:
+    add(store, None, ("api", ""), number=2)
+    worker = Worker(store, api=Limit(rate=Rate(1, per=86_400)))
+    [job] = worker.claim()
+    store.finish(store.succeeded(job))
+    store.clock.advance(seconds=80_000)
+    assert store.db.write(permits.prune, now=store.now) == 0
+    assert worker.claim() == []
+    store.clock.advance(seconds=86_400 - 80_000)
+    assert len(worker.claim()) == 1

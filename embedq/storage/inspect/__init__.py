@@ -26,7 +26,7 @@ from embedq.storage.inspect.details import (
     outcomes,
     states,
 )
-from embedq.storage.inspect.engine import AvailableWork, next_due, next_executor, parked_needs, waiting
+from embedq.storage.inspect.engine import AvailableWork, ReadyJob, next_due, next_ready, parked_needs, waiting
 from embedq.storage.inspect.filters import Search
 from embedq.storage.inspect.glance import COUNT_CAP, Count, Stats, count, stats
 from embedq.storage.inspect.processes import Server, servers
@@ -39,6 +39,7 @@ __all__ = [
     "Count",
     "JobPage",
     "Occurrence",
+    "ReadyJob",
     "ScheduleState",
     "Search",
     "Server",
@@ -53,7 +54,7 @@ __all__ = [
     "last_traceback",
     "logs",
     "next_due",
-    "next_executor",
+    "next_ready",
     "occurrences",
     "options",
     "outcome",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from embedq.flow.holds import HoldRow, Holds
 from embedq.job import JobState
@@ -23,13 +24,29 @@ def next_due(tx: Transaction) -> int | None:
     return row[0] if row else None
 
 
-def next_executor(tx: Transaction, queues: Sequence[str] | None) -> str | None:
-    """Return the executor of the most urgent ready job; `queues` as for a claim."""
-    for queue in [None] if queues is None else queues:
+class ReadyJob(NamedTuple):
+    """The most urgent ready job of some executors.
+
+    Attributes:
+        rank: by its queue, where queues are named, then by its priority; the least is the most urgent.
+    """
+
+    rank: tuple[int, int]
+    id: int
+    executor: str
+
+
+def next_ready(tx: Transaction, queues: Sequence[str] | None, executors: Sequence[str]) -> ReadyJob | None:
+    """Return the most urgent ready job of these executors, whether it may start or not; `queues` as for a claim."""
+    for place, queue in enumerate([None] if queues is None else queues):
         asked = conditions(Search(states=(JobState.READY,), queue=queue))
-        sql = f"SELECT executor FROM embedq_jobs {asked.clause()} ORDER BY priority DESC, id LIMIT 1"
-        for (executor,) in tx.select(sql, asked.params):
-            return str(executor)
+        of_these = ", ".join([f"'{executor}'" for executor in executors])
+        sql = (
+            f"SELECT priority, id, executor FROM embedq_jobs {asked.clause(f'executor IN ({of_these})')} "
+            "ORDER BY priority DESC, id LIMIT 1"
+        )
+        for priority, job_id, executor in tx.select(sql, asked.params):
+            return ReadyJob((place, -priority), job_id, executor)
     return None
 
 
