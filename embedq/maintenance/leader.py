@@ -89,6 +89,7 @@ class Leader:
         self._pruned = upkeep.FROM_START
         # The clock's time at the zero of the monotonic clock, in microseconds; None before the first step as leader.
         self._zero: int | None = None
+        self._rules_followed = False
 
     @property
     def leading(self) -> bool:
@@ -154,6 +155,10 @@ class Leader:
         if self._lease is None:
             self._zero = None
             return ROUND_SECONDS
+        if not self._rules_followed:
+            # They change with an update of tzdata, which a process reads once.
+            scheduler.follow_zone_rules(self._database, self._clock)
+            self._rules_followed = True
         if self._clock_went_back():
             scheduler.wake_sleepers(self._database, self._clock)
         scan = scheduler.fire_set(self._database, self._clock, self._settings.retention)

@@ -19,6 +19,7 @@ from embedq.errors import ScheduleError, StorageError, StorageRefusedError
 from embedq.observability.log import get_logger
 from embedq.scheduling.misfire import FirePlan, misfire_from_text, plan_fires
 from embedq.scheduling.schedule import schedule_from_text
+from embedq.scheduling.zone_rules import corrected
 from embedq.storage import firing, schedules
 from embedq.storage.base import Database
 from embedq.storage.firing import Fired, Planned
@@ -142,6 +143,24 @@ def wake_sleepers(database: Database, clock: Clock) -> int:
     return woken
 
 
+def follow_zone_rules(database: Database, clock: Clock) -> int:
+    """Correct the next occurrences that were computed under other rules of their time zones; return how many."""
+    moved = 0
+    for schedule in database.read(schedules.waiting, after=clock.now()):
+        try:
+            right = corrected(schedule_from_text(schedule.spec), schedule.next_fire_at)
+        except ScheduleError:
+            # The schedule cannot be read here.
+            continue
+        if right != schedule.next_fire_at and database.write(schedules.bring_forward, schedule, next_fire_at=right):
+            moved += 1
+            logger.info(
+                "the rules of its time zone have changed: recurring job %r is due at %s, and not at %s",
+                schedule.name, to_datetime(right), to_datetime(schedule.next_fire_at),
+            )  # fmt: skip
+    return moved
+
+
 def sooner(schedule: WaitingSchedule, now: int) -> int | None:
     """Return the occurrence that a schedule should wait for if it waits longer than it can; else None. Pure.
 
@@ -163,7 +182,8 @@ def sooner(schedule: WaitingSchedule, now: int) -> int | None:
 def decide(row: ScheduleRow, now: int) -> Turn:
     """Return what a schedule does now. Pure."""
     # Occurrences before its creation do not count, though the clock may have been set back to before it.
-    first = max(row.next_fire_at, row.created_at + 1) if row.created_at < now else row.next_fire_at
+    stored = corrected(schedule_from_text(row.spec), row.next_fire_at)
+    first = max(stored, row.created_at + 1) if row.created_at < now else stored
     plan = _plan(row.spec, row.misfire, first, now)
     passed = [
         Passed(run.first, run.last, run.count, f"{run.reason}{' (counted up to a limit)' if run.capped else ''}")
