@@ -80,7 +80,7 @@ def work(
         quarantine.WAIT_FOR_IDLE_SECONDS *= shorter
     app = apps[url] = embedq.EmbedQ(url, **settle(settings))
     if tick:
-        app.recurring("tick", embedq.every(seconds=1), run, misfire="all")
+        app.recurring("tick", embedq.every(seconds=1), run, misfire="all", overlap="allow")
     if not learns_when_told:
         learn(app, knows or {})
     app.start()
