@@ -273,7 +273,9 @@ class LaneClaim:
     def _shares(self, lanes: list[Lane], wanted: int, left: int) -> Shares:
         def room(lane: Lane, most: int) -> int:
             number = self._permits.room(lane.pairs, most)
-            self._permits.take(lane.pairs, number)
+            if number:
+                # Else a limit may be one that this process does not know.
+                self._permits.take(lane.pairs, number)
             return number
 
         with self._permits.trial():

@@ -119,6 +119,15 @@ def test_a_saturated_lane_costs_the_others_nothing(store: Store) -> None:
     assert len(worker.claim(10)) == 2
 
 
+def test_a_limit_that_this_process_does_not_know_keeps_only_its_own_jobs(store: Store) -> None:
+    unknown = add(store, None, ("api", ""), number=2)
+    others = [*add(store, "x", number=2), store.insert()]
+    worker = Worker(store)
+    assert sorted(job.id for job in worker.claim(5, plain=5)) == others
+    assert worker.claim(5, plain=5) == []
+    assert [job.id for job in Worker(store, api=Limit(1)).claim()] == unknown[:1]
+
+
 def test_a_lane_with_one_job_is_served_beside_one_with_many(store: Store) -> None:
     many = add(store, "many", number=200)
     [one] = add(store, "one")
