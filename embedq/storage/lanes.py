@@ -258,6 +258,11 @@ class LaneClaim:
         if visited.complete:
             self.news.sweeps[place] = Sweep(after=last.key if last else behind)
             return
+        if self._permits.missing:
+            # The same lanes again, once the rows are there: else each lane would wait for a round of all others.
+            self.news.sweeps[place] = sweep
+            self.news.more.add(place[0])
+            return
         origin = sweep.after if sweep.origin is None else sweep.origin
         self.news.sweeps[place] = Sweep(after=behind, origin=origin, wrapped=visited.wrapped)
         self.news.more.add(place[0])

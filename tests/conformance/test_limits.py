@@ -137,6 +137,13 @@ def test_a_lane_with_one_job_is_served_beside_one_with_many(store: Store) -> Non
     assert sorted(claimed) == sorted({one, *many[:3]})
 
 
+def test_the_first_of_many_keys_do_not_wait_until_all_have_been_met(store: Store) -> None:
+    for key in range(100):
+        add(store, None, ("api", str(key)))
+    worker = Worker(store, api=Limit(1, per="tenant"))
+    assert len(worker.claim(4)) == 4
+
+
 def test_lanes_share_by_their_weights(store: Store) -> None:
     add(store, "three", number=100, weight=3)
     ones = set(add(store, "one", number=100))
