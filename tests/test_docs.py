@@ -36,6 +36,7 @@ RUN = [
     ROOT / "docs" / "monitoring.md",
     ROOT / "docs" / "flow.md",
     ROOT / "docs" / "schedules.md",
+    ROOT / "docs" / "from-others.md",
 ]
 # Pages on what an application may use, which are run where that is installed.
 GUIDES = {"flask": ROOT / "docs" / "flask.md", "fastapi": ROOT / "docs" / "fastapi.md",

@@ -270,6 +270,11 @@ class LaneClaim:
         if visited.complete:
             self.news.sweeps[place] = Sweep(after=last.key if last else behind)
             return
+        if self._permits.missing:
+            # The same lanes again, once the rows are there: else each lane would wait for a round of all others.
+            self.news.sweeps[place] = sweep
+            self.news.more.add(place[0])
+            return
         origin = sweep.after if sweep.origin is None else sweep.origin
         self.news.sweeps[place] = Sweep(after=behind, origin=origin, wrapped=visited.wrapped)
         self.news.more.add(place[0])
@@ -285,7 +290,9 @@ class LaneClaim:
     def _shares(self, lanes: list[Lane], wanted: int, left: int) -> Shares:
         def room(lane: Lane, most: int) -> int:
             number = self._permits.room(lane.pairs, most)
-            self._permits.take(lane.pairs, number)
+            if number:
+                # Else a limit may be one that this process does not know.
+                self._permits.take(lane.pairs, number)
             return number
 
         with self._permits.trial():

@@ -120,6 +120,15 @@ def test_a_saturated_lane_costs_the_others_nothing(store: Store) -> None:
     assert len(worker.claim(10)) == 2
 
 
+def test_a_limit_that_this_process_does_not_know_keeps_only_its_own_jobs(store: Store) -> None:
+    unknown = add(store, None, ("api", ""), number=2)
+    others = [*add(store, "x", number=2), store.insert()]
+    worker = Worker(store)
+    assert sorted(job.id for job in worker.claim(5, plain=5)) == others
+    assert worker.claim(5, plain=5) == []
+    assert [job.id for job in Worker(store, api=Limit(1)).claim()] == unknown[:1]
+
+
 def test_a_lane_with_one_job_is_served_beside_one_with_many(store: Store) -> None:
     many = add(store, "many", number=200)
     [one] = add(store, "one")
@@ -127,6 +136,13 @@ def test_a_lane_with_one_job_is_served_beside_one_with_many(store: Store) -> Non
     claimed = [job.id for job in worker.claim(4)]
     assert one in claimed
     assert sorted(claimed) == sorted({one, *many[:3]})
+
+
+def test_the_first_of_many_keys_do_not_wait_until_all_have_been_met(store: Store) -> None:
+    for key in range(100):
+        add(store, None, ("api", str(key)))
+    worker = Worker(store, api=Limit(1, per="tenant"))
+    assert len(worker.claim(4)) == 4
 
 
 def test_lanes_share_by_their_weights(store: Store) -> None:

@@ -19,8 +19,8 @@ from tests.support import ROOT
 EXAMPLES = ROOT / "examples"
 
 
-def run(example: str, *arguments: object) -> str:
-    """What the example prints. It must end by itself, with 0."""
+def run(example: str, *arguments: object, fails: bool = False) -> str:
+    """What the example prints, or reports as its error. It must end by itself, with 0, or with 1 if it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EMBEDQ_")}
     done = subprocess.run(
         [sys.executable, EXAMPLES / example, *map(str, arguments)],
@@ -29,8 +29,8 @@ def run(example: str, *arguments: object) -> str:
         timeout=120,
         env={**environment, "PYTHONPATH": str(ROOT)},
     )
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert done.returncode == fails, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stderr if fails else done.stdout
 
 
 def number(pattern: str, output: str) -> int:
@@ -90,3 +90,17 @@ def test_the_crash_example_loses_nothing_and_runs_nothing_twice_at_once() -> Non
     assert len(re.findall(r"^killed process \d+; ", output, re.MULTILINE)) == 2
     # The kills hit jobs in the middle: else nothing would have been shown.
     assert number(r"cut off by a kill (\d+)", output) >= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="it is about kill -9")
+def test_the_tenants_example_passes_a_mail_keeps_a_rate_and_survives_a_kill(url: str) -> None:
+    output = run("tenants.py", url)
+    assert output.endswith("all of this holds\n")
+    assert number(r"behind the ([\d,]+) rows that still waited", output) > 50_000
+    assert number(r"at most (\d+) times in 2 s; it refused 0", output) <= 30
+    assert number(r"while it ran (\d+) jobs; all had begun again", output) >= 1
+
+
+def test_the_tenants_example_wants_an_empty_database(app: embedq.EmbedQ) -> None:
+    app.enqueue(print)
+    assert "pass the URL of an empty one" in run("tenants.py", app.settings.url, fails=True)

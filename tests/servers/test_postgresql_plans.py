@@ -29,6 +29,9 @@ BY_ID = (
 # Those that read the line of all queues, and another that may look as cheap.
 ACROSS = ("survey", "jobs_across", "measure_across")
 
+# Those that read lanes, whose jobs are in the line of their queue too.
+LANES = ("lane_level", "visit_lanes", "lane_jobs", "count_ahead")
+
 
 @pytest.fixture
 def connection(home_of: Callable[[str], Home], tmp_path: Path) -> Iterator[tuple[psycopg.Connection, dict[str, str]]]:
@@ -57,13 +60,28 @@ def test_a_job_is_found_by_its_id_though_the_index_of_its_state_was_empty(
 def test_all_queues_are_one_line_to_the_planner_though_their_index_was_empty(
     connection: tuple[psycopg.Connection, dict[str, str]], analyzed: str
 ) -> None:
-    server, named = connection
     if analyzed == "empty":
-        table = re.findall(r'FROM ("?\w+"?\.embedq_jobs)', named["jobs_across"])[0]
-        server.execute(f"TRUNCATE {table}".encode())
-        server.execute(f"ANALYZE {table}".encode())
+        make_empty(connection)
     for name in ACROSS:
         assert "embedq_jobs_across" in indexes_of(connection, name), name
+
+
+@pytest.mark.parametrize("analyzed", ["with jobs", "empty"])
+def test_lanes_are_read_in_their_own_index_though_it_was_empty(
+    connection: tuple[psycopg.Connection, dict[str, str]], analyzed: str
+) -> None:
+    if analyzed == "empty":
+        make_empty(connection)
+    for name in LANES:
+        assert indexes_of(connection, name) == {"embedq_jobs_lanes"}, name
+
+
+def make_empty(connection: tuple[psycopg.Connection, dict[str, str]]) -> None:
+    """Let the statistics be from a moment without any job."""
+    server, named = connection
+    table = re.findall(r'FROM ("?\w+"?\.embedq_jobs)', named["jobs_across"])[0]
+    server.execute(f"TRUNCATE {table}".encode())
+    server.execute(f"ANALYZE {table}".encode())
 
 
 def indexes_of(connection: tuple[psycopg.Connection, dict[str, str]], name: str) -> set[str]:

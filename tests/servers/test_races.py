@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from embedq import JobNotFoundError, JobState, Retention
-from embedq.storage import finishing, jobs, upkeep
+from embedq.flow.lanes import lane_key, laned
+from embedq.storage import claims, finishing, jobs, upkeep
 from embedq.storage.base import Database, Transaction
+from embedq.storage.claims import Request
 from embedq.storage.jobs import Inserted
+from embedq.storage.lanes import LaneRequest
 from tests.conformance.store import RETENTION, Store
 from tests.databases import open_database
 from tests.support import FakeClock
@@ -149,3 +152,16 @@ def test_a_key_whose_transaction_is_given_up_is_the_seconds(store: Store, other:
     assert isinstance(first, GivenUpError)
     assert second.created
     assert store.state(second.id) is JobState.READY
+
+
+def claims_from_lanes(store: Store, number: int) -> Body:
+    request = Request(server_id=1, limits={"thread": 0, laned("thread"): number}, queues=None, lanes=LaneRequest())
+    return lambda tx: claims.claim(tx, request, now=store.now, retention=RETENTION).jobs
+
+
+def test_two_processes_that_claim_from_one_lane_at_once_take_its_first_jobs(store: Store, other: Database) -> None:
+    row = store.draft(executor=laned("thread"), lane_key=lane_key("tenant", ()))
+    ids = store.insert_many([row] * 200)
+    first, second = meanwhile(store.db, claims_from_lanes(store, 2), other, claims_from_lanes(store, 3))
+    assert [job.id for job in first] == ids[:2]
+    assert [job.id for job in second] == ids[2:5]

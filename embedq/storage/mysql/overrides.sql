@@ -377,8 +377,9 @@ SELECT lane_key, {lane_head} FROM {laned:$1} AND queue = $2 AND urgency = -$3 AN
 ORDER BY lane_key, id LIMIT 1;
 
 -- name: lane_jobs
--- As ready_jobs.
-SELECT {claimed:$6} FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 ORDER BY lane_key, id LIMIT $5
+-- As ready_jobs. By id alone: MariaDB sorts for "lane_key, id", and so reads and locks the whole lane, which other
+-- processes then take for empty.
+SELECT {claimed:$6} FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 ORDER BY id LIMIT $5
 FOR UPDATE SKIP LOCKED;
 
 -- name: wake_parked

@@ -127,8 +127,8 @@ minute / ?;
 LEAST(4611686018427387904, GREATEST(-4611686018427387904, sum(<column>)))::bigint;
 
 -- part: laned
--- The ready jobs that stand in lanes.
-embedq_jobs WHERE state = 'ready' AND crashes < 2 AND lane_key IS NOT NULL AND executor = <executor>;
+-- The ready jobs that stand in lanes, as their index has them.
+embedq_jobs WHERE CASE WHEN state = 'ready' AND crashes < 2 THEN lane_key END IS NOT NULL AND executor = <executor>;
 
 -- part: lane_head
 json_build_array(weight, limit_1, key_1, limit_2, key_2)::text;

@@ -15,15 +15,15 @@ WITH RECURSIVE visited (lane, number) AS (
             ORDER BY lane_key LIMIT 1), number + 1
     FROM visited WHERE visited.lane IS NOT NULL AND number < $5
 )
-SELECT lane, (SELECT {lane_head} FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key = visited.lane
-              ORDER BY lane_key, id LIMIT 1)
+SELECT lane, (SELECT {lane_head} FROM {laned:$1} AND queue = $2 AND priority = $3
+              AND lane_key BETWEEN visited.lane AND visited.lane ORDER BY lane_key, id LIMIT 1)
 FROM visited WHERE lane IS NOT NULL;
 
 -- name: lane_jobs
--- The first jobs of a lane, as ready_jobs.
+-- The first jobs of a lane, as ready_jobs. BETWEEN as above.
 SELECT {batch:$6}
-FROM (SELECT * FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key = $4 ORDER BY lane_key, id LIMIT $5
-      FOR UPDATE SKIP LOCKED) AS job;
+FROM (SELECT * FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key BETWEEN $4 AND $4
+      ORDER BY lane_key, id LIMIT $5 FOR UPDATE SKIP LOCKED) AS job;
 
 -- name: limits_of_jobs
 -- The limits that these jobs are under.
@@ -102,6 +102,6 @@ SELECT name, total, per_key, rates, set_total, set_per_key FROM embedq_limits OR
 SELECT state, executor, queue, priority, lane_key, limit_1, key_1, limit_2, key_2 FROM embedq_jobs WHERE id = $1;
 
 -- name: count_ahead
--- How many ready jobs stand before one in its lane, up to $6.
-SELECT count(*) FROM (SELECT 1 FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key = $4 AND id < $5
-                      LIMIT $6) AS ahead;
+-- How many ready jobs stand before one in its lane, up to $6. As pairs, for the reason above.
+SELECT count(*) FROM (SELECT 1 FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key >= $4
+                      AND (lane_key, id) < ($4, $5) LIMIT $6) AS ahead;
