@@ -1,0 +1,73 @@
+"""Why a job that is due has not started, in words: a pause, the jobs before it, its limits, their rates."""
+
+from __future__ import annotations
+
+from embedq.clock import SECOND
+from embedq.display.units import duration
+from embedq.flow.lanes import is_laned, shown_lane
+from embedq.flow.limits import LimitValues
+from embedq.storage import holds, permits
+from embedq.storage.base import Transaction
+from embedq.storage.holds import Hold
+from embedq.storage.limit_use import blocked_by_rate, rate_names
+from embedq.storage.permits import PermitRow, pairs_of, permit_name
+
+# Jobs before one in its lane that are counted.
+MOST_AHEAD = 1000
+
+
+def why_waiting(tx: Transaction, job_id: int, *, now: int) -> list[str]:
+    """Return why a job that is due does not start; nothing if it lacks only a worker, or is not due.
+
+    For example "behind 3 others of tenant-7", "limit send: 5 run, 5 may".
+    """
+    row = tx.one("lane_of_job", (job_id,))
+    if row is None:
+        return []
+    state, name, executor, queue, priority, lane, *named = row
+    reasons = []
+    if state in ("ready", "parked"):
+        reasons = [paused(hold) for hold in holds.in_force(tx, now=now) if hold.covers(queue, name)]
+    if state != "ready" or not is_laned(executor):
+        return reasons
+    [(ahead,)] = tx.all("count_ahead", (executor, queue, priority, lane, job_id, MOST_AHEAD))
+    if ahead:
+        others = f"{ahead} others" if ahead > 1 else "one other"
+        many = f"{MOST_AHEAD} others or more"
+        reasons.append(f"behind {others if ahead < MOST_AHEAD else many} of {shown_lane(lane)}")
+    return [*reasons, *_limits(tx, pairs_of(*named), now=now)]
+
+
+def paused(hold: Hold) -> str:
+    """Return a pause as a reason: "queue mail is paused by ada until 2026-12-01 09:00 UTC: migration"."""
+    until = "" if hold.until is None else f" until {hold.until:%Y-%m-%d %H:%M} UTC"
+    return f"{hold} is paused by {hold.actor}{until}{f': {hold.reason}' if hold.reason else ''}"
+
+
+def _limits(tx: Transaction, pairs: tuple[tuple[str, str], ...], *, now: int) -> list[str]:
+    if not pairs:
+        return []
+    values = permits.stored_values(tx, [limit for limit, _ in pairs])
+    running = permits.running(tx)
+    names = {name for limit, key in pairs if limit in values for name in rate_names(limit, key, values[limit])}
+    stored = permits.stored_rows(tx, names)
+    found = []
+    for limit, key in pairs:
+        if limit not in values:
+            found.append(f"no process that knows the limit {limit} has run")
+            continue
+        mine = values[limit]
+        if mine.total is not None and running[limit,] >= mine.total:
+            found.append(f"limit {limit}: {running[limit,]} run, {mine.total} may")
+        elif mine.each is not None and key and running[limit, key] >= mine.each:
+            found.append(f"limit {limit} of {key}: {running[limit, key]} run, {mine.each} may")
+        found += _rates(limit, key, mine, stored, now=now)
+    return found
+
+
+def _rates(limit: str, key: str, values: LimitValues, stored: dict[str, PermitRow], *, now: int) -> list[str]:
+    row = stored.get(permit_name(limit))
+    if row is not None and row.closed_until is not None and row.closed_until > now:
+        return [f"limit {limit} is closed for {duration((row.closed_until - now) / SECOND)}: a job was refused"]
+    moment = blocked_by_rate(limit, key, values, stored, now=now)
+    return [] if moment is None else [f"rate: next in {duration((moment - now) / SECOND)}"]
