@@ -122,7 +122,7 @@ def test_where_nothing_is_wrong_a_few_lines_report_it(app: EmbedQ) -> None:
     assert text.endswith("\nno problems found\n")
     said = doctor(app.settings.url)
     assert (said.code, said.findings) == (0, [])
-    assert list(said.checked) == ["Database", "Processes", "Clock", "Jobs", "Pauses", "Recurring jobs"]
+    assert list(said.checked) == ["Database", "Processes", "Clock", "Jobs", "Pauses", "Limits", "Recurring jobs"]
 
 
 def test_pauses_are_a_note_until_they_are_old_and_have_no_end(app: EmbedQ) -> None:
