@@ -78,16 +78,16 @@ class FlowVerbs(AppVerbs):
         Args:
             limit: made by `embedq.limit`, or a name: of a shared limit, or of a function for its own.
             total, each: how many may run at once, in all and for each key; None lets the code's value apply (again).
-            actor: the name of a user, for the audit log; otherwise this process.
+            actor: the name of a user, for the audit log; otherwise the running job, or this process.
         Raises:
             ConfigurationError: there is no such limit, or a number cannot be.
         """
-        self._app()._parts.limiting.set(limit, total=total, each=each, actor=actor)
+        self._app()._parts.limiting.change(limit, total=total, each=each, actor=actor)
 
     def limits(self) -> list[LimitUse]:
-        """Return the limits that are stored, with their values and how many jobs run under each."""
+        """Return the limits that are stored: their values, what runs and waits under each, and keys that are full."""
         return self._app()._parts.limiting.all()
 
     def why_waiting(self, job_id: int) -> str | None:
-        """Return in words why a ready job under limits has not started; None if it lacks nothing but a worker."""
+        """Return in words why a job that is due has not started: a pause, a limit; None if it lacks only a worker."""
         return self._app()._parts.limiting.why_waiting(job_id)

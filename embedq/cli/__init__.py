@@ -19,6 +19,7 @@ from embedq.cli.doctor import doctor
 from embedq.cli.holds import holds, pause, quiet, resume
 from embedq.cli.invocation import EXIT_CODES, Commands, prepare_streams, shared_options
 from embedq.cli.jobs import cancel, list_jobs, retry
+from embedq.cli.limits import limits
 from embedq.cli.overview import migrate, servers, stats
 from embedq.cli.schedules import schedules
 from embedq.cli.show import show
@@ -39,6 +40,7 @@ def main(ctx: click.Context) -> None:
       embedq show 42                        all details of one job
       embedq retry --all --queue mail       run dead jobs again
       embedq pause --queue mail --for 1h    let no job of a queue start
+      embedq limits                         what limits let run, and what waits
       embedq worker --app shop.jobs:queue   run jobs in this process
       embedq doctor                         find problems, with advice
       embedq check --app shop.jobs:queue    can this build run the waiting jobs?
@@ -60,6 +62,7 @@ for command in (
     resume,
     holds,
     quiet,
+    limits,
     servers,
     stats,
     migrate,

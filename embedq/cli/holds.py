@@ -84,7 +84,7 @@ def pause(
     """
     _require_one(queue, task, everything)
     app = invocation.open()
-    hold = app.pause(queue=queue, task=task, until=_end(until, length), reason=reason, actor=actor or _user())
+    hold = app.pause(queue=queue, task=task, until=_end(until, length), reason=reason, actor=actor or user())
     _report(invocation, app, hold)
 
 
@@ -97,7 +97,7 @@ def resume(invocation: Invocation, queue: str | None, task: str | None, everythi
     """End the pause of a queue or a task, or that of everything."""
     _require_one(queue, task, everything)
     app = invocation.open()
-    resumed = app.resume(queue=queue, task=task, actor=actor or _user())
+    resumed = app.resume(queue=queue, task=task, actor=actor or user())
     what = f"queue {queue}" if queue is not None else f"task {task}" if task is not None else "everything"
     _resumed(invocation, app, what, resumed)
 
@@ -118,9 +118,9 @@ def quiet(
     """
     app = invocation.open()
     if undo:
-        _resumed(invocation, app, f"process {process}", app.resume(process=process, actor=actor or _user()))
+        _resumed(invocation, app, f"process {process}", app.resume(process=process, actor=actor or user()))
     else:
-        hold = app.pause(process=process, until=_end(until, length), reason=reason, actor=actor or _user())
+        hold = app.pause(process=process, until=_end(until, length), reason=reason, actor=actor or user())
         _report(invocation, app, hold)
 
 
@@ -162,7 +162,8 @@ def _end(until: datetime | None, length: timedelta | None) -> datetime | timedel
     return length if until is None else until
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user, for the audit log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

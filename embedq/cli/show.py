@@ -52,6 +52,7 @@ def show(invocation: Invocation, job_id: int) -> None:
         invocation.emit(
             {
                 **document(job),
+                "why_waiting": app.why_waiting(job_id),
                 "meta": meta,
                 "attempts": as_json(attempts),
                 "logs": as_json(logs),
@@ -80,14 +81,14 @@ def _head(job: Job) -> None:
 
 
 def _facts(job: Job, app: EmbedQ) -> None:
-    for label, text in _known(job, now_of(app), app.monitor.hold_on(job)):
+    for label, text in _known(job, now_of(app), app.monitor.hold_on(job), app.monitor.why_waiting(job.id)):
         first, *rest = text.split("\n")
         say(f"  {dim(label.ljust(LABEL))}{first}")
         for line in rest:
             say(" " * (LABEL + 2) + line)
 
 
-def _known(job: Job, now: datetime, hold: Hold | None) -> Iterator[tuple[str, str]]:
+def _known(job: Job, now: datetime, hold: Hold | None, reasons: list[str]) -> Iterator[tuple[str, str]]:
     """Yield labels and texts, in chronological order."""
     if job.damaged:
         yield "damaged", f"{', '.join(job.damaged)}: the stored values cannot be shown"
@@ -130,10 +131,12 @@ def _known(job: Job, now: datetime, hold: Hold | None) -> Iterator[tuple[str, st
     if job.progress is not None:
         note = f"  {safe(job.progress_note)}" if job.progress_note else ""
         yield "progress", f"{bar(job.progress, 20)} {job.progress:.0%}{note}"
-    if hold is not None:
+    if hold is not None and not reasons:
         end = "" if hold.until is None else f" until {both(hold.until, now)}"
         reason = f": {safe(hold.reason)}" if hold.reason else ""
         yield "paused", f"{safe(str(hold))}, by {safe(hold.actor)}{end}{reason}"
+    if reasons:
+        yield "waits", "\n".join(map(safe, reasons))
     if job.result is not None:
         yield "result", readable_value(job.result, limit=LONGEST_TEXT)
     if job.error is not None:

@@ -114,6 +114,15 @@ PAUSED = _check("paused", _NOTE, "pauses",
 PAUSE_IGNORED = _check("pause-ignored", _ERROR, "pauses, the versions of processes",
     "{hostname}, process {pid}: embedq {version} does not know pauses, and starts jobs that are paused",
     "restart it with the version that paused them")
+LIMIT_ZERO = _check("limit-zero", _WARNING, "limits, jobs in lanes",
+    "the limit {name!r} is 0 {which}, {source}: no job under it starts; {jobs} waiting",
+    "if that is not intended: embedq limits set NAME --reset, or --total N; to stop jobs for a while a pause is "
+    "better, since it has a reason and an end: embedq pause")
+KEY_STARVES = _check("key-starves", _WARNING, "jobs in lanes, the latest starts",
+    "under the limit {limit!r} the next job of {key!r} has waited for {wait}, while jobs of other keys started; {jobs} "
+    "waiting",
+    "embedq show {job} gives the reason. If its own share is taken by jobs that do not end, give them a timeout; if it "
+    "is too small: embedq limits set NAME --each N; if jobs of a higher priority always go first, lower that")
 JOBS_OVERDUE = _check("jobs-overdue", _WARNING, "running jobs",
     "{jobs} running past the timeout, not interruptible",
     'each holds a thread. Give the calls in them their own timeouts (sockets, locks), or run them with '

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from embedq.clock import Clock
 from embedq.config import Settings
-from embedq.doctor import clocks, databases, pauses, processes, queues, recurring_jobs
+from embedq.doctor import clocks, databases, limits, pauses, processes, queues, recurring_jobs
 from embedq.doctor.findings import Section
 from embedq.doctor.processes import ProcessState
 from embedq.storage import health
@@ -46,5 +46,6 @@ def examine(app: InspectedApp, *, max_wait: float = MAX_WAIT_SECONDS) -> Iterato
     yield clocks.check_database(database, app.clock, observed, now=now)
     yield queues.check(database.read(queues.read, now=now), observed, max_wait=max_wait, now=now)
     yield pauses.check(database.read(pauses.read, now=now), now=now)
+    yield limits.check(database.read(limits.read, max_wait=max_wait, now=now), now=now)
     alive = any(one.state is ProcessState.ALIVE for one in observed)
     yield recurring_jobs.check(recurring_jobs.read(app), now=now, alive=alive)

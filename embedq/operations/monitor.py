@@ -48,8 +48,10 @@ from embedq.storage.inspect.trouble import (
     parked_for_holds,
     trouble_of,
 )
+from embedq.storage.limit_use import LimitUse, limits_in_use
 from embedq.storage.location_requests import LocationReply
 from embedq.storage.schedules import named
+from embedq.storage.why_waiting import why_waiting
 from embedq.tasks.options import meta_of
 
 # The interval at which a response is read.
@@ -258,6 +260,14 @@ class Monitor:
     def held_jobs(self) -> dict[Hold, Count]:
         """Return what is paused, with how many jobs each pause has parked so far; others of them may still be ready."""
         return self.engine.database.read(parked_for_holds, now=self._now())
+
+    def limits(self) -> list[LimitUse]:
+        """Return the limits, by name; as `app.limits`."""
+        return self.engine.database.read(limits_in_use, now=self._now())
+
+    def why_waiting(self, job_id: int) -> list[str]:
+        """Return why a job that is due does not start, in words; nothing if it lacks only a worker."""
+        return self.engine.database.read(why_waiting, job_id, now=self._now())
 
     def queues(self) -> list[Queue]:
         """Return the queues, by name."""

@@ -44,7 +44,7 @@ class Pausing:
         ends = _moment(until, now)
         if not isinstance(reason, str):
             raise ConfigurationError(f"reason={reason!r} must be a text")
-        by = _actor(actor)
+        by = actor_name(actor)
         action = NewAction(
             actor=by, verb="pause", subject=subject, process=process_label(), state=ActionState.DONE,
             details={"until": None if ends is None else to_datetime(ends).isoformat(), "reason": reason},
@@ -75,8 +75,8 @@ class Pausing:
         """End a hold by its kind and name; False if there is none."""
         now = self._engine.clock.now()
         action = NewAction(
-            actor=_actor(actor), verb="resume", subject=subject or f"{kind} {name}".strip(), process=process_label(),
-            state=ActionState.DONE, details={},
+            actor=actor_name(actor), verb="resume", subject=subject or f"{kind} {name}".strip(),
+            process=process_label(), state=ActionState.DONE, details={},
         )  # fmt: skip
 
         def resume(tx: Transaction) -> tuple[bool, Holds]:
@@ -124,7 +124,7 @@ class Pausing:
         )
 
 
-def _actor(given: str | None) -> str:
+def actor_name(given: str | None) -> str:
     """Return the name for the audit log: as given, or the running job, or this process."""
     if given is not None:
         if not isinstance(given, str) or not given:

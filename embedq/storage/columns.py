@@ -53,7 +53,7 @@ COPIED: Mapping[str, Columns] = {
     },
     "limits": {
         "name": str, "total": int, "per_key": int, "rates": str, "set_total": int, "set_per_key": int,
-        "updated_at": int,
+        "set_by": str, "set_at": int, "updated_at": int,
     },
     "unique_keys": {"unique_key": str, "job_id": int, "until": int},
     "holds": {"kind": str, "name": str, "until": int, "reason": str, "actor": str, "since": int},

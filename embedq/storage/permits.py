@@ -77,9 +77,40 @@ def declare(tx: Transaction, limits: Mapping[str, LimitValues], *, now: int) -> 
         tx.run("declare_limit", (name, values.total, values.each, values.rates_text(), now))
 
 
-def set_values(tx: Transaction, name: str, *, total: int | None, each: int | None, now: int) -> bool:
+def set_values(
+    tx: Transaction, name: str, *, total: int | None, each: int | None, actor: str | None = None, now: int
+) -> bool:
     """Store values that win over the code's, None to let the code's stand; return whether there is such a limit."""
-    return tx.run("set_limit", (name, total, each, now)) > 0
+    by, at = (None, None) if total is None and each is None else (actor, now)
+    return tx.run("set_limit", (name, total, each, by, at, now)) > 0
+
+
+def set_before(tx: Transaction, name: str) -> tuple[int | None, int | None]:
+    """Return the total, and that for each key, that were set at run time; None where the code's value stands."""
+    for *_, total, each in tx.all("limit_values", (json.dumps([name], ensure_ascii=False),)):
+        return total, each
+    return None, None
+
+
+def names(tx: Transaction, *, limit: int) -> list[str]:
+    """Return the names of stored limits, so many at most."""
+    return [name for (name,) in tx.all("limit_names", (limit,))]
+
+
+def stored_rows(tx: Transaction, permit_names: Iterable[str]) -> dict[str, PermitRow]:
+    """Return what is stored of permits, by their names, locking nothing."""
+    found = tx.all("permits", (json.dumps(sorted(permit_names), ensure_ascii=False),))
+    return {name: PermitRow(json.loads(tats or "{}"), closed_until) for name, tats, closed_until in found}
+
+
+def running(tx: Transaction) -> Counter[tuple[str, ...]]:
+    """Return how many jobs run under each limit `(name,)`, and each key of one `(name, key)`, of all processes."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for limit_1, key_1, limit_2, key_2, number in tx.all("running_permits"):
+        for limit, key in pairs_of(limit_1, key_1, limit_2, key_2):
+            found[limit,] += number
+            found[limit, key] += number
+    return found
 
 
 def stored_values(tx: Transaction, names: Iterable[str]) -> dict[str, LimitValues]:
@@ -219,12 +250,7 @@ class Permits:
         return {name for name, *_ in found}
 
     def _count(self) -> None:
-        self._running.clear()
-        for limit_1, key_1, limit_2, key_2, number in self.tx.all("running_permits"):
-            for limit, key in ((limit_1, key_1), (limit_2, key_2)):
-                if limit is not None:
-                    self._running[limit,] += number
-                    self._running[limit, key] += number
+        self._running = running(self.tx)
 
     def _in_use(self, what: tuple[str, ...]) -> int:
         return self._running[what] + self._taken[what]

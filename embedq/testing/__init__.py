@@ -9,7 +9,7 @@
 The same without pytest: `with app_under_test() as embedq_app: …`, or `EmbedqTestMixin`. See docs/testing.md.
 
 In here, `standin` puts an app with a database of its own in the place of another, `running` runs its jobs in the order
-in which `claiming` takes them, `waiting` knows why others do not start, and `calls` tells of calls that made no job.
+in which `claiming` takes them, `waiting` knows why others do not start, and `calls` reports calls that made no job.
 May import `embedq` and all below, and not `dashboard`. Start reading in `kit.py`.
 """
 

@@ -1,4 +1,4 @@
-"""Enqueueing that tells of the calls that make no job of their own, since an earlier job stands for them."""
+"""Enqueueing that reports the calls that make no job of their own, since an earlier job stands for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KeepOut = Callable[[NewJob, int, object], None]
 
 
 class WatchedEnqueueing(Enqueueing):
-    """Tells of calls that were kept out.
+    """Reports calls that were kept out.
 
     Attributes:
         keep_out: called with each.
@@ -63,7 +63,7 @@ class WatchedEnqueueing(Enqueueing):
         return handles
 
     def written(self, deferred: Iterable[DeferredEnqueue]) -> None:
-        """Tell of those among deferred calls that are written now and made no job."""
+        """Report those among deferred calls that are written now and made no job."""
         for rows, handles, _ in deferred:
             for row, handle in zip(rows, handles, strict=True):
                 if handle.written and not handle.created:
@@ -71,7 +71,7 @@ class WatchedEnqueueing(Enqueueing):
 
     @contextmanager
     def refusals(self, rows: Sequence[NewJob]) -> Iterator[None]:
-        """Inside, tell of the call that is refused, with the job for which it is."""
+        """Inside, report the call that is refused, with the job for which it is."""
         __tracebackhide__ = True
         try:
             yield
@@ -99,7 +99,7 @@ class WatchedEnqueueing(Enqueueing):
 
 
 class WatchedHoldBlock(HoldBlock):
-    """Tells of calls that were kept out when they were written."""
+    """Reports calls that were kept out when they were written."""
 
     def __init__(self, watch: WatchedEnqueueing, *given: Any) -> None:
         super().__init__(*given)
@@ -113,7 +113,7 @@ class WatchedHoldBlock(HoldBlock):
 
 
 class WatchedOnCommitBlock(OnCommitBlock):
-    """Tells of calls that were kept out when they were written."""
+    """Reports calls that were kept out when they were written."""
 
     def __init__(self, watch: WatchedEnqueueing, *given: Any) -> None:
         super().__init__(*given)

@@ -11,7 +11,7 @@ from embedq.job import Job, JobState
 from embedq.storage import holds, inspect
 from embedq.storage.base import Transaction
 from embedq.storage.holds import Hold
-from embedq.storage.limit_use import obstacles
+from embedq.storage.why_waiting import obstacles
 
 # Of so many jobs that wait, the latest ones, a drain tells why.
 MOST_TOLD = 20
@@ -35,7 +35,7 @@ def why(tx: Transaction, job: Job, *, now: int) -> Reason | None:
     for hold in holds.in_force(tx, now=now):
         if hold.covers(job.queue, job.name):
             return _paused(hold)
-    found = obstacles(tx, job.id, declared(), now=now)
+    found = obstacles(tx, job.id, declared=declared(), now=now)
     limits = tuple(obstacle.limit for obstacle in found if obstacle.limit is not None)
     if not limits:
         # Those before it in its lane start first, and then it does.

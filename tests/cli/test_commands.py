@@ -37,7 +37,8 @@ SCHEDULE_KEYS = {
 READING = [
     ["jobs"], ["show", "1"], ["retry", "1"], ["retry", "--all", "--yes"], ["cancel", "1"], ["cancel", "--all", "--yes"],
     ["schedules"], ["schedules", "show", "x"], ["schedules", "pause", "x"], ["schedules", "resume", "x"],
-    ["schedules", "trigger", "x"], ["schedules", "remove", "x"], ["servers"], ["stats"],
+    ["schedules", "trigger", "x"], ["schedules", "remove", "x"], ["servers"], ["stats"], ["limits"],
+    ["limits", "set", "x", "--reset"],
 ]  # fmt: skip
 
 
@@ -219,7 +220,7 @@ def test_show_has_each_attempt_and_prints_an_equal_traceback_once(app: EmbedQ) -
 
 def test_show_as_json_has_the_job_and_what_belongs_to_it(busy: EmbedQ) -> None:
     document = on(busy, "show", "3", "--json").json
-    assert set(document) == JOB_KEYS | {"meta", "attempts", "logs", "children"}
+    assert set(document) == JOB_KEYS | {"why_waiting", "meta", "attempts", "logs", "children"}
     assert document["children"] == [
         {"id": 4, "state": "awaiting", "name": "tests.cli.test_commands:greet", "trigger": "success"}
     ]

@@ -36,7 +36,9 @@ def test_a_queue_is_paused_listed_and_resumed(app: EmbedQ) -> None:
     assert "queue mail" in listed
     assert "migra\\x1btion" in listed
     assert "paused     queue mail: embedq holds" in run(app, "stats").stdout
-    assert "queue mail, by ada until" in run(app, "show", str(job.id)).stdout
+    assert "waits       queue mail is paused by ada until " in run(app, "show", str(job.id)).stdout
+    later = app.options(queue="mail").enqueue_in(9000, print, 1)
+    assert "paused      queue mail, by ada until " in run(app, "show", str(later.id)).stdout
     assert run(app, "resume", "--queue", "mail").stdout == "queue mail: resumed\n"
     assert run(app, "resume", "--queue", "mail").stdout == "queue mail: was not paused\n"
     assert run(app, "holds").stdout == "nothing is paused\n"

@@ -116,13 +116,13 @@ def test_where_nothing_is_wrong_a_few_lines_report_it(app: EmbedQ) -> None:
     app.recurring("nightly", "0 2 * * *", nothing)
     app.start().enqueue(nothing).wait(10)
     text = in_words(app.settings.url)
-    assert len(text.splitlines()) == 10, text
+    assert len(text.splitlines()) == 11, text
     assert "✓ Processes       1 process alive, 10 threads, 0 jobs running" in text
     assert "✓ Recurring jobs  1 schedule, none late" in text
     assert text.endswith("\nno problems found\n")
     said = doctor(app.settings.url)
     assert (said.code, said.findings) == (0, [])
-    assert list(said.checked) == ["Database", "Processes", "Clock", "Jobs", "Pauses", "Recurring jobs"]
+    assert list(said.checked) == ["Database", "Processes", "Clock", "Jobs", "Pauses", "Limits", "Recurring jobs"]
 
 
 def test_pauses_are_a_note_until_they_are_old_and_have_no_end(app: EmbedQ) -> None:

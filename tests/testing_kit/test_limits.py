@@ -227,7 +227,7 @@ def test_a_job_that_is_refused_for_now_runs_again_then_and_the_others_wait(embed
         (),
         (),
     )
-    assert str(report).splitlines()[-1] == "ask('second'): waits; limit api: next start in 30.0 s"
+    assert str(report).splitlines()[-1] == "ask('second'): waits; limit api is closed for 30 s: a job was refused"
     embedq_app.clock.advance(seconds=29)
     assert len(ran) == 2
     embedq_app.clock.advance(seconds=1)
@@ -394,9 +394,9 @@ def test_that_a_job_waits_for_a_limit_can_be_asserted(embedq_app: AppUnderTest) 
         "  1  ask('first')",
         "       it is succeeded",
         "  2  ask('second')",
-        "       it is ready, and waits: limit api: next start in 60.0 s",
+        "       it is ready, and waits: rate: next in 1 min 0 s",
         "  3  ask('third')",
-        "       it is ready, and waits: behind one other of api; limit api: next start in 60.0 s",
+        "       it is ready, and waits: behind one other of api; rate: next in 1 min 0 s",
         "  4  ask('later')  due 0:10:00 later, at 2027-01-01 12:10:00 UTC",
         "       it is scheduled until 2027-01-01 12:10:00 UTC",
     ]

@@ -406,6 +406,10 @@ ON DUPLICATE KEY UPDATE closed_until = GREATEST(coalesce(closed_until, 0), $2);
 INSERT INTO embedq_limits (name, total, per_key, rates, updated_at) VALUES ($1, $2, $3, $4, $5)
 ON DUPLICATE KEY UPDATE total = $2, per_key = $3, rates = $4, updated_at = $5;
 
+-- name: lane_front
+-- By the id alone, as lane_jobs.
+SELECT id, run_at FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 ORDER BY id LIMIT $5;
+
 -- name: count_ahead
 -- By urgency.
 SELECT count(*) FROM (SELECT 1 FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 AND id < $5

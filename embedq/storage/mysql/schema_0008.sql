@@ -44,6 +44,9 @@ CREATE TABLE IF NOT EXISTS embedq_limits (
     -- NULL where the code's value stands.
     set_total BIGINT,
     set_per_key BIGINT,
+    -- Which person or program set them, and when.
+    set_by LONGTEXT,
+    set_at BIGINT,
     updated_at BIGINT NOT NULL
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE {collation};
 

@@ -47,6 +47,9 @@ CREATE TABLE embedq_limits (
     -- NULL where the code's value stands.
     set_total BIGINT,
     set_per_key BIGINT,
+    -- Which person or program set them, and when.
+    set_by TEXT,
+    set_at BIGINT,
     updated_at BIGINT NOT NULL
 );
 

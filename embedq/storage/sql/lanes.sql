@@ -6,7 +6,7 @@ SELECT priority FROM {laned:$1} AND queue = $2 AND priority < $3 ORDER BY priori
 
 -- name: visit_lanes
 -- The lanes from $4 on that have a ready job, $5 at most, each with its weight and limits: one seek a lane, however many
--- jobs wait in it.
+-- jobs wait in it. BETWEEN, because with "=" the order is by the id alone, for which PostgreSQL may take another index.
 WITH RECURSIVE visited (lane, number) AS (
     SELECT (SELECT lane_key FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key >= $4
             ORDER BY lane_key LIMIT 1), 1
@@ -91,15 +91,36 @@ ON CONFLICT (name) DO UPDATE SET total = excluded.total, per_key = excluded.per_
 -- name: set_limit
 -- notify: jobs
 -- Store the values that win over the code's.
-UPDATE embedq_limits SET set_total = $2::bigint, set_per_key = $3::bigint, updated_at = $4 WHERE name = $1;
+UPDATE embedq_limits SET set_total = $2::bigint, set_per_key = $3::bigint, set_by = $4, set_at = $5::bigint,
+    updated_at = $6 WHERE name = $1;
 
 -- name: all_limits
 -- The limits, by name.
-SELECT name, total, per_key, rates, set_total, set_per_key FROM embedq_limits ORDER BY name;
+SELECT name, total, per_key, rates, set_total, set_per_key, set_by, set_at FROM embedq_limits ORDER BY name;
+
+-- name: limit_names
+-- Some limits, to list what there is.
+SELECT name FROM embedq_limits ORDER BY name LIMIT $1;
+
+-- name: lane_front
+-- The next jobs of a lane, and since when they are due.
+SELECT id, run_at FROM {laned:$1} AND queue = $2 AND priority = $3 AND lane_key BETWEEN $4 AND $4
+ORDER BY lane_key, id LIMIT $5;
+
+-- name: running_starts
+-- When a job started last under each pair of limits, of those that run.
+SELECT limit_1, key_1, limit_2, key_2, max(started_at) FROM {permitted} GROUP BY limit_1, key_1, limit_2, key_2;
+
+-- name: failed_starts
+-- The same of the attempts that failed last.
+SELECT job.limit_1, job.key_1, job.limit_2, job.key_2, max(attempt.started_at)
+FROM (SELECT job_id, started_at FROM {attempts_by_end} ORDER BY finished_at DESC LIMIT $1) AS attempt
+JOIN embedq_jobs AS job ON job.id = attempt.job_id
+WHERE job.limit_1 IS NOT NULL GROUP BY job.limit_1, job.key_1, job.limit_2, job.key_2;
 
 -- name: lane_of_job
 -- Where a job stands: its executor, lane, place and limits.
-SELECT state, executor, queue, priority, lane_key, limit_1, key_1, limit_2, key_2 FROM embedq_jobs WHERE id = $1;
+SELECT state, name, executor, queue, priority, lane_key, limit_1, key_1, limit_2, key_2 FROM embedq_jobs WHERE id = $1;
 
 -- name: count_ahead
 -- How many ready jobs stand before one in its lane, up to $6. As pairs, for the reason above.

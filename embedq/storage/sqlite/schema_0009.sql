@@ -45,6 +45,9 @@ CREATE TABLE embedq_limits (
     -- NULL where the code's value stands.
     set_total INTEGER,
     set_per_key INTEGER,
+    -- Which person or program set them, and when.
+    set_by TEXT,
+    set_at INTEGER,
     updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
