@@ -89,14 +89,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
     Raises:
         StorageUnavailableError: the server is not registered (any more).
     """
-    if request.known_needs and any(is_laned(executor) for executor in request.limits):
-        wake_parked(tx, request.known_needs)
-    seen, promoted = _survey(tx, request, now), 0
-    released = holds.release(tx, seen.holds, now=now) if seen.holds else None
-    if seen.next_due is not None and seen.next_due <= now:
-        promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
-    if promoted or released:
-        seen = _survey(tx, request, now)
+    seen, promoted, released = _promoted(tx, request, now)
     if seen.holds.everything(now):
         return Claim(jobs=[], full=frozenset(), next_due=seen.next_moment(now), suspect_waits=False, holds=seen.holds)
     jobs: list[ClaimedJob] = []
@@ -146,6 +139,23 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
         holds=seen.holds,
         lanes=news,
     )
+
+
+def _promoted(tx: Transaction, request: Request, now: int) -> tuple[_Survey, int, holds.Released | None]:
+    """Let be ready what is due, what was parked for pauses that are over, and what waited for this process.
+
+    Returns:
+        What is ready then, how many jobs became due, and what was parked for pauses.
+    """
+    if request.known_needs and any(is_laned(executor) for executor in request.limits):
+        wake_parked(tx, request.known_needs)
+    seen, promoted = _survey(tx, request, now), 0
+    released = holds.release(tx, seen.holds, now=now) if seen.holds else None
+    if seen.next_due is not None and seen.next_due <= now:
+        promoted = tx.run("promote_due", (now, PROMOTE_LIMIT))
+    if promoted or released is not None:
+        seen = _survey(tx, request, now)
+    return seen, promoted, released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
