@@ -16,17 +16,20 @@ from embedq.storage.permits import PermitRow, pairs_of, permit_name
 MOST_AHEAD = 1000
 
 
-def why_waiting(tx: Transaction, job_id: int, *, now: int) -> list[str]:
+def why_waiting(tx: Transaction, job_id: int, *, now: int, pauses: bool = True) -> list[str]:
     """Return why a job that is due does not start; nothing if it lacks only a worker, or is not due.
 
     For example "behind 3 others of tenant-7", "limit send: 5 run, 5 may".
+
+    Args:
+        pauses: name those too.
     """
     row = tx.one("lane_of_job", (job_id,))
     if row is None:
         return []
     state, name, executor, queue, priority, lane, *named = row
     reasons = []
-    if state in ("ready", "parked"):
+    if pauses and state in ("ready", "parked"):
         reasons = [paused(hold) for hold in holds.in_force(tx, now=now) if hold.covers(queue, name)]
     if state != "ready" or not is_laned(executor):
         return reasons
