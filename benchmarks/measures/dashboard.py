@@ -162,6 +162,7 @@ def pages(app: embedq.EmbedQ) -> dict[str, Asked]:
         "overview": Asked("/"),
         "overview of a week": Asked("/?span=week"),
         "queues": Asked("/queues"),
+        "limits": Asked("/limits"),
         "functions": Asked("/tasks?span=day"),
         "one function": Asked(f"/tasks/of/{NAMES[5]}"),
         "servers": Asked("/servers"),

@@ -33,6 +33,8 @@ class Permission(StrEnum):
     """Run, pause, resume and remove recurring jobs."""
     PAUSE = "pause"
     """Pause and resume queues, tasks, processes and everything."""
+    LIMITS = "limits"
+    """Change how many jobs may run at once under a limit."""
     INSPECT = "inspect"
     """See the live stack of a running job."""
 

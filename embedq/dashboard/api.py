@@ -15,7 +15,7 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
 from embedq.clock import to_micros
-from embedq.dashboard import commands, filters, health, pausing
+from embedq.dashboard import commands, filters, health, limiting, pausing
 from embedq.dashboard.access import Permission
 from embedq.dashboard.pages import recurring
 from embedq.dashboard.pages.job import id_of
@@ -77,6 +77,7 @@ def one_job(visit: Visit) -> Response:
     return document(
         {
             **_shown(visit, details.job),
+            "why_waiting": visit.queue.why_waiting(details.job.id),
             "meta": visit.site.redaction.plain(json.dumps(details.meta)),
             "attempts": details.attempts,
             "timeline": details.moments,
@@ -293,12 +294,16 @@ def holds(visit: Visit) -> Response:
     return document({"holds": visit.holds()})
 
 
-def on_hold(verb: str) -> Handler:
-    """Return the handler that pauses or resumes."""
+def limits(visit: Visit) -> Response:
+    return document({"limits": visit.limits()})
+
+
+def on_object(verb: str, permission: Permission, apply: Callable[[Visit, str, dict[str, Any]], object]) -> Handler:
+    """Return the handler that applies a verb to what the JSON object in the body names."""
 
     def handle(visit: Visit) -> Response:
-        visit.require(Permission.PAUSE)
-        return document(pausing.apply(visit, verb, body(visit)))
+        visit.require(permission)
+        return document(apply(visit, verb, body(visit)))
 
     return handle
 
@@ -380,7 +385,9 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api/schedules/{name:path}", one_schedule),
     *[("POST", f"/api/schedules/{{name:path}}/{verb}", on_schedule(verb)) for verb in SCHEDULE_VERBS],
     ("GET", "/api/holds", holds),
-    *[("POST", f"/api/holds/{verb}", on_hold(verb)) for verb in pausing.VERBS],
+    *[("POST", f"/api/holds/{verb}", on_object(verb, Permission.PAUSE, pausing.apply)) for verb in pausing.VERBS],
+    ("GET", "/api/limits", limits),
+    *[("POST", f"/api/limits/{verb}", on_object(verb, Permission.LIMITS, limiting.apply)) for verb in limiting.VERBS],
     ("GET", "/api/audit", audit),
 ]
 ROUTES = [

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from embedq.dashboard import api, commands, login, pausing
+from embedq.dashboard import api, commands, limiting, login, pausing
 from embedq.dashboard.extension import Page
-from embedq.dashboard.pages import audit, custom, dead, job, jobs, overview, queues, recurring, servers, tasks
+from embedq.dashboard.pages import audit, custom, dead, job, jobs, limits, overview, queues, recurring, servers, tasks
 from embedq.dashboard.visit import NotFound, Visit, WrongMethod
 
 Handler: TypeAlias = Callable[[Visit], Response]
@@ -28,6 +28,7 @@ PAGES: list[tuple[str, str, Handler]] = [
     ("GET", "/recurring/of", recurring.one),
     ("GET", "/recurring/of/{name:path}", recurring.one),
     ("GET", "/queues", queues.show),
+    ("GET", "/limits", limits.show),
     ("GET", "/servers", servers.show),
     ("GET", "/tasks", tasks.show),
     ("GET", "/tasks/of", tasks.one),
@@ -38,6 +39,7 @@ PAGES: list[tuple[str, str, Handler]] = [
     ("POST", "/audit/{action_id:int}/{verb}", commands.steer),
     ("POST", "/recurring/{verb}", commands.schedule),
     ("POST", "/holds/{verb}", pausing.change),
+    ("POST", "/limits/set", limiting.change),
     ("POST", "/logout", login.leave),
 ]
 

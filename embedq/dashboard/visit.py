@@ -24,6 +24,7 @@ from embedq.job import JobState
 from embedq.storage.holds import Hold
 from embedq.storage.inspect.glance import Count, counts
 from embedq.storage.inspect.processes import Server
+from embedq.storage.limit_use import LimitUse
 
 T = TypeVar("T")
 
@@ -203,6 +204,10 @@ class Visit:
     def held_jobs(self) -> dict[Hold, Count]:
         """Return what is paused, with how many jobs each pause has parked."""
         return self.cached("holds", self.queue.monitor.held_jobs)
+
+    def limits(self) -> list[LimitUse]:
+        """Return the limits, by name."""
+        return self.cached("limits", self.queue.monitor.limits)
 
     def came_from(self, *fallback: object) -> str:
         """Return the form's `next` link if it leads to the dashboard, else the fallback."""

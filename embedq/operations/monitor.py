@@ -265,9 +265,13 @@ class Monitor:
         """Return the limits, by name; as `app.limits`."""
         return self.engine.database.read(limits_in_use, now=self._now())
 
-    def why_waiting(self, job_id: int) -> list[str]:
-        """Return why a job that is due does not start, in words; nothing if it lacks only a worker."""
-        return self.engine.database.read(why_waiting, job_id, now=self._now())
+    def why_waiting(self, job_id: int, *, pauses: bool = True) -> list[str]:
+        """Return why a job that is due does not start, in words; nothing if it lacks only a worker.
+
+        Args:
+            pauses: name those too; `hold_on` returns them.
+        """
+        return self.engine.database.read(why_waiting, job_id, now=self._now(), pauses=pauses)
 
     def queues(self) -> list[Queue]:
         """Return the queues, by name."""

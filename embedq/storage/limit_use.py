@@ -72,8 +72,9 @@ class LimitUse:
 
     Attributes:
         total, each: how many may run at once, in all and for each key; None for any number.
-        code_total, code_each: the same as it stands in the code, where nothing is set at run time.
-        changed: a value was set at run time, and wins over the code's.
+        code_total, code_each: the same as it stands in the code.
+        set_total, set_each: what was set at run time, and wins over that; None where the code's value stands.
+        changed: one of them is set.
         set_by, set_at: by which person or program, and when; None where nothing is set.
         closed_until: nothing under it starts before this moment, since a job was refused (`RateLimited`).
         running: how many run under it, in all processes.
@@ -88,6 +89,8 @@ class LimitUse:
     each: int | None
     code_total: int | None
     code_each: int | None
+    set_total: int | None
+    set_each: int | None
     changed: bool
     set_by: str | None
     set_at: datetime | None
@@ -223,6 +226,8 @@ def _use(seen: _Use, row: Row, values: LimitValues, keys: set[str]) -> LimitUse:
         each=values.each,
         code_total=code_total,
         code_each=code_each,
+        set_total=set_total,
+        set_each=set_each,
         changed=set_total is not None or set_each is not None,
         set_by=set_by,
         set_at=None if set_at is None else to_datetime(set_at),

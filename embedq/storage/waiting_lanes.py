@@ -1,16 +1,18 @@
 """The lanes that have a ready job, for people: how many jobs wait in each, and since when.
 
 The cost is bounded, whatever waits: so many lanes are looked at, an equal number in each queue and priority, and jobs
-are counted up to a limit. `WaitingLanes.capped` states that there are others.
+are counted up to a limit. `WaitingLanes.capped` states that there are others. Where it is, the lanes of what runs are
+looked for by their names, so that thousands of tenants of one limit do not hide what waits under another.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from embedq.flow.lanes import LANE_EXECUTORS, Pair, shown_lane
+from embedq.flow.lanes import LANE_EXECUTORS, Pair, lane_key, shown_lane
 from embedq.storage.base import Transaction
 from embedq.storage.inspect.glance import COUNT_CAP, Count
 from embedq.storage.lanes import HIGHEST, Place
@@ -18,6 +20,8 @@ from embedq.storage.permits import pairs_of
 
 # Lanes in all places together, and at least in each; places.
 MOST_LANES, FEWEST_LANES, MOST_PLACES = 200, 4, 100
+# Lanes that are looked for by their names.
+MOST_NAMED = 100
 # The next jobs of a lane, among which the oldest is looked for.
 FRONT = 20
 # Up to which number the jobs of one lane are counted, where many lanes are.
@@ -68,14 +72,29 @@ def waiting_lanes(tx: Transaction) -> WaitingLanes:
     capped = len(places) > MOST_PLACES
     del places[MOST_PLACES:]
     most = max(FEWEST_LANES, MOST_LANES // max(1, len(places)))
-    heads: list[tuple[Place, str, str]] = []
+    found: dict[tuple[Place, str], tuple[Pair, ...]] = {}
+    partly: list[Place] = []
     for place in places:
-        found = [(key, head) for key, head in tx.all("visit_lanes", (*place, "", most + 1)) if head is not None]
-        capped = capped or len(found) > most
-        heads += [(place, key, head) for key, head in found[:most]]
-    cap = max(FEWEST_COUNTED, COUNT_CAP // max(1, len(heads)))
-    lanes = [_lane(tx, place, key, head, cap) for place, key, head in heads]
-    return WaitingLanes(lanes=[lane for lane in lanes if lane is not None], capped=capped)
+        heads = [(key, head) for key, head in tx.all("visit_lanes", (*place, "", most + 1)) if head is not None]
+        found |= {(place, key): _pairs(head) for key, head in heads[:most]}
+        if len(heads) > most:
+            partly.append(place)
+    if partly:
+        found |= _named(tx, partly)
+    cap = max(FEWEST_COUNTED, COUNT_CAP // max(1, len(found)))
+    lanes = [_lane(tx, place, key, pairs, cap) for (place, key), pairs in found.items()]
+    return WaitingLanes(lanes=[lane for lane in lanes if lane is not None], capped=capped or bool(partly))
+
+
+def _pairs(head: str) -> tuple[Pair, ...]:
+    _, *named = json.loads(head)
+    return pairs_of(*named)
+
+
+def _named(tx: Transaction, places: Iterable[Place]) -> dict[tuple[Place, str], tuple[Pair, ...]]:
+    """Return where the next jobs of what runs would stand; in some of these places there are none."""
+    running = sorted({pairs_of(*named) for *named, _ in tx.all("running_permits")})[:MOST_NAMED]
+    return {(place, lane_key(None, pairs)): pairs for place in places for pairs in running}
 
 
 def _places(tx: Transaction, most: int) -> list[Place]:
@@ -89,18 +108,17 @@ def _places(tx: Transaction, most: int) -> list[Place]:
     return found
 
 
-def _lane(tx: Transaction, place: Place, key: str, head: str, cap: int) -> WaitingLane | None:
+def _lane(tx: Transaction, place: Place, key: str, pairs: tuple[Pair, ...], cap: int) -> WaitingLane | None:
     front = [Front(*row) for row in tx.all("lane_front", (*place, key, FRONT))]
     if not front:
         return None
     number = len(front)
     if number == FRONT:
         [(number,)] = tx.all("count_ahead", (*place, key, LAST, cap + 1))
-    _, *named = json.loads(head)
     return WaitingLane(
         queue=place[1],
         name=shown_lane(key),
-        pairs=pairs_of(*named),
+        pairs=pairs,
         jobs=Count(number=min(number, cap), capped=number > cap),
         next=front[0],
         oldest=min(front, key=lambda job: job.due_at),

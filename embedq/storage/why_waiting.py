@@ -31,28 +31,37 @@ class Obstacle(NamedTuple):
     limit: str | None = None
 
 
-def why_waiting(tx: Transaction, job_id: int, *, now: int) -> list[str]:
+def why_waiting(tx: Transaction, job_id: int, *, now: int, pauses: bool = True) -> list[str]:
     """Return why a job that is due does not start; nothing if it lacks only a worker, or is not due.
 
     For example "behind 3 others of tenant-7", "limit send: 5 run, 5 may".
+
+    Args:
+        pauses: name those too.
     """
-    return [obstacle.text for obstacle in obstacles(tx, job_id, now=now)]
+    return [obstacle.text for obstacle in obstacles(tx, job_id, pauses=pauses, now=now)]
 
 
 def obstacles(
-    tx: Transaction, job_id: int, *, declared: Mapping[str, LimitValues] | None = None, now: int
+    tx: Transaction,
+    job_id: int,
+    *,
+    declared: Mapping[str, LimitValues] | None = None,
+    pauses: bool = True,
+    now: int,
 ) -> list[Obstacle]:
     """Return what keeps a job that is due from its start.
 
     Args:
         declared: the code's values of limits, for those that are not stored yet.
+        pauses: those too.
     """
     row = tx.one("lane_of_job", (job_id,))
     if row is None:
         return []
     state, name, executor, queue, priority, lane, *named = row
     found = []
-    if state in ("ready", "parked"):
+    if pauses and state in ("ready", "parked"):
         found = [Obstacle(paused(hold)) for hold in holds.in_force(tx, now=now) if hold.covers(queue, name)]
     if state != "ready" or not is_laned(executor):
         return found

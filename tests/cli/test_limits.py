@@ -74,9 +74,9 @@ def test_the_list_in_json(app: EmbedQ) -> None:
     waiting = {"number": 4, "capped": False}
     assert key == {"key": "acme", "running": 1, "waiting": waiting, "reason": "1 run, 1 may"}
     assert limit == {
-        "name": "reports:make", "total": 10, "each": 1, "code_total": 10, "code_each": 1, "changed": False,
-        "set_by": None, "set_at": None, "rates": [], "closed_until": None, "running": 1, "waiting": waiting,
-        "saturated_keys": {"number": 1, "capped": False},
+        "name": "reports:make", "total": 10, "each": 1, "code_total": 10, "code_each": 1, "set_total": None,
+        "set_each": None, "changed": False, "set_by": None, "set_at": None, "rates": [], "closed_until": None,
+        "running": 1, "waiting": waiting, "saturated_keys": {"number": 1, "capped": False},
     }  # fmt: skip
 
 

@@ -167,6 +167,16 @@ def test_of_many_lanes_some_are_looked_at_in_every_queue(store: Store, monkeypat
     assert used(store)["api"].waiting == Count(number=3, capped=True)
 
 
+def test_among_many_lanes_that_of_what_runs_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_lanes, "MOST_LANES", 4)
+    worker = declare(store, api=Limit(1), mail=Limit(0, per="tenant"))
+    add(store, None, ("api", ""), number=5)
+    assert len(worker.claim()) == 1
+    for number in range(40):
+        add(store, None, ("mail", f"t{number}"))
+    assert used(store)["api"].waiting == Count(number=4, capped=True)
+
+
 def test_no_more_than_some_places_are_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting_lanes, "MOST_PLACES", 3)
     for priority in range(6):

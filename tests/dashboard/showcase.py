@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from embedq import Discard, EmbedQ, Retry, current_job, every
+from embedq import Discard, EmbedQ, Limit, Rate, Retry, current_job, every, limit
 from embedq.job import JobState
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> \u202eexe.txt {{ 7*7 }}'
@@ -29,9 +29,13 @@ class Order:
 class Showcase:
     """The functions of a shop, and the jobs that it has enqueued.
 
+    Of them `WAITING` wait under a limit that lets none start.
+
     Args:
         app: connected, and started where jobs are to run.
     """
+
+    WAITING = 4
 
     def __init__(self, app: EmbedQ) -> None:
         self.app = app
@@ -72,12 +76,15 @@ class Showcase:
         def hostile(text: str) -> None:
             raise Discard(HOSTILE)
 
+        @app.job(name="shop.exports:write", queue="reports", concurrency=Limit(1, per="shop", total=5))
+        def write(shop: str, month: str) -> None: ...
+
         @app.job(name="shop.search:index", queue="default")
         def index(first: int, last: int) -> int:
             return sum(range(first, last))
 
-        self.send, self.charge, self.resize, self.build, self.hostile, self.index = (
-            send, charge, resize, build, hostile, index,
+        self.send, self.charge, self.resize, self.build, self.hostile, self.index, self.write = (
+            send, charge, resize, build, hostile, index, write,
         )  # fmt: skip
 
     def fill(self, *, many: int = 40) -> None:
@@ -91,6 +98,12 @@ class Showcase:
         app.enqueue_many([self.resize.call(f"/srv/uploads/photo-{n}.jpg", 640) for n in range(6)])
         self.hostile.enqueue(HOSTILE)
         self.build.enqueue("2026-05")
+        rates = [Rate(60, per=60, burst=5), Rate(1000, per=3600, key="shop")]
+        app.set_limit(limit("the openai account", total=25, rate=rates), total=10, actor="ada")
+        # No job of the exports starts.
+        self.write.enqueue(HOSTILE, "2026-04")
+        app.enqueue_many([self.write.call("berlin", f"2026-{month:02}") for month in range(1, self.WAITING)])
+        app.set_limit("shop.exports:write", each=0, actor=HOSTILE)
         head = self.index.enqueue(1, 10)
         second = head.then(self.send, 1, "indexed")
         second.then(self.charge, {"id": 99}, 1.0)
@@ -110,7 +123,9 @@ class Showcase:
     def settle(self, *, seconds: float = 20.0) -> None:
         """Wait until all that can run has run; one job goes on until `stop` is set."""
         deadline = time.monotonic() + seconds
-        while self.app.count_jobs(state=JobState.READY) or self.app.count_jobs(state=JobState.RUNNING) > 1:
+        while (
+            self.app.count_jobs(state=JobState.READY) > self.WAITING or self.app.count_jobs(state=JobState.RUNNING) > 1
+        ):
             assert time.monotonic() < deadline, self.app.stats()
             time.sleep(0.02)
 

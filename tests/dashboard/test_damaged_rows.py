@@ -23,7 +23,7 @@ MOMENTS = [FAR, EARLY, LATE]
 
 PAGES = [
     "/", "/?span=week", "/jobs", "/jobs?size=25", "/jobs?error=bad", "/jobs?argument=7", "/jobs?tag=x", "/dead",
-    "/recurring", "/recurring/calendar", "/recurring/of/nightly", "/queues", "/servers", "/tasks?span=day",
+    "/recurring", "/recurring/calendar", "/recurring/of/nightly", "/queues", "/limits", "/servers", "/tasks?span=day",
     "/tasks/of/t:work", "/audit", "/api", "/api/stats", "/api/health", "/api/history", "/api/jobs", "/api/queues",
     "/api/tasks", "/api/servers", "/api/schedules", "/api/audit",
 ]  # fmt: skip

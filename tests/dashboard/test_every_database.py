@@ -32,7 +32,8 @@ def test_pages_searches_and_actions(queue: EmbedQ) -> None:
     for path in (
         "/", "/?span=day", "/?span=week", "/jobs", f"/jobs/{jobs[0].id}", "/jobs?tag=bad&state=dead&error=number",
         "/jobs?argument=2", "/jobs?error_group=Discard:+number+%23", "/dead", "/recurring", "/recurring/calendar",
-        "/recurring/of/daily", "/queues", "/servers", "/tasks", "/tasks/of/tests:fail", "/audit", "/api/health",
+        "/recurring/of/daily", "/queues", "/limits", "/servers", "/tasks", "/tasks/of/tests:fail", "/audit",
+        "/api/health", "/api/limits",
     ):  # fmt: skip
         assert visitor.get(path).status_code == 200, (path, words(visitor.get(path).text))
     assert visitor.get("/jobs?tag=bad&state=dead&error=number").text.count("data-row") == 3

@@ -99,7 +99,9 @@ def test_every_answer_is_fenced_in(app: EmbedQ) -> None:
 
 def test_no_page_has_a_script_or_a_style_in_line_and_none_calls_another_host(visitor: Visitor, app: EmbedQ) -> None:
     job = app.enqueue_in(60, print, 1)
-    for path in ("/", "/jobs", f"/jobs/{job.id}", "/dead", "/recurring", "/queues", "/servers", "/tasks", "/audit"):
+    for path in (
+        "/", "/jobs", f"/jobs/{job.id}", "/dead", "/recurring", "/queues", "/limits", "/servers", "/tasks", "/audit",
+    ):  # fmt: skip
         html = visitor.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", html), path
         assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//", html), path

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not is_there(), reason="chromium and chromedrive
 
 PAGES = [
     "/", "/jobs", "/jobs?state=dead", "/dead", "/recurring", "/recurring/calendar", "/recurring/of/nightly%20report",
-    "/queues", "/servers", "/tasks?span=day", "/tasks/of/shop.payments:charge", "/audit", "/x/own",
+    "/queues", "/limits", "/servers", "/tasks?span=day", "/tasks/of/shop.payments:charge", "/audit", "/x/own",
 ]  # fmt: skip
 
 
@@ -102,7 +102,8 @@ def test_it_is_accessible_and_fits_in_both_themes_and_widths(at: Callable[[str],
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/jobs", "/dead", "/recurring", "/recurring/calendar", "/queues", "/servers", "/tasks", "/audit"]
+    "path",
+    ["/", "/jobs", "/dead", "/recurring", "/recurring/calendar", "/queues", "/limits", "/servers", "/tasks", "/audit"],
 )
 def test_so_are_the_pages_that_have_nothing_to_show_yet(at: Callable[[str], Browser], path: str) -> None:
     browser = at("empty")
@@ -241,6 +242,25 @@ def test_recurring_jobs_by_their_buttons(at: Callable[[str], Browser], queue: Em
     browser.click_button("Remove")
     browser.waits_for("Removed sync mail")
     assert "sync mail" not in [schedule.name for schedule in queue.schedules()]
+
+
+def test_a_limit_is_changed_by_its_button_and_why_a_job_waits_is_shown(
+    at: Callable[[str], Browser], queue: EmbedQ
+) -> None:
+    browser = at("django")
+    browser.open("/limits")
+    # The exports, the first by name.
+    browser.click_button("Change …")
+    browser.waits_for("Change the limit shop.exports:write?")
+    assert browser.violations() == []
+    browser.one("[name=total]").send_keys("7", Keys.ENTER)
+    browser.waits_for("Changed: shop.exports:write")
+    use = next(use for use in queue.limits() if use.name == "shop.exports:write")
+    # What was set before stays.
+    assert (use.total, use.each) == (7, 0)
+    [waiting, *_] = queue.jobs(name="shop.exports:write")
+    browser.open(f"/jobs/{waiting.id}")
+    browser.waits_for("0 run, 0 may")
 
 
 def test_the_keyboard_is_enough(at: Callable[[str], Browser], queue: EmbedQ) -> None:

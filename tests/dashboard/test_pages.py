@@ -31,7 +31,7 @@ def one(show: Showcase, **filters: object) -> int:
 PAGES = [
     "/", "/?span=week", "/jobs", "/jobs?state=dead&size=25", "/dead", "/recurring", "/recurring/calendar",
     "/recurring/calendar?days=31&from=2027-03-10", "/recurring/of/nightly%20report",
-    "/recurring/of/hourly%20%3Cb%3Eindex%3C%2Fb%3E", "/queues", "/servers",
+    "/recurring/of/hourly%20%3Cb%3Eindex%3C%2Fb%3E", "/queues", "/limits", "/servers",
     "/tasks", "/tasks?span=day&sort=failures", "/tasks/of/shop.mail:send", "/audit",
 ]  # fmt: skip
 

@@ -32,6 +32,7 @@ def show(visit: Visit) -> Response:
         verbs=offered([job.state]),
         columns=visit.site.columns,
         hold=visit.queue.monitor.hold_on(job),
+        reasons=visit.queue.monitor.why_waiting(job.id, pauses=False),
     )
 
 

@@ -149,7 +149,7 @@ document.getElementById("theme-switch").addEventListener("click", nextTheme);
 
 const help = document.getElementById("help");
 document.getElementById("help-switch").addEventListener("click", () => help.showModal());
-const pages = { o: "", j: "jobs", d: "dead", r: "recurring", q: "queues", s: "servers", t: "tasks", a: "audit" };
+const pages = { o: "", j: "jobs", d: "dead", r: "recurring", q: "queues", l: "limits", s: "servers", t: "tasks", a: "audit" };
 // The marked row, identified by its link, and its position: rows are added and removed above it.
 let marked = null;
 let place = -1;
