@@ -188,8 +188,10 @@ class Permits:
     def spend(self) -> None:
         """Write what the rates have spent. It rolls back with the claim."""
         for name in sorted(self._spent):
-            tats = json.dumps(self._rows[name].tats, separators=(",", ":"))
-            self.tx.run("spend_permit", (tats, self.now, name))
+            tats = self._rows[name].tats
+            # A row is in use until its latest start is paid for, which for a rate by the day is long after.
+            used_at = max(self.now, *tats.values())
+            self.tx.run("spend_permit", (json.dumps(tats, separators=(",", ":")), used_at, name))
 
     def look_again(self, at: int) -> None:
         """Look again at that moment, or earlier."""
@@ -202,7 +204,7 @@ class Permits:
             values = self._values.get(limit)
             if values is None:
                 continue
-            if values.total is not None or any(not rate.keyed for rate in values.rates):
+            if values.total is not None or any(not (rate.keyed and key) for rate in values.rates):
                 needed.add(permit_name(limit))
             if key and (values.each is not None or any(rate.keyed for rate in values.rates)):
                 needed.add(permit_name(limit, key))

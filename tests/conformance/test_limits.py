@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from embedq import JobState
 from embedq.clock import SECOND
-from embedq.flow.lanes import Sweep, lane_key
+from embedq.flow.lanes import Sweep, lane_key, laned
 from embedq.flow.limits import Limit, LimitValues, Rate
+from embedq.process.poison import SUSPECT_AFTER
 from embedq.storage import permits
 from embedq.storage.claims import Claim, Request
 from embedq.storage.lanes import LaneRequest, Place
@@ -58,8 +60,8 @@ def add(store: Store, lane: str | None = None, *limits: tuple[str, str], number:
     """Insert jobs that stand in a lane, under these limits (name, key)."""
     (limit_1, key_1), (limit_2, key_2) = [*limits, (None, None), (None, None)][:2]
     row = store.draft(
-        executor=LANES, lane_key=lane_key(lane, limits), limit_1=limit_1, key_1=key_1, limit_2=limit_2, key_2=key_2,
-        **columns,
+        executor=columns.pop("executor", LANES), lane_key=lane_key(lane, limits), limit_1=limit_1, key_1=key_1,
+        limit_2=limit_2, key_2=key_2, **columns,
     )  # fmt: skip
     return store.insert_many([row._replace(payload=f"[[{at}],{{}}]") for at in range(number)])
 
@@ -270,3 +272,38 @@ def test_permits_that_are_not_used_are_deleted(store: Store) -> None:
     assert store.db.write(permits.prune, now=store.now) == 1
     add(store, None, ("api", "a"))
     assert worker.claim() == []
+
+
+def test_a_rate_by_the_day_is_remembered_for_a_day(store: Store) -> None:
+    add(store, None, ("api", ""), number=5)
+    worker = Worker(store, api=Limit(rate=Rate(1, per=86_400)))
+    assert len(worker.claim()) == 1
+    store.clock.advance(hours=23)
+    assert store.db.write(permits.prune, now=store.now) == 0
+    assert worker.claim() == []
+    store.clock.advance(hours=3)
+    assert store.db.write(permits.prune, now=store.now) == 1
+    assert len(worker.claim()) == 1
+
+
+def test_a_suspect_with_a_process_of_its_own_is_claimed_like_any_other_as_its_limit_allows(store: Store) -> None:
+    process = laned("process")
+    worker = Worker(store, api=Limit(1))
+
+    def claim() -> list[int]:
+        store.db.write(permits.create, [permits.permit_name("api")], now=store.now)
+        limits = {"process": 2, process: 2}
+        return [job.id for job in store.claim_for(replace(worker.request(0), limits=limits)).jobs]
+
+    [suspect] = add(store, None, ("api", ""), executor=process)
+    for _ in range(SUSPECT_AFTER):
+        worker.server = store.server(9)
+        assert claim() == [suspect]
+        store.rescue(worker.server)
+    worker.server = 1
+    store.clock.advance(seconds=1)
+    plain = store.insert_many([store.draft(executor="process") for _ in range(2)])
+    assert claim() == [suspect, plain[0]]
+    [waits] = add(store, None, ("api", ""), executor=process)
+    assert claim() == [plain[1]]
+    assert store.states(suspect, waits) == [JobState.RUNNING, JobState.READY]
