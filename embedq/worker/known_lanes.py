@@ -72,7 +72,7 @@ class KnownLanes:
             self.look_at = math.inf
 
     def learned(self, asked: Collection[str], news: LaneNews) -> None:
-        """Record what a claim learned of the executors that it asked for; what is known of others stands."""
+        """Record what a claim of these executors learned; what is known of others stands."""
         if len(self._sweeps) > MOST_PLACES:
             self._sweeps.clear()
         self._sweeps.update(news.sweeps)

@@ -49,8 +49,8 @@ def turn(
 
     Args:
         claim_starts: called when the outcomes are written and the claim begins.
-        clock: says when that is. A transaction may wait for its turn, or be tried again, long after `now`, and rates
-            count starts by when they happen; None for `now`.
+        clock: the moment of the claim. A transaction may wait for its turn, or be tried again, long after `now`, and
+            rates count starts by when they happen; None for `now`.
     """
     noted = notes.job_ids()
     locked = bool(noted) and finishing.lock(tx, outcomes, noted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,59 +10,12 @@ import pytest
 
 from embedq import JobState
 from embedq.clock import SECOND
-from embedq.flow.lanes import Sweep, lane_key, laned
-from embedq.flow.limits import Limit, LimitValues, Rate
+from embedq.flow.lanes import laned
+from embedq.flow.limits import Limit, Rate
 from embedq.process.poison import SUSPECT_AFTER
 from embedq.storage import permits
-from embedq.storage.claims import Claim, Request
-from embedq.storage.lanes import LaneRequest, Place
-from embedq.storage.rows import ClaimedJob
+from tests.conformance.lanes import Worker, add
 from tests.conformance.store import RETENTION, Store
-
-LANES = "thread lane"
-
-
-class Worker:
-    """A process that claims from lanes, and remembers what a dispatcher remembers."""
-
-    def __init__(self, store: Store, server: int = 1, **declared: Limit) -> None:
-        self.store = store
-        self.server = server
-        self.declared: Mapping[str, LimitValues] = {name: limit.values() for name, limit in declared.items()}
-        self.sweeps: dict[Place, Sweep] = {}
-        self.turn = 0
-
-    def request(self, limit: int, plain: int = 0, **given: Any) -> Request:
-        self.turn += 1
-        lanes = LaneRequest(declared=self.declared, sweeps=self.sweeps, turn=self.turn)
-        return Request(
-            server_id=self.server, limits={"thread": plain, LANES: limit}, queues=given.pop("queues", None),
-            lanes=lanes, **given,
-        )  # fmt: skip
-
-    def claim_once(self, limit: int = 10, plain: int = 0, **given: Any) -> Claim:
-        claim = self.store.claim_for(self.request(limit, plain, **given))
-        self.sweeps |= claim.lanes.sweeps
-        if claim.lanes.missing:
-            self.store.db.write(permits.create, claim.lanes.missing, now=self.store.now)
-        return claim
-
-    def claim(self, limit: int = 10, plain: int = 0, **given: Any) -> list[ClaimedJob]:
-        """Claim, and again where rows of permits were missing."""
-        claim = self.claim_once(limit, plain, **given)
-        if claim.lanes.missing:
-            return [*claim.jobs, *self.claim_once(limit - len(claim.jobs), plain, **given).jobs]
-        return claim.jobs
-
-
-def add(store: Store, lane: str | None = None, *limits: tuple[str, str], number: int = 1, **columns: Any) -> list[int]:
-    """Insert jobs that stand in a lane, under these limits (name, key)."""
-    (limit_1, key_1), (limit_2, key_2) = [*limits, (None, None), (None, None)][:2]
-    row = store.draft(
-        executor=columns.pop("executor", LANES), lane_key=lane_key(lane, limits), limit_1=limit_1, key_1=key_1,
-        limit_2=limit_2, key_2=key_2, **columns,
-    )  # fmt: skip
-    return store.insert_many([row._replace(payload=f"[[{at}],{{}}]") for at in range(number)])
 
 
 def test_no_more_run_than_the_total(store: Store) -> None:
@@ -307,3 +259,19 @@ def test_a_suspect_with_a_process_of_its_own_is_claimed_like_any_other_as_its_li
     [waits] = add(store, None, ("api", ""), executor=process)
     assert claim() == [plain[1]]
     assert store.states(suspect, waits) == [JobState.RUNNING, JobState.READY]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a round continues after the lane that started last, and so passes one whose permit was taken"
+)
+def test_lanes_under_one_total_take_turns_beside_a_lane_without_limits(store: Store) -> None:
+    for lane in ("a", "b", "c"):
+        add(store, lane, ("api", ""), number=20, name=lane)
+    add(store, "free", number=40, name="free")
+    worker = Worker(store, api=Limit(1))
+    started: Counter[str] = Counter()
+    for _ in range(12):
+        claimed = worker.claim(2)
+        started.update(job.name for job in claimed)
+        store.finish(*map(store.succeeded, claimed))
+    assert [started[lane] for lane in ("a", "b", "c")] == [4, 4, 4]
