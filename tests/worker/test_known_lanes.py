@@ -12,9 +12,9 @@ def test_a_claim_that_did_not_look_at_lanes_leaves_what_is_known_of_them() -> No
     lanes = KnownLanes()
     lanes.learned({"thread", THREAD, PROCESS}, LaneNews(saturated={THREAD}, more={PROCESS}))
     lanes.learned({"thread"}, LaneNews())
-    assert (lanes.saturated, lanes.waiting) == ({THREAD}, True)
+    assert (lanes.saturated, lanes.waiting) == (frozenset({THREAD}), True)
     lanes.learned({PROCESS}, LaneNews())
-    assert (lanes.saturated, lanes.waiting) == ({THREAD}, False)
+    assert (lanes.saturated, lanes.waiting) == (frozenset({THREAD}), False)
 
 
 def test_a_claim_that_looked_at_lanes_replaces_what_was_known() -> None:
