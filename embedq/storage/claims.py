@@ -113,7 +113,7 @@ def claim(tx: Transaction, request: Request, *, now: int, retention: Retention) 
             chosen = lanes.allowed(jobs)
             jobs, denied = chosen, len(chosen) < len(jobs)
         else:
-            jobs = lanes.share(jobs, seen.lanes)
+            jobs = [*lanes.allowed(_isolated_suspects(tx, request, seen)), *lanes.share(jobs, seen.lanes)]
     expired = [job for job in jobs if _expired(job, now)]
     if expired:
         _expire(tx, expired, now, retention)
@@ -263,6 +263,17 @@ def _candidates(tx: Transaction, request: Request, seen: _Survey, executor: str,
     else:
         more = executor in seen.across
         found += _take_in_turn(tx, executor, queues or (DEFAULT_QUEUE,), waiting, budget, look_on=more)
+    return found
+
+
+def _isolated_suspects(tx: Transaction, request: Request, seen: _Survey) -> list[ClaimedJob]:
+    """Return suspects that stand in lanes and have processes of their own: they are claimed like any other job."""
+    found: list[ClaimedJob] = []
+    for executor in filter(is_laned, ISOLATED_EXECUTORS & seen.suspects):
+        most = min(request.limits.get(executor, 0), UNMEASURED)
+        if most > 0:
+            params = (json.dumps([executor]), json_or_none(request.queues), most, int(not request.blank))
+            found += _batch(tx, "suspect_jobs", params)
     return found
 
 

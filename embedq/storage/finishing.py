@@ -191,8 +191,8 @@ def _close(tx: Transaction, outcome: Outcome) -> None:
     if not limit:
         rows = tx.all("limits_of_jobs", (json_ids([outcome.job_id]),))
         limit = rows[0][1] if rows else None
-    if limit and outcome.retry_at is not None:
-        permits.close(tx, limit, until=outcome.retry_at, now=outcome.finished_at)
+    if limit and outcome.closed_until is not None:
+        permits.close(tx, limit, until=outcome.closed_until, now=outcome.finished_at)
 
 
 def record_attempt(tx: Transaction, outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ from embedq.flow.lanes import (
     is_laned,
     laned,
     shares,
+    unlaned,
     visit,
 )
 from embedq.flow.limits import LimitValues
@@ -111,7 +112,7 @@ class LaneClaim:
     ) -> None:
         self._tx = tx
         self._request = request
-        self._limits = limits
+        self._limits = dict(limits)
         self._queues = queues
         self._held = held
         self._legible = legible
@@ -129,6 +130,10 @@ class LaneClaim:
         chosen: list[ClaimedJob] = []
         for executor in EXECUTORS:
             others = [job for job in plain if job.executor == executor]
+            room = self._limits.get(executor, 0)
+            if len(others) > room:
+                del others[room:]
+                self.news.more.add(executor)
             lanes = laned(executor)
             if lanes in ready and self._limits.get(lanes, 0) > 0:
                 chosen += self._merged(executor, others)
@@ -139,7 +144,7 @@ class LaneClaim:
         return chosen
 
     def allowed(self, jobs: Sequence[ClaimedJob]) -> list[ClaimedJob]:
-        """Return those of these suspects that their limits allow to start."""
+        """Return those of these suspects that their limits allow to start; they take room of their executors."""
         ids = json.dumps([job.id for job in jobs if is_laned(job.executor)])
         pairs = {job_id: pairs_of(*named) for job_id, *named in self._tx.all("limits_of_jobs", (ids,))}
         found = []
@@ -148,9 +153,12 @@ class LaneClaim:
             self._permits.learn(mine)
             self._permits.lock(mine)
             if not self._permits.may_lock(mine) or not self._permits.room(mine, 1):
+                self.news.saturated.add(job.executor)
                 continue
             self._start([job], mine)
             found.append(job)
+            for executor in {job.executor, unlaned(job.executor)} & self._limits.keys():
+                self._limits[executor] -= 1
         return found
 
     def finish(self, started: Sequence[ClaimedJob]) -> LaneNews:

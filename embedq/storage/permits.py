@@ -237,7 +237,7 @@ class Permits:
             values = self._values.get(limit)
             if values is None:
                 continue
-            if values.total is not None or any(not rate.keyed for rate in values.rates):
+            if values.total is not None or any(not (rate.keyed and key) for rate in values.rates):
                 needed.add(permit_name(limit))
             if key and (values.each is not None or any(rate.keyed for rate in values.rates)):
                 needed.add(permit_name(limit, key))

@@ -134,7 +134,7 @@ class Outcome:
         logged: it has been logged already.
         laned: it stood in a lane, so that others may start now that it has ended.
         snoozes: how often the job may put itself off; None for any number.
-        closes: the limit under which nothing starts until `retry_at`; "" for the job's first one.
+        closes: the limit under which nothing starts until `closed_until`; "" for the job's first one.
         unique: the stored options of a job with a unique key.
     """
 
@@ -164,6 +164,7 @@ class Outcome:
     laned: bool = False
     snoozes: int | None = None
     closes: str | None = None
+    closed_until: int | None = None
     unique: str | None = None
 
     @classmethod

@@ -145,7 +145,8 @@ def _reserve(tx: Transaction, key: str) -> tuple[int, int]:
 def retake(tx: Transaction, returning: Mapping[int, str | None], *, now: int) -> dict[int, int]:
     """Take the keys of jobs that are to run again; of those that may not, which job has the key.
 
-    That is one that has not ended. Of two of these jobs with one key the first takes it.
+    That is one that has not ended. Of two of these jobs with one key the one that has it keeps it, or else the first
+    takes it.
 
     Args:
         returning: the stored options of jobs, which are locked, by their ids.
@@ -158,7 +159,7 @@ def retake(tx: Transaction, returning: Mapping[int, str | None], *, now: int) ->
     taken: dict[str, int] = {}
     refused: dict[int, int] = {}
     for key, job_id in sorted(wanted):
-        if key in taken:
+        if taken.get(key, job_id) != job_id:
             refused[job_id] = taken[key]
             continue
         holder, until = _reserve(tx, key)

@@ -175,10 +175,11 @@ class ClaimPlanner:
         self.next_due = math.inf
         self.holds.reading()
 
-    def claimed(self, claim: Claim) -> None:
+    def claimed(self, request: Request, claim: Claim) -> None:
         """Record what a claim found."""
         self.expected.update(claim.full)
-        self.lanes.learned(claim.lanes)
+        # A claim of one suspect looks at no lanes.
+        self.lanes.learned(() if request.suspect else request.limits, claim.lanes)
         if claim.lanes.missing:
             self.expected.update(LANE_EXECUTORS)
             self.lanes.changed = True

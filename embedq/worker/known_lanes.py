@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from collections.abc import Collection
 
 from embedq.flow.lanes import Sweep
 from embedq.flow.limits import LimitValues, declared
@@ -22,15 +23,14 @@ class KnownLanes:
 
     Attributes:
         changed: something may have made room, or brought a job, so that the rounds begin again.
-        waiting: lanes have jobs that can start when a worker is idle.
-        saturated: the executors of lanes that could start nothing.
+        saturated: the executors of lanes that could start nothing when a claim last looked at them.
         look_at: when to look again, in microseconds; `math.inf` for when something changes.
     """
 
     def __init__(self) -> None:
         self.changed = True
-        self.waiting = False
         self.saturated: frozenset[str] = frozenset()
+        self._more: frozenset[str] = frozenset()
         self.look_at: float = math.inf
         self._sweeps: dict[Place, Sweep] = {}
         # Each process begins somewhere else, so that no lane is the first in all of them.
@@ -38,6 +38,11 @@ class KnownLanes:
         self._turn = secrets.randbelow(1000)
         self._tried_at = 0.0
         self._stored: dict[str, LimitValues] = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether lanes have jobs that can start when a worker is idle."""
+        return bool(self._more)
 
     def request(self, now: int) -> LaneRequest:
         """Return what a claim must know."""
@@ -66,13 +71,13 @@ class KnownLanes:
         if request.lanes.due:
             self.look_at = math.inf
 
-    def learned(self, news: LaneNews) -> None:
-        """Record what a claim learned."""
+    def learned(self, asked: Collection[str], news: LaneNews) -> None:
+        """Record what a claim of these executors learned; what is known of others stands."""
         if len(self._sweeps) > MOST_PLACES:
             self._sweeps.clear()
         self._sweeps.update(news.sweeps)
-        self.waiting = bool(news.more)
-        self.saturated = frozenset(news.saturated)
+        self._more = (self._more - frozenset(asked)) | news.more
+        self.saturated = (self.saturated - frozenset(asked)) | news.saturated
         if news.saturated:
             self._tried_at = time.monotonic()
         if news.look_at is not None:

@@ -119,7 +119,7 @@ class OutcomeBuilder:
         """Return the outcome of a job that raised RateLimited."""
         outcome = self._outcome(job, JobState.RETRYING, Ending.RELEASED, started, error=headline(error), gives_back=1)
         outcome.retry_at = outcome.finished_at + round(error.retry_after * SECOND)
-        outcome.closes = error.limit or ""
+        outcome.closes, outcome.closed_until = error.limit or "", outcome.retry_at
         logger.info("job %s (%s) runs again in %g s: it was refused for now", job.id, job.name, error.retry_after)
         return outcome
 

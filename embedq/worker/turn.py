@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from embedq.clock import Clock
 from embedq.config import Settings
 from embedq.flow.lanes import is_laned
 from embedq.job import JobState
@@ -42,11 +43,14 @@ def turn(
     now: int,
     settings: Settings,
     claim_starts: Callable[[Request], None] | None = None,
+    clock: Clock | None = None,
 ) -> tuple[Claim | None, Finished]:
     """Write the notes and outcomes of jobs, and claim the next jobs.
 
     Args:
         claim_starts: called when the outcomes are written and the claim begins.
+        clock: the moment of the claim. A transaction may wait for its turn, or be tried again, long after `now`, and
+            rates count starts by when they happen; None for `now`.
     """
     noted = notes.job_ids()
     locked = bool(noted) and finishing.lock(tx, outcomes, noted)
@@ -57,7 +61,7 @@ def turn(
         return None, finished
     if claim_starts is not None:
         claim_starts(request)
-    claim = claims.claim(tx, request, now=now, retention=settings.retention)
+    claim = claims.claim(tx, request, now=now if clock is None else clock.now(), retention=settings.retention)
     _tell_lanes(tx, outcomes, claim.jobs)
     return claim, finished
 
@@ -121,6 +125,7 @@ class TurnRunner:
             claim, finished = self._database.write(
                 turn, outcomes, request, notes,
                 now=self._parts.clock.now(), settings=self._settings, claim_starts=self._planner.claim_starts,
+                clock=self._parts.clock,
             )  # fmt: skip
         except BaseException as error:
             self._notes.put_back(notes)
@@ -132,10 +137,10 @@ class TurnRunner:
                 raise
             self._planner.expect_jobs()
             return
-        self._after(outcomes, finished, claim)
+        self._after(outcomes, finished, request, claim)
         self._outcomes.unwritten = []
 
-    def _after(self, outcomes: list[Outcome], finished: Finished, claim: Claim | None) -> None:
+    def _after(self, outcomes: list[Outcome], finished: Finished, request: Request | None, claim: Claim | None) -> None:
         now = time.monotonic()
         if outcomes:
             self._planner.rate.measure(len(outcomes), now - self.ended_at)
@@ -145,12 +150,12 @@ class TurnRunner:
         if finished.woken:
             self._planner.expect_jobs()
         self.unsettled = self.unsettled or finished.unsettled
-        if claim is not None:
+        if request is not None and claim is not None:
             undeclared = self._planner.lanes.undeclared(claim.lanes)
             if claim.lanes.missing or undeclared:
                 now_us = self._parts.clock.now()
                 self._database.write(permits.prepare, claim.lanes.missing, undeclared, now=now_us)
-            self._planner.claimed(claim)
+            self._planner.claimed(request, claim)
             self._start(claim.jobs)
 
     def settle(self, outcomes: list[Outcome], finished: Finished) -> None:
@@ -231,4 +236,4 @@ class TurnRunner:
                 set_aside = self._database.write(finishing.set_aside, one, reason=reason, now=now, retention=retention)
                 log_outcomes(set_aside)
             else:
-                self._after([], finished, claim)
+                self._after([], finished, one, claim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,58 +11,12 @@ import pytest
 from embedq import JobState
 from embedq.clock import SECOND
 from embedq.flow.holds import HoldKind
-from embedq.flow.lanes import Sweep, lane_key
-from embedq.flow.limits import Limit, LimitValues, Rate
+from embedq.flow.lanes import laned
+from embedq.flow.limits import Limit, Rate
+from embedq.process.poison import SUSPECT_AFTER
 from embedq.storage import holds, permits
-from embedq.storage.claims import Claim, Request
-from embedq.storage.lanes import LaneRequest, Place
-from embedq.storage.rows import ClaimedJob
+from tests.conformance.lanes import LANES, Worker, add
 from tests.conformance.store import RETENTION, Store
-
-LANES = "thread lane"
-
-
-class Worker:
-    """A process that claims from lanes, and remembers what a dispatcher remembers."""
-
-    def __init__(self, store: Store, server: int = 1, **declared: Limit) -> None:
-        self.store = store
-        self.server = server
-        self.declared: Mapping[str, LimitValues] = {name: limit.values() for name, limit in declared.items()}
-        self.sweeps: dict[Place, Sweep] = {}
-        self.turn = 0
-
-    def request(self, limit: int, plain: int = 0, **given: Any) -> Request:
-        self.turn += 1
-        lanes = LaneRequest(declared=self.declared, sweeps=self.sweeps, turn=self.turn)
-        return Request(
-            server_id=self.server, limits={"thread": plain, LANES: limit}, queues=given.pop("queues", None),
-            lanes=lanes, **given,
-        )  # fmt: skip
-
-    def claim_once(self, limit: int = 10, plain: int = 0, **given: Any) -> Claim:
-        claim = self.store.claim_for(self.request(limit, plain, **given))
-        self.sweeps |= claim.lanes.sweeps
-        if claim.lanes.missing:
-            self.store.db.write(permits.create, claim.lanes.missing, now=self.store.now)
-        return claim
-
-    def claim(self, limit: int = 10, plain: int = 0, **given: Any) -> list[ClaimedJob]:
-        """Claim, and again where rows of permits were missing."""
-        claim = self.claim_once(limit, plain, **given)
-        if claim.lanes.missing:
-            return [*claim.jobs, *self.claim_once(limit - len(claim.jobs), plain, **given).jobs]
-        return claim.jobs
-
-
-def add(store: Store, lane: str | None = None, *limits: tuple[str, str], number: int = 1, **columns: Any) -> list[int]:
-    """Insert jobs that stand in a lane, under these limits (name, key)."""
-    (limit_1, key_1), (limit_2, key_2) = [*limits, (None, None), (None, None)][:2]
-    row = store.draft(
-        executor=LANES, lane_key=lane_key(lane, limits), limit_1=limit_1, key_1=key_1, limit_2=limit_2, key_2=key_2,
-        **columns,
-    )  # fmt: skip
-    return store.insert_many([row._replace(payload=f"[[{at}],{{}}]") for at in range(number)])
 
 
 def test_no_more_run_than_the_total(store: Store) -> None:
@@ -328,13 +282,52 @@ def test_permits_that_are_not_used_are_deleted(store: Store) -> None:
     assert worker.claim() == []
 
 
-def test_permits_of_a_slow_rate_are_kept_until_the_next_start(store: Store) -> None:
-    add(store, None, ("api", ""), number=2)
+def test_a_rate_by_the_day_is_remembered_for_a_day(store: Store) -> None:
+    add(store, None, ("api", ""), number=5)
     worker = Worker(store, api=Limit(rate=Rate(1, per=86_400)))
-    [job] = worker.claim()
-    store.finish(store.succeeded(job))
-    store.clock.advance(seconds=80_000)
+    assert len(worker.claim()) == 1
+    store.clock.advance(hours=23)
     assert store.db.write(permits.prune, now=store.now) == 0
     assert worker.claim() == []
-    store.clock.advance(seconds=86_400 - 80_000)
+    store.clock.advance(hours=3)
+    assert store.db.write(permits.prune, now=store.now) == 1
     assert len(worker.claim()) == 1
+
+
+def test_a_suspect_with_a_process_of_its_own_is_claimed_like_any_other_as_its_limit_allows(store: Store) -> None:
+    process = laned("process")
+    worker = Worker(store, api=Limit(1))
+
+    def claim() -> list[int]:
+        store.db.write(permits.create, [permits.permit_name("api")], now=store.now)
+        limits = {"process": 2, process: 2}
+        return [job.id for job in store.claim_for(replace(worker.request(0), limits=limits)).jobs]
+
+    [suspect] = add(store, None, ("api", ""), executor=process)
+    for _ in range(SUSPECT_AFTER):
+        worker.server = store.server(9)
+        assert claim() == [suspect]
+        store.rescue(worker.server)
+    worker.server = 1
+    store.clock.advance(seconds=1)
+    plain = store.insert_many([store.draft(executor="process") for _ in range(2)])
+    assert claim() == [suspect, plain[0]]
+    [waits] = add(store, None, ("api", ""), executor=process)
+    assert claim() == [plain[1]]
+    assert store.states(suspect, waits) == [JobState.RUNNING, JobState.READY]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a round continues after the lane that started last, and so passes one whose permit was taken"
+)
+def test_lanes_under_one_total_take_turns_beside_a_lane_without_limits(store: Store) -> None:
+    for lane in ("a", "b", "c"):
+        add(store, lane, ("api", ""), number=20, name=lane)
+    add(store, "free", number=40, name="free")
+    worker = Worker(store, api=Limit(1))
+    started: Counter[str] = Counter()
+    for _ in range(12):
+        claimed = worker.claim(2)
+        started.update(job.name for job in claimed)
+        store.finish(*map(store.succeeded, claimed))
+    assert [started[lane] for lane in ("a", "b", "c")] == [4, 4, 4]

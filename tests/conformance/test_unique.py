@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from embedq import Debounce, JobState, JobStateError, Throttle, Unique, UniqueConflictError
+from embedq import Debounce, Ending, JobState, JobStateError, Throttle, Unique, UniqueConflictError
 from embedq.clock import SECOND
+from embedq.flow.limits import Limit
 from embedq.storage import bulk, inspect, jobs, unique, upkeep
 from embedq.storage.rows import NewJob
+from tests.conformance.lanes import Worker
 from tests.conformance.store import RETENTION, Store
 
 KEEP, REPLACE, RAISE = Unique(), Unique(on_conflict="replace"), Unique(on_conflict="raise")
@@ -272,3 +274,33 @@ def test_a_plain_claim_and_end_write_nothing_of_it(store: Store) -> None:
     store.finish(store.succeeded(running))
     assert keys(store) == 1
     assert store.db.read(inspect.job, running.id).state is JobState.SUCCEEDED
+
+
+def test_of_two_runs_that_died_with_their_process_the_newer_one_runs_again(store: Store) -> None:
+    server = store.server(2)
+    runs = []
+    for _ in range(2):
+        enqueue(store)
+        runs += store.claim(server)
+    older, newer = (job.id for job in runs)
+    store.rescue(server)
+    assert store.states(older, newer) == [JobState.CANCELLED, JobState.READY]
+    assert [job.id for job in store.claim()] == [newer]
+
+
+def test_a_run_that_is_told_to_wait_closes_its_limit_also_where_it_gives_way(store: Store) -> None:
+    limits: dict[str, Any] = {"executor": "thread lane", "lane_key": "lane", "limit_1": "api", "key_1": ""}
+    enqueue(store, **limits)
+    worker = Worker(store, api=Limit(5))
+    [running] = worker.claim()
+    newer = enqueue(store, **limits)
+    at = store.now + 30 * SECOND
+    store.finish(
+        store.outcome(
+            running, JobState.RETRYING, Ending.RELEASED, gives_back=1, retry_at=at, closes="", closed_until=at
+        )
+    )
+    assert store.states(running.id, newer) == [JobState.CANCELLED, JobState.READY]
+    assert worker.claim() == []
+    store.clock.advance(seconds=30)
+    assert [job.id for job in worker.claim()] == [newer]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from embedq.storage.base import Transaction
 from tests.databases import Home, open_database
 from tests.processes import journal
 from tests.processes.journal import FOLDER_VARIABLE, Span
-from tests.support import ROOT
+from tests.support import ROOT, eventually
+
+# How often the tests of flow control kill a process.
+KILLS = int(os.environ.get("EMBEDQ_TEST_CHAOS_KILLS", "4"))
 
 
 class Program:
@@ -196,6 +201,20 @@ class Fleet:
         program.process.kill()
         program.process.wait()
         return now
+
+    def kill_busy(self, programs: Sequence[Program], dice: random.Random) -> Program:
+        """kill -9 one of those that run a job, at a random moment; return it."""
+
+        def busy() -> list[Program]:
+            pids = {run.pid for runs in self.runs().values() for run in runs if run.ended_at == math.inf}
+            return [program for program in programs if program.pid in pids]
+
+        eventually(busy, seconds=60, message="no process runs anything")
+        time.sleep(dice.uniform(0, 0.1))
+        chosen = dice.choice(busy() or programs)
+        assert chosen.alive, f"it died by itself\n{chosen.errors}"
+        self.kill(chosen)
+        return chosen
 
     def runs(self) -> dict[int, list[Span]]:
         """The runs of each job so far."""

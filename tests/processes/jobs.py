@@ -91,6 +91,48 @@ def kill_own_process(after: float = 0.0) -> None:
         time.sleep(60)
 
 
+# So many at once, for each key and in all; and so many starts.
+EACH, TOTAL = 2, 5
+RATE = embedq.Rate(40, per=1, burst=3)
+TOLD = Path(os.environ.get(FOLDER_VARIABLE, ".")) / "told"
+
+
+@embedq.job(name="tests:limited", concurrency=embedq.Limit(EACH, per="key", total=TOTAL))
+def run_limited(key: str, seconds: float | None) -> int:
+    """Take some time, or, without any, until the test makes the file `told`; return the process that did."""
+    with noted():
+        if seconds is not None:
+            time.sleep(seconds)
+        while seconds is None and not TOLD.exists():
+            time.sleep(0.01)
+    return os.getpid()
+
+
+@embedq.job(name="tests:rated", rate=RATE)
+def run_rated(url: str) -> None:
+    """Note when it was claimed. Only while it runs is that moment in its row; an end replaces it."""
+    with noted():
+        claimed_at = apps[url].job(embedq.current_job().id).snapshot().started_at
+        assert claimed_at is not None
+        note("claimed", moment=claimed_at.timestamp())
+
+
+@embedq.job(name="tests:unique", unique=embedq.Unique("unfinished", by=("key",)))
+def run_unique(key: str, seconds: float) -> int:
+    """`run`, one at a time for each key."""
+    with noted():
+        time.sleep(seconds)
+    return os.getpid()
+
+
+@embedq.job(name="tests:index", unique=embedq.Unique("waiting", by=("key",), on_conflict="replace"))
+def run_index(key: str, version: int) -> None:
+    """Note that a version was seen."""
+    with noted():
+        time.sleep(0.1)
+        note("seen", key=key, version=version)
+
+
 @embedq.job
 def breed(url: str, generations: int) -> None:
     """Enqueue the next generation from inside a job."""

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -93,3 +93,14 @@ def runs(folder: Path, killed: Mapping[int, float] | None = None) -> dict[int, l
 def overlaps(spans: list[Span]) -> list[tuple[Span, Span]]:
     """The pairs of runs of one job, one after the other, of which the second began before the first had ended."""
     return [(one, two) for one, two in pairwise(spans) if two.started_at < one.ended_at]
+
+
+def most_at_once(spans: Iterable[Span]) -> int:
+    """Return how many of these runs there were at one moment, at most."""
+    moments = [moment for span in spans for moment in ((span.started_at, 1), (span.ended_at, -1))]
+    running = most = 0
+    # At equal times an end comes first.
+    for _, step in sorted(moments):
+        running += step
+        most = max(most, running)
+    return most

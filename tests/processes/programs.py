@@ -24,7 +24,7 @@ from embedq.maintenance import leader
 from embedq.process import poison
 from embedq.worker import quarantine
 from tests.processes import journal
-from tests.processes.jobs import apps, breed, fail, note, run, run_async, work_on
+from tests.processes.jobs import apps, breed, fail, note, run, run_async, run_unique, work_on
 
 
 def wait_for_end_of_input() -> None:
@@ -124,6 +124,17 @@ def work_and_produce(url: str, pause: float = 0.0, generations: int = 3, **setti
         began_at = time.monotonic()
         job = app.enqueue(breed, url, generations)
         note("acknowledged", job=job.id, took=time.monotonic() - began_at, durable=True)
+
+
+def work_and_call(url: str, keys: Sequence[str], **settings: Any) -> None:
+    """Run jobs, and enqueue unique ones all the time, some of them in one transaction."""
+    app = apps[url] = embedq.EmbedQ(url, **settle(settings)).start()
+    told = end_of_input()
+    report("ready")
+    while not told.wait(0.01):
+        for job in app.enqueue_many([app.call(run_unique, key, 0.2) for key in keys]):
+            note("acknowledged", job=job.id)
+        note("acknowledged", job=app.enqueue(run_unique, keys[-1], 0.2).id)
 
 
 def load(url: str, prune_seconds: float, **settings: Any) -> None:

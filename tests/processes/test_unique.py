@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from tenacity import wait_fixed
 
 import embedq
 from embedq import EmbedQ, JobState, Retry
+from tests.processes.fleet import KILLS, Fleet, all_ended
+from tests.processes.jobs import run_index, run_unique
+from tests.processes.journal import Span, most_at_once
 from tests.support import eventually
 
+# A suspect is tried for a short while; see programs.py.
+SETTINGS: dict[str, Any] = {"workers": 4, "max_crashes": 1000, "trial": 0.2}
 KEY = "k" * 40
 NAMES = ("a", "b", "c", "d")
 
@@ -108,3 +115,54 @@ def test_a_call_of_an_unfinished_job_is_that_job_also_while_it_fails_and_in_batc
     eventually(lambda: not unfinished(apps[0]), seconds=60)
     assert most == dict.fromkeys(NAMES, 1)
     assert {job.state for job in apps[0].jobs(limit=1000)} == {JobState.SUCCEEDED}
+
+
+@pytest.fixture
+def versions(fleet: Fleet, queue: EmbedQ, dice: random.Random) -> Counter[str]:
+    """The latest version that was enqueued of each key, with all work done by processes of which some were killed."""
+    versions: Counter[str] = Counter()
+
+    def change(count: int) -> None:
+        for key in dice.choices(NAMES, k=count):
+            versions[key] += 1
+            queue.enqueue(run_index, key, versions[key])
+
+    callers: dict[str, Any] = {"keys": NAMES, "workers": 4, "max_crashes": 1000}
+    programs = [fleet.start("work", **SETTINGS), *(fleet.start("work_and_call", **callers) for _ in "ab")]
+    for program in programs:
+        assert program.read_line() == "ready"
+    for number in range(KILLS):
+        change(10)
+        programs.remove(fleet.kill_busy(programs, dice))
+        programs.append(fleet.start("work_and_call", **callers) if number % 2 else fleet.start("work", **SETTINGS))
+        change(10)
+    fleet.worker(**SETTINGS)
+    for program in programs:
+        assert program.end() == 0, program.errors
+    eventually(lambda: all_ended(queue), seconds=60)
+    return versions
+
+
+def test_a_key_runs_once_at_a_time_and_is_never_left_behind_while_processes_are_killed(
+    fleet: Fleet, queue: EmbedQ, versions: Counter[str]
+) -> None:
+    jobs = {job.id: job for job in queue.jobs(limit=10_000)}
+    runs = fleet.runs()
+    spans: defaultdict[str, list[Span]] = defaultdict(list)
+    for job in jobs.values():
+        if job.name == "tests:unique":
+            spans[json.loads(job.arguments)[0][0]] += runs[job.id]
+    assert {key: most_at_once(found) for key, found in spans.items()} == dict.fromkeys(NAMES, 1)
+    assert [span for found in spans.values() for span in found if not span.complete], "nobody was killed in a run"
+    # Nothing is lost: what was acknowledged has run, and so has the latest version of each key.
+    acknowledged = {line["job"] for line in fleet.events("acknowledged")}
+    assert {jobs[job_id].state for job_id in acknowledged} == {JobState.SUCCEEDED}
+    seen: Counter[str] = Counter()
+    for line in fleet.events("seen"):
+        seen[line["key"]] = max(seen[line["key"]], line["version"])
+    assert seen == versions
+    # No key is left behind.
+    for key in NAMES:
+        calls = [queue.enqueue(run_unique, key, 0.0), queue.enqueue(run_index, key, 0)]
+        assert [call.created for call in calls] == [True, True]
+        assert [call.wait(timeout=30) for call in calls] == [JobState.SUCCEEDED] * 2
