@@ -146,7 +146,7 @@ class Claimer:
             more = True
             while more:
                 one = replace(request, limits=limits)
-                claimed = self._learned(claim(self._with_lanes(one, now, lanes_first=lanes_first)), found)
+                claimed = self._learned(one, claim(self._with_lanes(one, now, lanes_first=lanes_first)), found)
                 if claimed.jobs:
                     found.job = claimed.jobs[0]
                     return found
@@ -155,7 +155,7 @@ class Claimer:
         # Jobs that ran during two crashes run alone, which is last here.
         apart = {executor: 1 for executor in ALL_EXECUTORS if executor not in ISOLATED_EXECUTORS}
         one = replace(request, limits=apart, known_needs=(), suspect=True)
-        suspects = self._learned(claim(self._with_lanes(one, now, lanes_first=lanes_first)), found)
+        suspects = self._learned(one, claim(self._with_lanes(one, now, lanes_first=lanes_first)), found)
         found.job = next(iter(suspects.jobs), None)
         return found
 
@@ -166,12 +166,12 @@ class Claimer:
         self._lanes.claim_starts(request)
         return request
 
-    def _learned(self, claim: Claim, found: Found) -> Claim:
+    def _learned(self, request: Request, claim: Claim, found: Found) -> Claim:
         missing = set(claim.lanes.missing) - found.made
         if missing:
             # A dispatcher passes over such a lane for a moment; here the order would not be the same each time.
             raise PermitsMissingError(missing)
-        self._lanes.learned(claim.lanes)
+        self._lanes.learned(() if request.suspect else request.limits, claim.lanes)
         found.news.append(claim.lanes)
         found.barred = found.barred or bool(claim.holds or claim.lanes.saturated)
         return claim

@@ -17,8 +17,8 @@ from embedq.storage.lane_starts import latest_starts
 from embedq.storage.limit_use import LimitUse, limits_in_use
 from embedq.storage.rows import ClaimedJob, Outcome
 from embedq.storage.why_waiting import why_waiting
+from tests.conformance.lanes import Worker, add
 from tests.conformance.store import Store
-from tests.conformance.test_limits import Worker, add
 
 
 def declare(store: Store, **limits: Limit) -> Worker:
