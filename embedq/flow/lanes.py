@@ -8,8 +8,9 @@ limits with the same keys: where the first cannot start none of them can, and no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 EXECUTORS = ("thread", "async", "process")
@@ -107,6 +108,51 @@ def visit(sweep: Sweep, most: int, lanes_from: Callable[[str, int], Sequence[Lan
     within = [lane for lane in rest if lane.key <= origin]
     complete = len(within) < len(rest) or len(rest) < asked
     return Visited(found + [lane for lane in within if lane not in found], complete, True)
+
+
+class Turn(NamedTuple):
+    """The lane that started last under some limits, and how many more jobs it may start before it is the next one's."""
+
+    key: str
+    left: int
+
+
+Turns = Mapping[tuple[str, ...], Turn]
+"""Under each combination of limits, by their names, whose turn it is."""
+
+
+def limits_of(lane: Lane) -> tuple[str, ...]:
+    """Return the names of a lane's limits."""
+    return tuple(limit for limit, _ in lane.pairs)
+
+
+def by_turns(lanes: Sequence[Lane], turns: Turns) -> list[Lane]:
+    """Return the lanes of a round, those under the same limits in the order of their turns, at the same places.
+
+    A round alone is no order among lanes that compete for a permit: one that finds none left is passed, and if a lane
+    under no limit starts after it, the next round begins behind both.
+    """
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, lane in enumerate(lanes):
+        if lane.pairs:
+            places.setdefault(limits_of(lane), []).append(place)
+    ordered = list(lanes)
+    for limits, own in places.items():
+        if len(own) > 1 and (turn := turns.get(limits)) is not None:
+            found = sorted((lanes[place] for place in own), key=partial(_place_behind, turn))
+            for place, lane in zip(own, found, strict=True):
+                ordered[place] = lane
+    return ordered
+
+
+def _place_behind(turn: Turn, lane: Lane) -> tuple[bool, str]:
+    return lane.key < turn.key if turn.left > 0 else lane.key <= turn.key, lane.key
+
+
+def after_start(turn: Turn | None, lane: Lane, number: int) -> Turn:
+    """Return whose turn it is after a lane has started so many jobs."""
+    left = turn.left if turn is not None and turn.key == lane.key and turn.left > 0 else lane.weight
+    return Turn(lane.key, max(0, left - number))
 
 
 class Shares(NamedTuple):

@@ -23,9 +23,14 @@ from embedq.flow.lanes import (
     Pair,
     Shares,
     Sweep,
+    Turn,
+    Turns,
     Visited,
+    after_start,
+    by_turns,
     is_laned,
     laned,
+    limits_of,
     shares,
     unlaned,
     visit,
@@ -55,6 +60,7 @@ class LaneRequest:
     Attributes:
         declared: the code's values of limits.
         sweeps: how far the rounds are.
+        turns: whose turn it is under each combination of limits.
         restart: something has changed, so that rounds begin again from where they are.
         turn: grows with each claim: what has no better order takes turns by it.
         start: where a round begins that this process has not begun yet.
@@ -63,6 +69,7 @@ class LaneRequest:
 
     declared: Mapping[str, LimitValues] = field(default_factory=dict)
     sweeps: Mapping[Place, Sweep] = field(default_factory=dict)
+    turns: Turns = field(default_factory=dict)
     restart: bool = True
     turn: int = 0
     start: str = ""
@@ -77,6 +84,7 @@ class LaneNews:
         more: the executors of lanes that may have more to start at once.
         saturated: the executors of lanes that can start nothing now.
         sweeps: how far the rounds have come.
+        turns: whose turn it is now, where that has changed.
         look_at: when to look again, in microseconds; None for when something changes.
         missing: rows of permits that must be made before their jobs can start.
         limits: the limits that were met.
@@ -85,6 +93,7 @@ class LaneNews:
     more: set[str] = field(default_factory=set)
     saturated: set[str] = field(default_factory=set)
     sweeps: dict[Place, Sweep] = field(default_factory=dict)
+    turns: dict[tuple[str, ...], Turn] = field(default_factory=dict)
     look_at: int | None = None
     missing: tuple[str, ...] = ()
     limits: frozenset[str] = frozenset()
@@ -243,7 +252,7 @@ class LaneClaim:
         if self._request.restart:
             sweep = sweep.restarted()
         visited = visit(sweep, max(FEWEST_VISITS, VISITS * wanted), partial(self._lanes_from, place))
-        lanes, left = visited.lanes, sweep.left
+        lanes, left = by_turns(visited.lanes, {**self._request.turns, **self.news.turns}), sweep.left
         if left and not (lanes and lanes[0].key == sweep.after):
             left = 0
         self._permits.learn(pair for lane in lanes for pair in lane.pairs)
@@ -258,6 +267,7 @@ class LaneClaim:
             for lane, number in share.granted.items():
                 found = self._jobs(place, lane, number, taken)
                 self._start(found, lane.pairs)
+                self._pass_turn(lane, len(found))
                 jobs += found
                 taken.update(job.id for job in found)
                 if len(found) < number:
@@ -268,6 +278,12 @@ class LaneClaim:
         done = len(jobs) >= wanted
         self._move(place, sweep, visited, last, left if done else 0, done=done)
         return jobs
+
+    def _pass_turn(self, lane: Lane, number: int) -> None:
+        if lane.pairs and number:
+            limits = limits_of(lane)
+            turn = self.news.turns.get(limits) or self._request.turns.get(limits)
+            self.news.turns[limits] = after_start(turn, lane, number)
 
     def _move(self, place: Place, sweep: Sweep, visited: Visited, last: Lane | None, left: int, *, done: bool) -> None:
         """Record how far the round has come."""

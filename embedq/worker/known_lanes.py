@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Collection
 
-from embedq.flow.lanes import Sweep
+from embedq.flow.lanes import Sweep, Turn
 from embedq.flow.limits import LimitValues, declared
 from embedq.storage.claims import Request
 from embedq.storage.lanes import LaneNews, LaneRequest, Place
@@ -33,6 +33,7 @@ class KnownLanes:
         self._more: frozenset[str] = frozenset()
         self.look_at: float = math.inf
         self._sweeps: dict[Place, Sweep] = {}
+        self._turns: dict[tuple[str, ...], Turn] = {}
         # Each process begins somewhere else, so that no lane is the first in all of them.
         self._start = secrets.token_hex(4)
         self._turn = secrets.randbelow(1000)
@@ -49,8 +50,8 @@ class KnownLanes:
         self._turn += 1
         due = self.look_at <= now
         return LaneRequest(
-            declared=declared(), sweeps=self._sweeps, restart=self.changed or due, turn=self._turn, start=self._start,
-            due=due,
+            declared=declared(), sweeps=self._sweeps, turns=self._turns, restart=self.changed or due, turn=self._turn,
+            start=self._start, due=due,
         )  # fmt: skip
 
     def undeclared(self, news: LaneNews) -> dict[str, LimitValues]:
@@ -76,6 +77,7 @@ class KnownLanes:
         if len(self._sweeps) > MOST_PLACES:
             self._sweeps.clear()
         self._sweeps.update(news.sweeps)
+        self._turns.update(news.turns)
         self._more = (self._more - frozenset(asked)) | news.more
         self.saturated = (self.saturated - frozenset(asked)) | news.saturated
         if news.saturated:

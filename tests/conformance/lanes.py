@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from embedq.flow.lanes import Sweep, lane_key
+from embedq.flow.lanes import Sweep, Turn, lane_key
 from embedq.flow.limits import Limit, LimitValues
 from embedq.storage import permits
 from embedq.storage.claims import Claim, Request
@@ -28,12 +28,13 @@ class Worker:
         self.server = server
         self.declared: Mapping[str, LimitValues] = {name: limit.values() for name, limit in declared.items()}
         self.sweeps: dict[Place, Sweep] = {}
+        self.turns: dict[tuple[str, ...], Turn] = {}
         self.turn = 0
         self.prepared = False
 
     def request(self, limit: int, plain: int = 0, **given: Any) -> Request:
         self.turn += 1
-        lanes = LaneRequest(declared=self.declared, sweeps=self.sweeps, turn=self.turn)
+        lanes = LaneRequest(declared=self.declared, sweeps=self.sweeps, turns=self.turns, turn=self.turn)
         return Request(
             server_id=self.server, limits={"thread": plain, LANES: limit}, queues=given.pop("queues", None),
             lanes=lanes, **given,
@@ -42,6 +43,7 @@ class Worker:
     def claim_once(self, limit: int = 10, plain: int = 0, **given: Any) -> Claim:
         claim = self.store.claim_for(self.request(limit, plain, **given))
         self.sweeps |= claim.lanes.sweeps
+        self.turns |= claim.lanes.turns
         if claim.lanes.missing:
             self.store.db.write(permits.create, claim.lanes.missing, now=self.store.now)
         return claim
