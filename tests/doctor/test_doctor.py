@@ -116,7 +116,7 @@ def test_where_nothing_is_wrong_a_few_lines_report_it(app: EmbedQ) -> None:
     app.recurring("nightly", "0 2 * * *", nothing)
     app.start().enqueue(nothing).wait(10)
     text = in_words(app.settings.url)
-    assert len(text.splitlines()) == 10, text
+    assert len(text.splitlines()) == 11, text
     assert "✓ Processes       1 process alive, 10 threads, 0 jobs running" in text
     assert "✓ Recurring jobs  1 schedule, none late" in text
     assert text.endswith("\nno problems found\n")
