@@ -42,8 +42,8 @@ INDENT = " " * (LABEL + 2)
 def doctor(invocation: Invocation, max_wait: float) -> None:
     """Find problems of a queue, with advice.
 
-    Checks the database, the processes that run jobs, the clocks, the jobs
-    and the recurring jobs. It changes nothing. The exit code is 1 if there
+    Checks the database, the processes that run jobs, the clocks, the jobs,
+    pauses, limits and the recurring jobs. It changes nothing. The exit code is 1 if there
     is an error or a warning; notes do not count.
     """
     # A network file system is not an error here but a finding.

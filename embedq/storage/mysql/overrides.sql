@@ -410,6 +410,13 @@ ON DUPLICATE KEY UPDATE total = $2, per_key = $3, rates = $4, updated_at = $5;
 -- By the id alone, as lane_jobs.
 SELECT id, run_at FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 ORDER BY id LIMIT $5;
 
+-- name: failed_starts
+-- From the attempts to their jobs, in this order whatever the statistics are.
+SELECT job.limit_1, job.key_1, job.limit_2, job.key_2, max(attempt.started_at)
+FROM (SELECT job_id, started_at FROM {attempts_by_end} ORDER BY finished_at DESC LIMIT $1) AS attempt
+STRAIGHT_JOIN embedq_jobs AS job FORCE INDEX (PRIMARY) ON job.id = attempt.job_id
+WHERE job.limit_1 IS NOT NULL GROUP BY job.limit_1, job.key_1, job.limit_2, job.key_2;
+
 -- name: count_ahead
 -- By urgency.
 SELECT count(*) FROM (SELECT 1 FROM {laned:$1} AND queue = $2 AND urgency = -$3 AND lane_key = $4 AND id < $5
