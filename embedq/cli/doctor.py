@@ -43,8 +43,8 @@ def doctor(invocation: Invocation, max_wait: float) -> None:
     """Find problems of a queue, with advice.
 
     Checks the database, the processes that run jobs, the clocks, the jobs,
-    pauses, limits and the recurring jobs. It changes nothing. The exit code is 1 if there
-    is an error or a warning; notes do not count.
+    pauses, limits and the recurring jobs. It changes nothing. The exit
+    code is 1 if there is an error or a warning; notes do not count.
     """
     # A network file system is not an error here but a finding.
     app = invocation.open(allow_network_filesystem=True)
