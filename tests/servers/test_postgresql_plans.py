@@ -29,6 +29,9 @@ BY_ID = (
 # Those that read the line of all queues, and another that may look as cheap.
 ACROSS = ("survey", "jobs_across", "measure_across")
 
+# Those that read lanes, whose index begins like that of all ready jobs.
+OF_LANES = ("lane_level", "visit_lanes", "lane_jobs", "count_ahead")
+
 
 @pytest.fixture
 def connection(home_of: Callable[[str], Home], tmp_path: Path) -> Iterator[tuple[psycopg.Connection, dict[str, str]]]:
@@ -64,6 +67,13 @@ def test_all_queues_are_one_line_to_the_planner_though_their_index_was_empty(
         server.execute(f"ANALYZE {table}".encode())
     for name in ACROSS:
         assert "embedq_jobs_across" in indexes_of(connection, name), name
+
+
+def test_lanes_are_read_from_their_own_index_though_it_was_empty(
+    connection: tuple[psycopg.Connection, dict[str, str]],
+) -> None:
+    for name in OF_LANES:
+        assert indexes_of(connection, name) == {"embedq_jobs_lanes"}, name
 
 
 def indexes_of(connection: tuple[psycopg.Connection, dict[str, str]], name: str) -> set[str]:

@@ -128,7 +128,7 @@ LEAST(4611686018427387904, GREATEST(-4611686018427387904, sum(<column>)))::bigin
 
 -- part: laned
 -- The ready jobs that stand in lanes.
-embedq_jobs WHERE state = 'ready' AND crashes < 2 AND lane_key IS NOT NULL AND executor = <executor>;
+embedq_jobs WHERE state || '' = 'ready' AND crashes < 2 AND lane_key IS NOT NULL AND executor = <executor>;
 
 -- part: lane_head
 json_build_array(weight, limit_1, key_1, limit_2, key_2)::text;
