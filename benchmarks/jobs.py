@@ -44,6 +44,12 @@ def noop() -> None:
     TALLY.add()
 
 
+@embedq.job(name="benchmarks.noop_of_key", concurrency=embedq.Limit(5, per="key"))
+def noop_of_key(key: int) -> None:
+    """`noop`, under a limit."""
+    TALLY.add()
+
+
 def unregistered() -> None:
     """The same, as a function that was never declared a job: its rows are signed, and checked when they run."""
     TALLY.add()

@@ -26,6 +26,7 @@ class Scale:
             in the largest lie finished in one more.
         backlog_drained: jobs whose cost is measured beside them, a round.
         backlog_enqueued: the same, in each of four turns a round.
+        limited_drained: jobs under a limit, and plain ones, a round, beside each of the backlogs.
         growth_seconds, growth_per_second: the steady load.
         dashboards: jobs stored beside a page; the largest case counts, and is compared with the one before.
         dashboard_calls: how often each page is read.
@@ -57,6 +58,7 @@ class Scale:
     backlogs: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     backlog_drained: int = 5_000
     backlog_enqueued: int = 250
+    limited_drained: int = 5_000
     starts: int = 7
     growth_seconds: float = 60.0
     growth_per_second: int = 1_000
@@ -92,6 +94,7 @@ QUICK = Scale(
     backlogs=(1_000, 50_000),
     backlog_drained=2_000,
     backlog_enqueued=100,
+    limited_drained=1_000,
     starts=2,
     # Pruning looks every ten seconds: two of those are the least that shows anything.
     growth_seconds=21.0,

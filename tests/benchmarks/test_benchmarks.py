@@ -42,6 +42,7 @@ TINY = Scale(
     backlogs=(20, 200),
     backlog_drained=50,
     backlog_enqueued=10,
+    limited_drained=50,
     starts=1,
     growth_seconds=2.5,
     growth_per_second=50,
@@ -57,7 +58,7 @@ TINY = Scale(
 
 
 # On servers: those that do something there that they do not do elsewhere.
-ON_SERVERS = ("drain", "latency", "connections", "idle", "backlog")
+ON_SERVERS = ("drain", "latency", "connections", "idle", "backlog", "limited")
 SERVERS = {"postgresql": POSTGRESQL, "mysql": mysql_home.MYSQL}
 
 

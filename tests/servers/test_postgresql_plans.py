@@ -30,7 +30,7 @@ BY_ID = (
 ACROSS = ("survey", "jobs_across", "measure_across")
 
 # Those that read lanes, whose jobs are in the line of their queue too.
-LANES = ("lane_level", "visit_lanes", "lane_jobs", "count_ahead")
+LANES = ("lane_level", "visit_lanes", "lane_jobs", "count_ahead", "lane_front")
 
 
 @pytest.fixture
