@@ -110,14 +110,14 @@ def visit(sweep: Sweep, most: int, lanes_from: Callable[[str, int], Sequence[Lan
     return Visited(found + [lane for lane in within if lane not in found], complete, True)
 
 
-class Turn(NamedTuple):
+class LaneTurn(NamedTuple):
     """The lane that started last under some limits, and how many more jobs it may start before it is the next one's."""
 
     key: str
     left: int
 
 
-Turns = Mapping[tuple[str, ...], Turn]
+LaneTurns = Mapping[tuple[str, ...], LaneTurn]
 """Under each combination of limits, by their names, whose turn it is."""
 
 
@@ -126,7 +126,7 @@ def limits_of(lane: Lane) -> tuple[str, ...]:
     return tuple(limit for limit, _ in lane.pairs)
 
 
-def by_turns(lanes: Sequence[Lane], turns: Turns) -> list[Lane]:
+def by_turns(lanes: Sequence[Lane], turns: LaneTurns) -> list[Lane]:
     """Return the lanes of a round, those under the same limits in the order of their turns, at the same places.
 
     A round alone is no order among lanes that compete for a permit: one that finds none left is passed, and if a lane
@@ -145,14 +145,14 @@ def by_turns(lanes: Sequence[Lane], turns: Turns) -> list[Lane]:
     return ordered
 
 
-def _place_behind(turn: Turn, lane: Lane) -> tuple[bool, str]:
+def _place_behind(turn: LaneTurn, lane: Lane) -> tuple[bool, str]:
     return lane.key < turn.key if turn.left > 0 else lane.key <= turn.key, lane.key
 
 
-def after_start(turn: Turn | None, lane: Lane, number: int) -> Turn:
+def after_start(turn: LaneTurn | None, lane: Lane, number: int) -> LaneTurn:
     """Return whose turn it is after a lane has started so many jobs."""
     left = turn.left if turn is not None and turn.key == lane.key and turn.left > 0 else lane.weight
-    return Turn(lane.key, max(0, left - number))
+    return LaneTurn(lane.key, max(0, left - number))
 
 
 class Shares(NamedTuple):

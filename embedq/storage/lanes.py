@@ -20,11 +20,11 @@ from embedq.flow.lanes import (
     EXECUTORS,
     LANE_EXECUTORS,
     Lane,
+    LaneTurn,
+    LaneTurns,
     Pair,
     Shares,
     Sweep,
-    Turn,
-    Turns,
     Visited,
     after_start,
     by_turns,
@@ -69,7 +69,7 @@ class LaneRequest:
 
     declared: Mapping[str, LimitValues] = field(default_factory=dict)
     sweeps: Mapping[Place, Sweep] = field(default_factory=dict)
-    turns: Turns = field(default_factory=dict)
+    turns: LaneTurns = field(default_factory=dict)
     restart: bool = True
     turn: int = 0
     start: str = ""
@@ -93,7 +93,7 @@ class LaneNews:
     more: set[str] = field(default_factory=set)
     saturated: set[str] = field(default_factory=set)
     sweeps: dict[Place, Sweep] = field(default_factory=dict)
-    turns: dict[tuple[str, ...], Turn] = field(default_factory=dict)
+    turns: dict[tuple[str, ...], LaneTurn] = field(default_factory=dict)
     look_at: int | None = None
     missing: tuple[str, ...] = ()
     limits: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Collection
 
-from embedq.flow.lanes import Sweep, Turn
+from embedq.flow.lanes import LaneTurn, Sweep
 from embedq.flow.limits import LimitValues, declared
 from embedq.storage.claims import Request
 from embedq.storage.lanes import LaneNews, LaneRequest, Place
@@ -33,7 +33,7 @@ class KnownLanes:
         self._more: frozenset[str] = frozenset()
         self.look_at: float = math.inf
         self._sweeps: dict[Place, Sweep] = {}
-        self._turns: dict[tuple[str, ...], Turn] = {}
+        self._turns: dict[tuple[str, ...], LaneTurn] = {}
         # Each process begins somewhere else, so that no lane is the first in all of them.
         self._start = secrets.token_hex(4)
         self._turn = secrets.randbelow(1000)

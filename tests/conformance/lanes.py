@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from embedq.flow.lanes import Sweep, Turn, lane_key
+from embedq.flow.lanes import LaneTurn, Sweep, lane_key
 from embedq.flow.limits import Limit, LimitValues
 from embedq.storage import permits
 from embedq.storage.claims import Claim, Request
@@ -28,7 +28,7 @@ class Worker:
         self.server = server
         self.declared: Mapping[str, LimitValues] = {name: limit.values() for name, limit in declared.items()}
         self.sweeps: dict[Place, Sweep] = {}
-        self.turns: dict[tuple[str, ...], Turn] = {}
+        self.turns: dict[tuple[str, ...], LaneTurn] = {}
         self.turn = 0
         self.prepared = False
 
