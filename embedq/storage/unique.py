@@ -63,7 +63,8 @@ def plan(tx: Transaction, jobs: Sequence[NewJob]) -> Plan:
     Raises:
         UniqueConflictError: a rule refuses one of them.
     """
-    rules = [rule_of(job.options) if may_have_rule(job.options) else None for job in jobs]
+    # A continuation stands for its own parent: what another one starts, or does not start, is no substitute.
+    rules = [rule_of(job.options) if may_have_rule(job.options) and job.parent_id is None else None for job in jobs]
     holders = _lock(tx, {rule.key for rule in rules if rule is not None})
     rows: list[NewJob] = []
     places: list[Place] = []

@@ -166,6 +166,21 @@ def test_a_rescue_gives_way_to_a_newer_job(store: Store) -> None:
     assert store.states(running.id, newer) == [JobState.CANCELLED, JobState.READY]
 
 
+def test_a_continuation_is_a_job_of_its_own(store: Store) -> None:
+    stored = KEEP.rule("k").stored_in(None)
+    first, second = store.insert(name="tests:parent"), store.insert(name="tests:parent")
+    child, other = store.then(first, options=stored), store.then(second, options=stored)
+    assert child != other
+    plain = enqueue(store)
+    assert plain not in (child, other)
+    later = store.then(second, options=stored)
+    assert later not in (child, other, plain)
+    # The parent of one fails, and the others run all the same.
+    claimed = {job.id: job for job in store.claim()}
+    store.finish(store.died(claimed[first]), store.succeeded(claimed[second]))
+    assert store.states(child, other, later) == [JobState.CANCELLED, JobState.READY, JobState.READY]
+
+
 def test_children_that_wait_again_give_way_too(store: Store) -> None:
     parent = store.insert(name="tests:parent")
     child = store.then(parent, options=KEEP.rule("k").stored_in(None))
