@@ -124,13 +124,13 @@ def test_a_recurring_job_has_a_name_and_no_idempotency_key(app: EmbedQ) -> None:
 def test_every_start_may_say_it_again_without_moving_the_next_occurrence(
     app: EmbedQ, leader: Leader, clock: FakeClock
 ) -> None:
-    app.recurring("pulse", every(minutes=10), pulse)
+    app.recurring("pulse", every(minutes=10), pulse, overlap="allow")
     clock.advance(minutes=9)
-    app.recurring("pulse", every(minutes=10), pulse)
+    app.recurring("pulse", every(minutes=10), pulse, overlap="allow")
     clock.advance(minutes=1)
     leader.step()
     assert fired(app) == ["01 12:10:00"]
-    app.recurring("pulse", every(minutes=10), pulse, "other words")
+    app.recurring("pulse", every(minutes=10), pulse, "other words", overlap="allow")
     clock.advance(minutes=10)
     leader.step()
     assert fired(app) == ["01 12:10:00", "01 12:20:00"]
@@ -187,7 +187,7 @@ def test_a_started_app_fires_and_runs_them(tmp_path: Path) -> None:
 
 def test_two_leaders_at_once_enqueue_each_occurrence_once(app: EmbedQ, clock: FakeClock) -> None:
     """Both believe that they lead: the lease is only there to save work."""
-    app.recurring("pulse", every(minutes=1), pulse)
+    app.recurring("pulse", every(minutes=1), pulse, overlap="allow")
     one, other = leader_of(app, 1), leader_of(app, 2)
     for _ in range(5):
         clock.advance(minutes=1)
@@ -199,7 +199,7 @@ def test_two_leaders_at_once_enqueue_each_occurrence_once(app: EmbedQ, clock: Fa
 
 
 def test_only_the_holder_of_the_lease_works(app: EmbedQ, clock: FakeClock) -> None:
-    app.recurring("pulse", every(seconds=1), pulse)
+    app.recurring("pulse", every(seconds=1), pulse, overlap="allow")
     one, other = leader_of(app, 1), leader_of(app, 2)
     one.step()
     other.step()
@@ -229,7 +229,7 @@ def test_only_the_holder_of_the_lease_works(app: EmbedQ, clock: FakeClock) -> No
 def test_what_was_missed_follows_the_policy_and_the_ledger_accounts_for_all(
     app: EmbedQ, leader: Leader, clock: FakeClock, policy: str | embedq.Misfire, expected: list[str], passed: int
 ) -> None:
-    app.recurring("pulse", "0 * * * *", pulse, misfire=policy)
+    app.recurring("pulse", "0 * * * *", pulse, misfire=policy, overlap="allow")
     clock.advance(hours=3, seconds=30)
     leader.step()
     assert fired(app) == expected
@@ -253,7 +253,7 @@ def test_a_year_of_downtime_is_dealt_with_at_once(app: EmbedQ, leader: Leader, c
 
 
 def test_a_clock_that_steps_back_repeats_no_occurrence(app: EmbedQ, leader: Leader, clock: FakeClock) -> None:
-    app.recurring("pulse", every(minutes=1), pulse)
+    app.recurring("pulse", every(minutes=1), pulse, overlap="allow")
     clock.advance(minutes=1)
     leader.step()
     clock.advance(minutes=-10)

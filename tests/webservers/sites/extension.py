@@ -10,7 +10,7 @@ from tests.webservers.sites import TASKS
 
 # The jobs are declared with the module's functions, so its queue is the app's.
 queue = EmbedQ(queue=embedq.default_app())
-queue.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all")
+queue.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all", overlap="allow")
 app = Flask(__name__)
 app.config["EMBEDQ_WORKERS"] = 3
 queue.init_app(app)

@@ -11,7 +11,7 @@ import embedq
 from embedq.contrib.fastapi import lifespan
 from tests.webservers.sites import TASKS
 
-embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all")
+embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all", overlap="allow")
 app = FastAPI(lifespan=lifespan(os.environ["EMBEDQ_URL"], workers=3, stop_timeout=5.0))
 
 

@@ -13,7 +13,7 @@ import embedq
 from embedq.contrib.starlette import lifespan
 from tests.webservers.sites import TASKS
 
-embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all")
+embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all", overlap="allow")
 
 
 async def enqueue(request: Request) -> PlainTextResponse:

@@ -7,7 +7,7 @@ from flask import Flask
 import embedq
 from tests.webservers.sites import TASKS
 
-embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all")
+embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all", overlap="allow")
 embedq.start(workers=3, stop_timeout=5.0)
 app = Flask(__name__)
 

@@ -11,7 +11,7 @@ import embedq
 from embedq.contrib.litestar import EmbedQPlugin
 from tests.webservers.sites import TASKS
 
-embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all")
+embedq.recurring("tick", embedq.every(seconds=1), TASKS["run"], misfire="all", overlap="allow")
 
 
 @post("/{task:str}/{seconds:float}", media_type=MediaType.TEXT, status_code=200)
