@@ -121,7 +121,8 @@ def _instants(turn: Turn) -> list[int]:
 
 
 def _decided(tx: Transaction, turns: Sequence[Planned]) -> list[_Turn]:
-    runs = _unfinished(tx, [one.row for one in turns if one.turn.fires])
+    # Also of those that fire nothing now: the turn brings the list up to date.
+    runs = _unfinished(tx, [one.row for one in turns])
     decided = []
     for row, turn, new in turns:
         before = runs.get(row.name, ())

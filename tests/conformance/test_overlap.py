@@ -12,7 +12,7 @@ from embedq.job import Trigger
 from embedq.storage import firing, inspect, schedules
 from embedq.storage.firing import Fired, Planned
 from embedq.storage.inspect import Occurrence
-from embedq.storage.schedules import ScheduleRow, Turn
+from embedq.storage.schedules import Passed, ScheduleRow, Turn
 from tests.conformance.store import RETENTION, Store
 from tests.support import FakeClock
 
@@ -184,6 +184,18 @@ def test_a_run_by_hand_is_in_the_way_of_the_next_occurrence(store: Store, clock:
     store.server()
     store.run_one(by_hand)
     assert len(next_turn(store, clock)) == 1
+
+
+def test_a_turn_that_fires_nothing_forgets_no_run(store: Store, clock: FakeClock) -> None:
+    store.put_schedule(overlap="skip")
+    by_hand = store.db.write(firing.trigger, "pulse", lambda found, at: store.draft(schedule=found.name), now=store.now)
+    clock.advance(minutes=1)
+    found = row(store)
+    missed = Passed(found.next_fire_at, found.next_fire_at, 1, "missed")
+    turn = Turn(fires=[], passed=[missed], next_fire_at=found.next_fire_at + MINUTE)
+    assert list(fire(store, Planned(found, turn, [])).job_ids) == []
+    assert next_turn(store, clock) == []
+    assert ledger(store)[-1].reason == f"job {by_hand} had not started (overlap: skip)"
 
 
 def test_the_last_run_that_an_earlier_build_made_is_known(store: Store, clock: FakeClock) -> None:
